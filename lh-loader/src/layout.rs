@@ -1,0 +1,97 @@
+//! Where everything lives: the one table of fixed addresses.
+//!
+//! A page's owner is its address, so classifying memory at a checkpoint is a range comparison and
+//! ASLR can stay on. All ranges are clear of PIE programs, the kernel's mmap area, sanitizers'
+//! shadow memory and Go's arenas.
+//!
+//! ```text
+//! 0x1000_0000_0000  loader        the freestanding loader itself (never saved)
+//! 0x2000_0000_0000  lower half 0  the embedded host        (never saved)
+//! 0x2100_0000_0000  lower half 1  MPI                      (never saved)
+//!   …  + i·2^40     lower half i                           (never saved)
+//! 0x2f00_0000_0000  lhInfo        saved
+//! 0x2f80_0000_0000  upper vDSO    saved (code page; its slots live in lhInfo)
+//! 0x3000_0000_0000  upper half    saved
+//! 0x4000_0000_0000  device memory's arena
+//! ```
+
+/// Size of a window: 1 TiB.
+pub const WINDOW_LEN: usize = 1 << 40;
+/// The loader's own window.
+pub const LOADER_BASE: usize = 0x1000_0000_0000;
+/// Window of lower half 0; half `i` is `i · WINDOW_LEN` further up.
+pub const LOWER_BASE: usize = 0x2000_0000_0000;
+/// Most lower halves a process can have.
+pub const MAX_HALVES: usize = 8;
+/// Where lhInfo is mapped.
+pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
+/// Where the upper half's vDSO image is mapped.
+pub const VDSO_BASE: usize = 0x2f80_0000_0000;
+/// The upper half's window.
+pub const UPPER_BASE: usize = 0x3000_0000_0000;
+/// The first descriptor number that belongs to lower halves.
+pub const LOWER_FD_BASE: i32 = 512;
+/// The page size of x86-64 Linux.
+pub const PAGE: usize = 4096;
+
+/// Who owns an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The freestanding loader.
+    Loader,
+    /// The lower half with this index.
+    Lower(usize),
+    /// lhInfo or the vDSO image: saved.
+    Shared,
+    /// The upper half's window: saved.
+    Upper,
+    /// Anywhere else: the kernel's stack and vDSO, a non-PIE program, a fixed mapping.
+    Elsewhere,
+}
+
+/// The base address of lower half `i`'s window.
+pub const fn lower_window(i: usize) -> usize {
+    LOWER_BASE + i * WINDOW_LEN
+}
+
+/// Classifies an address by the table above.
+pub const fn owner(addr: usize) -> Owner {
+    if addr >= LOADER_BASE && addr < LOADER_BASE + WINDOW_LEN {
+        Owner::Loader
+    } else if addr >= LOWER_BASE && addr < LOWER_BASE + MAX_HALVES * WINDOW_LEN {
+        Owner::Lower((addr - LOWER_BASE) / WINDOW_LEN)
+    } else if addr >= LHINFO_BASE && addr < LHINFO_BASE + WINDOW_LEN {
+        Owner::Shared
+    } else if addr >= UPPER_BASE && addr < UPPER_BASE + WINDOW_LEN {
+        Owner::Upper
+    } else {
+        Owner::Elsewhere
+    }
+}
+
+/// Rounds up to whole pages.
+pub const fn page_up(n: usize) -> usize {
+    (n + PAGE - 1) & !(PAGE - 1)
+}
+
+/// Rounds down to a whole page.
+pub const fn page_down(n: usize) -> usize {
+    n & !(PAGE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_owner() {
+        assert_eq!(owner(LOADER_BASE), Owner::Loader);
+        assert_eq!(owner(lower_window(1)), Owner::Lower(1));
+        assert_eq!(owner(lower_window(1) - 1), Owner::Lower(0));
+        assert_eq!(owner(LHINFO_BASE + 4096), Owner::Shared);
+        assert_eq!(owner(VDSO_BASE), Owner::Shared);
+        assert_eq!(owner(UPPER_BASE + WINDOW_LEN - 1), Owner::Upper);
+        assert_eq!(owner(0x40_0000), Owner::Elsewhere);
+        assert_eq!(owner(0x7fff_0000_0000), Owner::Elsewhere);
+    }
+}

@@ -1,0 +1,190 @@
+//! lhInfo: the one region that all halves and the host share, at a fixed address, saved in the image.
+//!
+//! `LHINFO_PTR` in the upper half's environment names it. Every field is plain data with a fixed
+//! place (`#[repr(C)]`); what one side writes while another reads is atomic. After a restart the
+//! region comes back from the image and the fresh halves' entries are written over the old ones.
+
+use crate::layout::{LHINFO_BASE, MAX_HALVES};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+
+/// "splitlhi"
+pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
+/// Bumped whenever a field moves.
+pub const VERSION: u32 = 1;
+/// Most upper-half threads.
+pub const MAX_THREADS: usize = 4096;
+/// Most tasks born in lower halves that the registry holds at one time.
+pub const MAX_LOWER_TASKS: usize = 4096;
+/// The signal that parks upper-half threads for a checkpoint; never blocked, never the application's.
+pub const PARK_SIGNAL: i32 = 63;
+
+/// State of a half: absent, being loaded, ready.
+pub const HALF_ABSENT: u32 = 0;
+/// The half's entry points may be called.
+pub const HALF_READY: u32 = 2;
+
+/// One lower half. Entry points run in the half's own libc and are called by crossing into it.
+#[repr(C)]
+pub struct Half {
+    /// Name, NUL padded: `host`, `mpi`, `cuda`.
+    pub name: [u8; 16],
+    /// Window.
+    pub base: usize,
+    /// Length of the window in bytes.
+    pub len: usize,
+    /// `HALF_ABSENT`, or `HALF_READY` once the entry points below are valid.
+    pub state: AtomicU32,
+    /// Number of restarts this half is the product of; 0 at launch.
+    pub generation: u32,
+    /// `extern "C" fn(*const c_char) -> *mut c_void`: looks a symbol up in the half.
+    pub dlsym: usize,
+    /// `extern "C" fn(fs: usize) -> *mut Donor`: makes a donor thread (called on the half's main TCB).
+    pub make_donor: usize,
+    /// `extern "C" fn(*mut Donor)`: lets a donor exit.
+    pub retire_donor: usize,
+    /// The FS base of the half's own main thread; borrowed, under `main_lock`, to make donors.
+    pub main_fs: usize,
+    /// Lock word for `main_fs`.
+    pub main_lock: AtomicU32,
+    /// First byte below FS that is *not* the half's static TLS (its TLS is `[fs - tls_end, fs - tls_start)`).
+    pub tls_start: u32,
+    /// Distance from FS down to the lowest byte of the half's static TLS.
+    pub tls_end: u32,
+    /// 1: the half fits in the hole and runs on the shared FS; 0: it needs a borrowed TCB.
+    pub shared_fs: u32,
+    /// First and one-past-last `pthread_key_t` of the half.
+    pub keys: [u32; 2],
+}
+
+/// An upper-half thread as the park handler recorded it.
+#[repr(C)]
+pub struct Thread {
+    /// 0: slot is free; 1: asked to park; 2: parked, the fields below are valid.
+    pub state: AtomicU32,
+    /// The tid as the application knows it.
+    pub tid: AtomicU32,
+    /// The tid as the kernel knows it now.
+    pub real_tid: AtomicU32,
+    /// Non-zero: parked inside a re-executable lower-half call; the frame is rewritten at restart.
+    pub in_call: u32,
+    /// Address of the kernel's `rt_sigframe` *after* its return address was popped, i.e. what `rsp`
+    /// must be when `rt_sigreturn` is called (the address of the `ucontext`).
+    pub frame: usize,
+    /// FS base.
+    pub fs: usize,
+    /// GS base.
+    pub gs: usize,
+    /// Where the kernel clears the tid when the thread ends.
+    pub clear_tid: usize,
+    /// Robust list head and length.
+    pub robust: [usize; 2],
+    /// Registered rseq area (0: none) and its length.
+    pub rseq: [usize; 2],
+    /// The crossing's re-entry point and stack pointer (see `crossing`), if `in_call`.
+    pub reentry: [usize; 2],
+    /// `PR_GET_NAME`.
+    pub name: [u8; 16],
+}
+
+/// A one-slot message channel between the host half and the upper half's helper thread.
+///
+/// The caller writes `op`, `arg`, `len`, sets `state` to 1 and wakes it; the callee sets `result`
+/// and `state` 2 and wakes it; the caller sets it back to 0. Waits are futexes on `state`.
+#[repr(C)]
+pub struct Mailbox {
+    /// 0 idle, 1 request, 2 reply.
+    pub state: AtomicU32,
+    /// What is asked.
+    pub op: u32,
+    /// Address of the request's bytes, readable by both sides.
+    pub arg: usize,
+    /// Length of the request.
+    pub len: usize,
+    /// 0, or a positive error number; for replies with bytes, see `out`.
+    pub result: i64,
+    /// Address of the reply's bytes, valid until the next request.
+    pub out: usize,
+    /// Length of the reply.
+    pub out_len: usize,
+}
+
+/// What the upper half (the plugin) tells the host.
+#[repr(C)]
+pub struct Upper {
+    /// Non-zero once the plugin is up. `extern "C" fn(sig, *siginfo, *ucontext)`: the park handler.
+    pub park_handler: AtomicUsize,
+    /// The trampoline that runs the application's handlers with its own DTV.
+    pub signal_trampoline: AtomicUsize,
+    /// Real tid of the plugin's helper thread, which serves `events`.
+    pub helper_tid: AtomicU32,
+    /// 1: parked threads may go on.
+    pub release: AtomicU32,
+    /// Program break: base, current, end of the reserved room.
+    pub brk: [usize; 3],
+    /// The application's pid as it knows it.
+    pub pid: AtomicU32,
+    /// Restarts so far.
+    pub generation: AtomicU32,
+    /// Exit code asked for by the plugin (unsupported call); 0 none.
+    pub pad: u32,
+    /// Path of the program, NUL terminated: what `/proc/self/exe` means to it.
+    pub exe: [u8; 4096],
+    /// The application's signal actions, `[handler, flags, restorer, mask]`, by signal number.
+    pub actions: [[u64; 4]; 65],
+}
+
+/// The whole region.
+#[repr(C)]
+pub struct LhInfo {
+    /// `MAGIC`.
+    pub magic: u64,
+    /// `VERSION`.
+    pub version: u32,
+    /// Number of valid entries in `halves`.
+    pub half_count: u32,
+    /// AT_RANDOM's bytes, the same in every half, so that stack and pointer guards agree.
+    pub random: [u8; 16],
+    /// The router's entry: every patched site jumps through this word. Rewritten at restart.
+    pub router: AtomicUsize,
+    /// The restorer's entry in the loader (`restore` module), for the host. Rewritten at restart.
+    pub restore: AtomicUsize,
+    /// Top and bottom of libsplitproc.so's TLS hole, as distances below FS.
+    pub hole: [u32; 2],
+    /// Slots through which the upper half's vDSO functions jump.
+    pub vdso_slots: [AtomicUsize; 8],
+    /// The halves.
+    pub halves: [Half; MAX_HALVES],
+    /// Requests from the host to the plugin: the checkpoint's events.
+    pub events: Mailbox,
+    /// Requests from the plugin to the host: exchange, log, refuse.
+    pub services: Mailbox,
+    /// The upper half.
+    pub upper: Upper,
+    /// Tids of tasks that were born in lower halves (0: free entry).
+    pub lower_tasks: [AtomicU32; MAX_LOWER_TASKS],
+    /// Held (1) while a lower half is creating a task, so that the registry is never behind.
+    pub clone_lock: AtomicU32,
+    /// Number of used entries of `threads`.
+    pub thread_count: AtomicU32,
+    /// Counts routed system calls, for `--log debug`.
+    pub routed: AtomicU64,
+    /// Upper-half threads at the last stop.
+    pub threads: [Thread; MAX_THREADS],
+}
+
+/// Size of the region in bytes, whole pages.
+pub const LEN: usize = crate::layout::page_up(core::mem::size_of::<LhInfo>());
+
+/// The region.
+///
+/// # Safety
+/// It must be mapped: true from before the first half is loaded until the process ends.
+pub unsafe fn get() -> &'static LhInfo {
+    // SAFETY: the caller says the region is mapped; it is zero-initialised or restored plain data.
+    unsafe { &*(LHINFO_BASE as *const LhInfo) }
+}
+
+/// The region, for the one writer of its plain fields (loader at load, host at stop and restore).
+pub fn ptr() -> *mut LhInfo {
+    LHINFO_BASE as *mut LhInfo
+}

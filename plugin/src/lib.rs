@@ -1,0 +1,1 @@
+//! libsplitproc.so: the upper half's plugin.
