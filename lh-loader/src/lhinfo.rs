@@ -38,9 +38,11 @@ pub struct Half {
     pub generation: u32,
     /// `extern "C" fn(*const c_char) -> *mut c_void`: looks a symbol up in the half.
     pub dlsym: usize,
-    /// `extern "C" fn(fs: usize) -> *mut Donor`: makes a donor thread (called on the half's main TCB).
+    /// `extern "C" fn(fs: usize, dtv: *mut usize) -> *mut Donor`: makes a donor for the upper-half
+    /// thread whose FS base is given, fills its hole and gives its DTV (called on the main TCB).
     pub make_donor: usize,
-    /// `extern "C" fn(*mut Donor)`: lets a donor exit.
+    /// `extern "C" fn(*mut Donor, fs: usize, dtv: usize)`: takes everything back and lets the donor
+    /// exit (called on the main TCB).
     pub retire_donor: usize,
     /// The FS base of the half's own main thread; borrowed, under `main_lock`, to make donors.
     pub main_fs: usize,
@@ -54,6 +56,22 @@ pub struct Half {
     pub shared_fs: u32,
     /// First and one-past-last `pthread_key_t` of the half.
     pub keys: [u32; 2],
+}
+
+/// What a half gets from the loader, by address in its environment (`SPLITPROC_HALF`, hexadecimal).
+#[repr(C)]
+pub struct HalfStart {
+    /// Called by the half's `main` when its entry points are in `half`; gives control back to the
+    /// loader and never returns.
+    pub ready: unsafe extern "C" fn(*mut HalfStart) -> !,
+    /// The half's entry in lhInfo.
+    pub half: *mut Half,
+    /// The half's index.
+    pub index: u32,
+    /// 1 in a restart: the host restores memory, then sets `go`.
+    pub restore: u32,
+    /// Set to 1 (and woken) by the host when memory and resources are back.
+    pub go: AtomicU32,
 }
 
 /// An upper-half thread as the park handler recorded it.
@@ -125,7 +143,7 @@ pub struct Upper {
     pub pid: AtomicU32,
     /// Restarts so far.
     pub generation: AtomicU32,
-    /// Exit code asked for by the plugin (unsupported call); 0 none.
+    /// Fills the gap.
     pub pad: u32,
     /// Path of the program, NUL terminated: what `/proc/self/exe` means to it.
     pub exe: [u8; 4096],
@@ -148,7 +166,10 @@ pub struct LhInfo {
     pub router: AtomicUsize,
     /// The restorer's entry in the loader (`restore` module), for the host. Rewritten at restart.
     pub restore: AtomicUsize,
-    /// Top and bottom of libsplitproc.so's TLS hole, as distances below FS.
+    /// `extern "C" fn(nr, a1..a6) -> isize` in the loader: a system call that no router sees.
+    /// Rewritten at restart.
+    pub raw_syscall: AtomicUsize,
+    /// libsplitproc.so's TLS hole is `[fs - hole[1], fs - hole[0])`; 0, 0 until known.
     pub hole: [u32; 2],
     /// Slots through which the upper half's vDSO functions jump.
     pub vdso_slots: [AtomicUsize; 8],
