@@ -5,5 +5,15 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod arch;
+pub mod args;
+pub mod elf;
+pub mod fds;
+pub mod halves;
 pub mod layout;
 pub mod lhinfo;
+pub mod restore;
+pub mod route;
+pub mod say;
+pub mod stack;
+pub mod vdso;
+pub mod window;

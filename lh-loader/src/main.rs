@@ -1,1 +1,94 @@
-fn main() {}
+//! The `lh-loader` program: freestanding, static, linked at its own window.
+//!
+//! It runs before any libc: no TLS, no heap, no unwinding. It maps lhInfo, starts the lower halves one
+//! after the other, then the upper half (or, in a restart, brings the saved upper half back), and stays
+//! in memory: the router lives here.
+#![no_std]
+#![no_main]
+
+use core::arch::naked_asm;
+use core::sync::atomic::Ordering;
+use lh_loader::args::{Plan, Start};
+use lh_loader::layout::LHINFO_BASE;
+use lh_loader::lhinfo::{self, HalfStart};
+use lh_loader::{arch, die, elf, halves, restore, route, vdso};
+
+mod mem;
+
+/// The first instruction: hands the initial stack pointer to [`main`].
+#[unsafe(naked)]
+#[no_mangle]
+unsafe extern "C" fn _start() -> ! {
+    naked_asm!(
+        "xor ebp, ebp", // the outermost frame
+        "mov rdi, rsp", // argc, argv, envp, auxv
+        "and rsp, -16", // as the ABI wants it at a call
+        "call {main}",
+        "ud2", // main does not return
+        main = sym main,
+    )
+}
+
+/// Loads everything; see the crate's documentation.
+unsafe extern "C" fn main(sp: *const usize) -> ! {
+    // SAFETY: `sp` is the process's initial stack pointer.
+    let start = unsafe { Start::new(sp) };
+    let plan = Plan::parse(&start);
+    map_lhinfo(&start, &plan);
+    route::init(plan.log);
+    let mut host: Option<&'static HalfStart> = None;
+    for (i, half) in plan.halves.iter().flatten().enumerate() {
+        let up = halves::start_lower(&start, &plan, i, half);
+        if half.name == c"host" {
+            host = Some(up);
+        }
+    }
+    match (plan.restore, host) {
+        (None, _) => halves::start_upper(&start, &plan),
+        // SAFETY: the host restores memory and lhInfo's threads before it sets `go`.
+        (Some(_), Some(host)) => unsafe { restore::revive(host) },
+        (Some(_), None) => die!(126, "a restart needs the host half"),
+    }
+}
+
+/// Maps lhInfo and fills what is known before the first half.
+fn map_lhinfo(start: &Start, plan: &Plan) {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE
+        | libc::MAP_ANONYMOUS
+        | libc::MAP_NORESERVE
+        | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: NOREPLACE covers nothing.
+    if let Err(e) = unsafe { elf::map(LHINFO_BASE, lhinfo::LEN, prot, flags, -1, 0) } {
+        die!(126, "lhInfo can't be mapped at {:#x}: {:?}", LHINFO_BASE, e);
+    }
+    // SAFETY: just mapped, zeroed, and this is the only thread.
+    let info = unsafe { &mut *lhinfo::ptr() };
+    info.magic = lhinfo::MAGIC;
+    info.version = lhinfo::VERSION;
+    info.hole = plan.hole;
+    info.half_count = plan.halves.iter().flatten().count() as u32;
+    info.random = match (plan.random, start.aux(libc::AT_RANDOM)) {
+        (Some(random), _) => random,
+        // SAFETY: AT_RANDOM points to 16 bytes.
+        (None, Some(at)) => unsafe { *(at as *const [u8; 16]) },
+        (None, None) => die!(126, "the kernel gave no AT_RANDOM"),
+    };
+    info.raw_syscall
+        .store(arch::raw_syscall as *const () as usize, Ordering::Relaxed);
+    let exe = plan.exe.to_bytes();
+    let n = exe.len().min(info.upper.exe.len() - 1);
+    info.upper.exe[..n].copy_from_slice(&exe[..n]);
+    // SAFETY: getpid has no preconditions.
+    let pid = unsafe { arch::syscall6(libc::SYS_getpid as usize, 0, 0, 0, 0, 0, 0) };
+    info.upper.pid.store(pid as u32, Ordering::Relaxed);
+    if let Some(kernel_vdso) = start.aux(libc::AT_SYSINFO_EHDR) {
+        vdso::fill_slots(kernel_vdso);
+    }
+}
+
+/// A panic is a defect of ours: say where, and stop.
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    die!(134, "internal error in the loader: {}", info)
+}

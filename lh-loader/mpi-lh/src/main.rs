@@ -1,1 +1,97 @@
-fn main() {}
+//! The MPI lower half: opens an MPI library and lends threads to the upper half.
+//!
+//! This program has no TLS of its own (no Rust std in it): its `PT_TLS` slot is patched by the loader so
+//! that the static TLS of everything loaded after it falls into the half's part of the hole. Its code runs
+//! in three places: in `main`, on the half's main TCB; in donor threads; and on an *upper-half* thread whose
+//! FS base is borrowed from the main TCB (`make_donor`, `retire_donor`, `dlopen`), under `main_lock`.
+#![no_std]
+#![no_main]
+
+mod dlopen;
+mod donor;
+mod keys;
+mod sys;
+
+use core::ffi::{c_char, c_int, c_void, CStr};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use lh_loader::lhinfo::{Half, HalfStart};
+use lh_loader::{die, say};
+
+// The slot: a PT_TLS header must exist for the loader to patch. `R` keeps it through --gc-sections.
+core::arch::global_asm!(
+    ".section .tbss.splitproc_slot,\"awTR\",@nobits",
+    ".p2align 6",
+    ".zero 64",
+    ".text",
+);
+
+/// This half's entry in lhInfo.
+static HALF: AtomicPtr<Half> = AtomicPtr::new(core::ptr::null_mut());
+
+/// This half's entry in lhInfo.
+fn half() -> *mut Half {
+    HALF.load(Ordering::Relaxed)
+}
+
+/// What the loader handed over, by its address in the environment.
+///
+/// # Safety
+/// `envp` must be the program's environment vector.
+unsafe fn half_start(envp: *const *const c_char) -> *mut HalfStart {
+    // SAFETY: the vector ends with a null pointer, its strings with a NUL.
+    let mut vars = (0..)
+        .map(|i| unsafe { *envp.add(i) })
+        .take_while(|p| !p.is_null())
+        .map(|p| unsafe { CStr::from_ptr(p) }.to_bytes());
+    let at = vars
+        .find_map(|v| v.strip_prefix(b"SPLITPROC_HALF="))
+        .and_then(|hex| usize::from_str_radix(core::str::from_utf8(hex).ok()?, 16).ok());
+    match at {
+        Some(at) => at as *mut HalfStart,
+        None => die!(126, "this is a lower half; use `splitproc launch`"),
+    }
+}
+
+/// Looks a symbol up in the half's libraries.
+unsafe extern "C" fn lookup(name: *const c_char) -> *mut c_void {
+    // SAFETY: the caller passes a C string; RTLD_DEFAULT searches what this half has opened.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name) }
+}
+
+/// Opens the MPI library, publishes the entry points and gives control back to the loader.
+#[no_mangle]
+unsafe extern "C" fn main(
+    _argc: c_int,
+    _argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> c_int {
+    // SAFETY: libc passes the environment; the loader's HalfStart lives as long as the process.
+    let (start, half) = unsafe {
+        let start = half_start(envp);
+        (start, (*start).half)
+    };
+    HALF.store(half, Ordering::Relaxed);
+    // SAFETY: the loader waits in `ready`'s place; nobody else writes this entry now.
+    unsafe {
+        (*half).main_fs = lh_loader::arch::fs_base();
+        (*half).dlsym = lookup as *const () as usize;
+        (*half).make_donor = donor::make as *const () as usize;
+        (*half).retire_donor = donor::retire as *const () as usize;
+        let lib = libc::getenv(c"SPLITPROC_MPI_LIB".as_ptr());
+        if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
+            let why = CStr::from_ptr(libc::dlerror());
+            die!(126, "the MPI library can't be opened: {}", why.to_str().unwrap_or("?"));
+        }
+        if !dlopen::tls_fits() {
+            say!("the MPI library's static TLS does not fit into the hole");
+            (*half).shared_fs = 0;
+        }
+        ((*start).ready)(start)
+    }
+}
+
+/// A panic is a defect of ours: say where, and stop.
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    die!(134, "internal error in the MPI lower half: {}", info)
+}

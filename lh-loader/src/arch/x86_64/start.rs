@@ -5,9 +5,21 @@ use core::arch::naked_asm;
 /// Where the loader goes on when a half calls `ready`: its stack pointer, with the callee-saved
 /// registers and the return address above it.
 #[repr(C)]
-#[derive(Default)]
 pub struct Context {
     sp: usize,
+}
+
+impl Context {
+    /// A context that nothing was saved in yet.
+    pub const fn new() -> Self {
+        Context { sp: 0 }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Saves the loader's place in `context` and jumps to `entry` on the half's own stack, as the kernel

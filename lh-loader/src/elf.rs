@@ -1,0 +1,265 @@
+//! Maps an ELF program or `ld.so` into a window, as the kernel's `execve` would.
+
+use crate::arch::syscall6;
+use crate::layout::{page_down, page_up, Owner, PAGE};
+use crate::{route, window};
+use core::ffi::CStr;
+use libc::{Elf64_Ehdr, Elf64_Phdr};
+
+/// Most program headers that are accepted.
+const MAX_PHDRS: usize = 64;
+
+/// A mapped program.
+pub struct Image {
+    /// What to add to the file's addresses; AT_BASE for an interpreter.
+    pub bias: usize,
+    /// Where to start: AT_ENTRY.
+    pub entry: usize,
+    /// Address of the program headers in memory: AT_PHDR.
+    pub phdrs: usize,
+    /// Number of program headers: AT_PHNUM.
+    pub phnum: usize,
+    /// PT_INTERP's path, NUL terminated; empty for none.
+    pub interp: [u8; 256],
+}
+
+/// A change to PT_TLS made in memory before `ld.so` reads it, so that the half's static TLS begins
+/// this many bytes below FS (see DESIGN.md, shared FS).
+#[derive(Clone, Copy)]
+pub struct TlsSlot(pub usize);
+
+/// Why a program can't be mapped.
+#[derive(Clone, Copy, Debug)]
+pub enum Error {
+    /// A system call failed with this errno.
+    Os(&'static str, isize),
+    /// Not an x86-64 ELF program that we can load.
+    Format(&'static str),
+}
+
+/// An open file that closes itself.
+struct File(usize);
+
+impl File {
+    fn open(path: &CStr) -> Result<File, Error> {
+        // SAFETY: `path` is NUL terminated.
+        let fd = unsafe {
+            syscall6(
+                libc::SYS_openat as usize,
+                libc::AT_FDCWD as usize,
+                path.as_ptr() as usize,
+                (libc::O_RDONLY | libc::O_CLOEXEC) as usize,
+                0,
+                0,
+                0,
+            )
+        };
+        if fd < 0 {
+            return Err(Error::Os("open", -fd));
+        }
+        Ok(File(fd as usize))
+    }
+
+    fn read(&self, offset: usize, to: &mut [u8]) -> Result<(), Error> {
+        // SAFETY: `to` is writable for its length.
+        let n = unsafe {
+            syscall6(
+                libc::SYS_pread64 as usize,
+                self.0,
+                to.as_mut_ptr() as usize,
+                to.len(),
+                offset,
+                0,
+                0,
+            )
+        };
+        if n == to.len() as isize {
+            Ok(())
+        } else {
+            Err(Error::Format("the file is truncated"))
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours.
+        unsafe { syscall6(libc::SYS_close as usize, self.0, 0, 0, 0, 0, 0) };
+    }
+}
+
+/// `mmap` that reports errors.
+///
+/// # Safety
+/// As mmap with MAP_FIXED.
+pub unsafe fn map(
+    addr: usize,
+    len: usize,
+    prot: i32,
+    flags: i32,
+    fd: isize,
+    offset: usize,
+) -> Result<usize, Error> {
+    // SAFETY: passed on to the caller.
+    let got = unsafe {
+        syscall6(
+            libc::SYS_mmap as usize,
+            addr,
+            len,
+            prot as usize,
+            flags as usize,
+            fd as usize,
+            offset,
+        )
+    };
+    if got < 0 && got > -4096 {
+        return Err(Error::Os("mmap", -got));
+    }
+    Ok(got as usize)
+}
+
+/// Maps the program at `path` into `owner`'s window (a non-PIE program at its own addresses).
+///
+/// # Errors
+/// The file can't be read or mapped, or is not a dynamically linkable x86-64 program.
+pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Error> {
+    let file = File::open(path)?;
+    let mut head = [0u8; size_of::<Elf64_Ehdr>()];
+    file.read(0, &mut head)?;
+    // SAFETY: Elf64_Ehdr is plain data and `head` has its size.
+    let ehdr: Elf64_Ehdr = unsafe { core::ptr::read_unaligned(head.as_ptr().cast()) };
+    if ehdr.e_ident[..5] != [0x7f, b'E', b'L', b'F', 2] || ehdr.e_machine != libc::EM_X86_64 {
+        return Err(Error::Format("not a 64-bit x86-64 ELF file"));
+    }
+    let phnum = ehdr.e_phnum as usize;
+    if phnum > MAX_PHDRS || ehdr.e_phentsize as usize != size_of::<Elf64_Phdr>() {
+        return Err(Error::Format("odd program headers"));
+    }
+    let mut raw = [0u8; MAX_PHDRS * size_of::<Elf64_Phdr>()];
+    let raw = &mut raw[..phnum * size_of::<Elf64_Phdr>()];
+    file.read(ehdr.e_phoff as usize, raw)?;
+    let phdr = |i: usize| -> Elf64_Phdr {
+        // SAFETY: `raw` holds `phnum` headers, plain data.
+        unsafe { core::ptr::read_unaligned(raw.as_ptr().cast::<Elf64_Phdr>().add(i)) }
+    };
+    let loads = || (0..phnum).map(phdr).filter(|p| p.p_type == libc::PT_LOAD);
+    let lo = loads().map(|p| page_down(p.p_vaddr as usize)).min();
+    let hi = loads().map(|p| page_up((p.p_vaddr + p.p_memsz) as usize)).max();
+    let (Some(lo), Some(hi)) = (lo, hi) else {
+        return Err(Error::Format("no loadable segments"));
+    };
+
+    // Reserve the whole span first, so that the segments keep their distances.
+    let fixed = ehdr.e_type == libc::ET_EXEC;
+    let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let align = loads().map(|p| p.p_align as usize).max().unwrap_or(PAGE).max(PAGE);
+    let base = if fixed {
+        // SAFETY: NOREPLACE refuses to cover anything.
+        unsafe { map(lo, hi - lo, libc::PROT_NONE, reserve | libc::MAP_FIXED_NOREPLACE, -1, 0)? }
+    } else {
+        let room = window::reserve(owner, hi - lo + align - PAGE).map_err(|e| Error::Os("mmap", e))?;
+        (room + align - 1) & !(align - 1)
+    };
+    let bias = base.wrapping_sub(lo);
+
+    let mut phdrs = 0;
+    for p in loads() {
+        // SAFETY: every segment lies in the span reserved above.
+        unsafe { map_segment(&file, &p, bias)? };
+        let (off, size) = (p.p_offset as usize, p.p_filesz as usize);
+        let table = ehdr.e_phoff as usize;
+        if table >= off && table + raw.len() <= off + size {
+            phdrs = bias.wrapping_add(p.p_vaddr as usize) + table - off;
+        }
+    }
+    if let Some(slot) = tls {
+        // SAFETY: the headers were just mapped, privately.
+        unsafe { patch_tls(phdrs, phnum, slot)? };
+    }
+    for p in loads().filter(|p| p.p_flags & libc::PF_X != 0) {
+        let at = page_down(bias.wrapping_add(p.p_vaddr as usize));
+        let off = page_down(p.p_offset as usize);
+        let len = p.p_filesz as usize + (p.p_vaddr as usize & (PAGE - 1));
+        // SAFETY: the segment is mapped and nothing runs in it yet.
+        unsafe { route::map_exec(at, len, file.0 as i32, off, owner) };
+    }
+
+    let mut interp = [0u8; 256];
+    if let Some(p) = (0..phnum).map(phdr).find(|p| p.p_type == libc::PT_INTERP) {
+        let n = p.p_filesz as usize;
+        if n >= interp.len() {
+            return Err(Error::Format("PT_INTERP is too long"));
+        }
+        file.read(p.p_offset as usize, &mut interp[..n])?;
+    }
+    Ok(Image {
+        bias,
+        entry: bias.wrapping_add(ehdr.e_entry as usize),
+        phdrs,
+        phnum,
+        interp,
+    })
+}
+
+/// Maps one PT_LOAD: the file's part, the zeroed rest of its last page, and anonymous pages beyond.
+///
+/// # Safety
+/// The segment's span must be reserved for it.
+unsafe fn map_segment(file: &File, p: &Elf64_Phdr, bias: usize) -> Result<(), Error> {
+    let mut prot = 0;
+    for (flag, bit) in [
+        (libc::PF_R, libc::PROT_READ),
+        (libc::PF_W, libc::PROT_WRITE),
+        (libc::PF_X, libc::PROT_EXEC),
+    ] {
+        if p.p_flags & flag != 0 {
+            prot |= bit;
+        }
+    }
+    let start = bias.wrapping_add(p.p_vaddr as usize);
+    let file_end = start + p.p_filesz as usize;
+    let mem_end = start + p.p_memsz as usize;
+    let from = page_down(start);
+    let fixed = libc::MAP_PRIVATE | libc::MAP_FIXED;
+    if p.p_filesz > 0 {
+        let offset = page_down(p.p_offset as usize);
+        // SAFETY: inside the reserved span.
+        unsafe { map(from, file_end - from, prot, fixed, file.0 as isize, offset)? };
+    }
+    let anon_from = if p.p_filesz > 0 { page_up(file_end) } else { from };
+    if page_up(mem_end) > anon_from {
+        let anon = fixed | libc::MAP_ANONYMOUS;
+        // SAFETY: inside the reserved span.
+        unsafe { map(anon_from, page_up(mem_end) - anon_from, prot, anon, -1, 0)? };
+    }
+    if mem_end > file_end && p.p_flags & libc::PF_W != 0 && p.p_filesz > 0 {
+        // SAFETY: the tail of the last file page is mapped writable by this segment.
+        unsafe { core::ptr::write_bytes(file_end as *mut u8, 0, page_up(file_end) - file_end) };
+    }
+    Ok(())
+}
+
+/// Gives the program a PT_TLS that fills everything above its half's part of the hole.
+///
+/// # Safety
+/// `phdrs` must be the address of `phnum` mapped headers that only this process sees.
+unsafe fn patch_tls(phdrs: usize, phnum: usize, slot: TlsSlot) -> Result<(), Error> {
+    // SAFETY: the caller says that the table is there.
+    let table = unsafe { core::slice::from_raw_parts_mut(phdrs as *mut Elf64_Phdr, phnum) };
+    let Some(tls) = table.iter().position(|p| p.p_type == libc::PT_TLS) else {
+        return Err(Error::Format("the lower half's program has no PT_TLS slot"));
+    };
+    let page = page_down(phdrs);
+    let len = page_up(phdrs + size_of_val(table)) - page;
+    let protect = |prot: i32| {
+        // SAFETY: the page belongs to the program just mapped; nothing runs in it yet.
+        unsafe { syscall6(libc::SYS_mprotect as usize, page, len, prot as usize, 0, 0, 0) }
+    };
+    protect(libc::PROT_READ | libc::PROT_WRITE);
+    table[tls].p_filesz = 0;
+    table[tls].p_memsz = slot.0 as u64;
+    table[tls].p_vaddr &= !63;
+    table[tls].p_align = 64;
+    protect(libc::PROT_READ);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The stack that the kernel would hand a new program: argc, argv, envp, auxv and their strings.
+//!
+//! ```text
+//! low                                                                        high
+//! │ argc │ argv… 0 │ envp… 0 │ auxv… AT_NULL │  …  │ AT_RANDOM bytes │ strings │
+//! ^ rsp (16-byte aligned)
+//! ```
+
+use core::ffi::CStr;
+
+/// Most pointers (argv, envp and auxv words together) that a stack can be given.
+const MAX_WORDS: usize = 1 << 16;
+
+/// Writes a start stack from the top of a mapping downward.
+///
+/// Strings go to the top at once; the vectors' words are collected above the bottom of the mapping
+/// and moved below the strings by [`StackBuilder::finish`].
+pub struct StackBuilder {
+    bottom: usize,
+    strings: usize,
+    words: usize,
+}
+
+impl StackBuilder {
+    /// A builder over the writable mapping `[bottom, top)`.
+    ///
+    /// # Safety
+    /// The mapping must be writable, unused, and larger than everything that is put there.
+    pub unsafe fn new(bottom: usize, top: usize) -> Self {
+        StackBuilder {
+            bottom,
+            strings: top,
+            words: 0,
+        }
+    }
+
+    /// Appends a word to the vectors.
+    pub fn word(&mut self, w: usize) {
+        let at = (self.bottom + 8 * self.words) as *mut usize;
+        if self.words == MAX_WORDS || at as usize + 8 >= self.strings {
+            crate::die!(126, "argument list too long");
+        }
+        // SAFETY: `at` is inside the mapping, below the strings (checked above).
+        unsafe { at.write(w) };
+        self.words += 1;
+    }
+
+    /// Copies bytes to the string area; gives their address.
+    pub fn bytes(&mut self, parts: &[&[u8]]) -> usize {
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        if self.strings - len <= self.bottom + 8 * self.words {
+            crate::die!(126, "argument list too long");
+        }
+        self.strings -= len;
+        let mut at = self.strings;
+        for p in parts {
+            // SAFETY: `len` bytes from `strings` on are in the mapping and above the vectors.
+            unsafe { core::ptr::copy_nonoverlapping(p.as_ptr(), at as *mut u8, p.len()) };
+            at += p.len();
+        }
+        self.strings
+    }
+
+    /// Copies a C string; its address goes to the vectors.
+    pub fn string(&mut self, s: &CStr) {
+        let at = self.bytes(&[s.to_bytes_with_nul()]);
+        self.word(at);
+    }
+
+    /// Moves the vectors below the strings; gives the initial stack pointer.
+    pub fn finish(self) -> usize {
+        let to = (self.strings - 8 * self.words) & !15;
+        if to < self.bottom + 8 * self.words {
+            crate::die!(126, "argument list too long");
+        }
+        // SAFETY: source and destination are in the mapping and do not overlap (checked above).
+        unsafe {
+            core::ptr::copy_nonoverlapping(self.bottom as *const usize, to as *mut usize, self.words)
+        };
+        to
+    }
+}

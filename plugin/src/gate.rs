@@ -1,0 +1,120 @@
+//! The gate: while it is closed no thread begins a call into the model or a lower half.
+//!
+//! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
+//! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
+
+use crate::block::{self, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
+use crate::{raw, registry};
+use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
+
+static CLOSED: AtomicU32 = AtomicU32::new(0);
+
+/// membarrier's commands, as in linux/membarrier.h.
+const PRIVATE_EXPEDITED: usize = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+
+/// What a checkpoint may do with a thread that is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Call {
+    /// It must be waited for.
+    MustComplete = MUST_COMPLETE,
+    /// It may be saved as if it had not called yet.
+    Reexecutable = REEXECUTABLE,
+}
+
+/// A thread is inside until this is dropped.
+#[must_use]
+pub struct Inside {
+    before: u32,
+}
+
+/// Goes in; waits in the upper half while the gate is closed. Nested calls always go in.
+#[inline(always)]
+pub fn enter(call: Call) -> Inside {
+    // SAFETY: the block is this thread's own; its state is atomic.
+    let b = unsafe { &*block::mine() };
+    let before = b.state.load(Ordering::Relaxed);
+    b.state.store(call as u32, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    if before == OUTSIDE && (CLOSED.load(Ordering::Relaxed) | (b.registered ^ 1)) != 0 {
+        wait(call);
+    }
+    Inside { before }
+}
+
+/// The slow way in: the thread's first, or the gate is closed.
+#[cold]
+fn wait(call: Call) {
+    registry::register();
+    // SAFETY: as in `enter`.
+    let b = unsafe { &*block::mine() };
+    while b.exempt == 0 && CLOSED.load(Ordering::SeqCst) != 0 {
+        b.state.store(OUTSIDE, Ordering::SeqCst);
+        raw::futex_wait(&CLOSED, 1, None);
+        b.state.store(call as u32, Ordering::SeqCst);
+    }
+}
+
+impl Inside {
+    /// Changes what a checkpoint may do with the thread.
+    #[inline(always)]
+    pub fn set(&self, call: Call) {
+        // SAFETY: as in `enter`.
+        unsafe { (*block::mine()).state.store(call as u32, Ordering::Relaxed) };
+    }
+}
+
+impl Drop for Inside {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: as in `enter`.
+        unsafe { (*block::mine()).state.store(self.before, Ordering::Release) };
+    }
+}
+
+/// Must be called once before [`close`] is used.
+pub fn init() {
+    // SAFETY: membarrier has no memory arguments.
+    unsafe { raw::syscall(libc::SYS_membarrier, [REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+}
+
+/// Closes the gate: when this returns, every thread that is inside can be seen by [`busy`].
+pub fn close() {
+    CLOSED.store(1, Ordering::SeqCst);
+    // SAFETY: as above.
+    unsafe { raw::syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+}
+
+/// Opens the gate.
+pub fn open() {
+    CLOSED.store(0, Ordering::SeqCst);
+    raw::futex_wake(&CLOSED);
+}
+
+/// Is the gate closed?
+pub fn closed() -> bool {
+    CLOSED.load(Ordering::SeqCst) != 0
+}
+
+/// A description of a thread that has to come out before the process can be saved, if there is one.
+pub fn busy() -> Option<String> {
+    let own = block::mine();
+    let mut found = None;
+    registry::each(|b| {
+        // SAFETY: the block is in the registry; `call` is one word that its thread writes.
+        let (state, call, fs) = unsafe {
+            (
+                (*b).state.load(Ordering::SeqCst),
+                (&raw const (*b).call).read_volatile(),
+                (*b).fs,
+            )
+        };
+        let waits = state == MUST_COMPLETE || (state == REEXECUTABLE && call == 0);
+        if b != own && waits && found.is_none() {
+            found = Some(format!("the thread with TCB {fs:#x} is inside an MPI call that must complete"));
+        }
+    });
+    found
+}

@@ -1,0 +1,100 @@
+//! The helper: an upper-half thread that serves the host's events.
+//!
+//! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
+
+use crate::{block, gate, mpi, raw, registry};
+use core::sync::atomic::Ordering;
+use lh_loader::lhinfo;
+use std::time::{Duration, Instant};
+
+/// The host's events.
+const PRESUSPEND: u32 = 1;
+const RESUME: u32 = 2;
+const RESTART: u32 = 3;
+
+/// How long calls that must complete are waited for where there is no MPI.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts the thread. Signals of the application never reach it.
+pub fn start() {
+    let mask = raw::block_signals();
+    let made = std::thread::Builder::new()
+        .name("splitproc".into())
+        .stack_size(1 << 20)
+        .spawn(serve);
+    raw::restore_signals(mask);
+    if let Err(e) = made {
+        lh_loader::die!(70, "the helper thread can't be made: {e}");
+    }
+}
+
+fn serve() {
+    // SAFETY: the block is this thread's own; lhInfo is mapped.
+    let mail = unsafe {
+        (*block::mine()).exempt = 1;
+        let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
+        lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
+        unblock_park();
+        &raw mut (*lhinfo::ptr()).events
+    };
+    registry::register();
+    let mut reply = String::new();
+    loop {
+        // SAFETY: the host fills the mailbox before it sets the state to 1 and reads the reply after 2.
+        unsafe {
+            let state = &(*mail).state;
+            while state.load(Ordering::Acquire) != 1 {
+                raw::futex_wait(state, state.load(Ordering::Acquire), None);
+            }
+            let result = event((*mail).op);
+            (*mail).result = if result.is_ok() { 0 } else { i64::from(libc::EBUSY) };
+            reply.clear();
+            if let Err(why) = result {
+                reply = why;
+            }
+            (*mail).out = reply.as_ptr() as usize;
+            (*mail).out_len = reply.len();
+            state.store(2, Ordering::Release);
+            raw::futex_wake(state);
+        }
+    }
+}
+
+/// The helper is parked like any thread: everything but the park signal stays blocked.
+fn unblock_park() {
+    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
+}
+
+fn event(op: u32) -> Result<(), String> {
+    match op {
+        PRESUSPEND if mpi::active() => mpi::presuspend(),
+        PRESUSPEND => {
+            gate::close();
+            let start = Instant::now();
+            while let Some(who) = gate::busy() {
+                if start.elapsed() > PATIENCE {
+                    return Err(who);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        }
+        RESUME => {
+            if mpi::active() {
+                mpi::resume();
+            }
+            gate::open();
+            Ok(())
+        }
+        RESTART => {
+            gate::init();
+            registry::forget_adoptions();
+            if mpi::active() {
+                mpi::restart()?;
+            }
+            gate::open();
+            Ok(())
+        }
+        other => Err(format!("unknown event {other}")),
+    }
+}

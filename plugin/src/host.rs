@@ -1,0 +1,98 @@
+//! What the plugin asks of its host: exchange between ranks, connections, messages.
+
+use crate::raw;
+use core::sync::atomic::Ordering;
+use lh_loader::lhinfo;
+use std::sync::Mutex;
+
+/// Services of the host; see `lhinfo::Mailbox`.
+const EXCHANGE: u32 = 1;
+const LISTEN: u32 = 2;
+const CONNECT: u32 = 3;
+
+/// The host bounds its own waits; this is the bound on the host.
+const PATIENCE: u64 = 600;
+
+/// The host could not do it.
+#[derive(Debug, Clone)]
+pub struct HostError {
+    /// An error number.
+    pub errno: i32,
+    /// What happened, for a person.
+    pub message: String,
+}
+
+static LINE: Mutex<()> = Mutex::new(());
+
+/// Sends one request and waits for its reply.
+fn ask(op: u32, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
+    let _one_at_a_time = LINE.lock().unwrap_or_else(|e| e.into_inner());
+    // SAFETY: lhInfo is mapped; the mailbox is this thread's while it holds the lock and the state is 0, and
+    // the host reads `bytes` before it replies.
+    unsafe {
+        let mail = &raw mut (*lhinfo::ptr()).services;
+        let state = &(*mail).state;
+        (*mail).op = op;
+        (*mail).arg = bytes.as_ptr() as usize;
+        (*mail).len = bytes.len();
+        state.store(1, Ordering::Release);
+        raw::futex_wake(state);
+        while state.load(Ordering::Acquire) == 1 {
+            if !raw::futex_wait(state, 1, Some(PATIENCE)) {
+                let message = format!("the host half has not answered for {PATIENCE} s");
+                return Err(HostError { errno: libc::ETIMEDOUT, message });
+            }
+        }
+        let out = match (*mail).out_len {
+            0 => Vec::new(),
+            n => std::slice::from_raw_parts((*mail).out as *const u8, n).to_vec(),
+        };
+        let errno = (*mail).result as i32;
+        state.store(0, Ordering::Release);
+        if errno == 0 {
+            return Ok(out);
+        }
+        let message = String::from_utf8_lossy(&out).into_owned();
+        Err(HostError { errno, message })
+    }
+}
+
+/// Every rank gives bytes and gets everybody's, in rank order.
+///
+/// # Errors
+/// A rank did not come in time or its connection is gone; the message names it.
+pub fn exchange(bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+    let reply = ask(EXCHANGE, bytes)?;
+    let mut parts = Vec::new();
+    let mut rest = &reply[..];
+    while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+        let len = u32::from_le_bytes(*len) as usize;
+        let Some((part, tail)) = tail.split_at_checked(len) else {
+            let message = "the host's reply is malformed".into();
+            return Err(HostError { errno: libc::EPROTO, message });
+        };
+        parts.push(part.to_vec());
+        rest = tail;
+    }
+    Ok(parts)
+}
+
+/// This host's address and token, opaque; only rank 0's is used.
+///
+/// # Errors
+/// The host can't listen.
+pub fn listen() -> Result<Vec<u8>, HostError> {
+    ask(LISTEN, &[])
+}
+
+/// Tells the host its rank, the job's size and rank 0's [`listen`] bytes.
+///
+/// # Errors
+/// Rank 0 can't be reached.
+pub fn connect(rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {
+    let mut bytes = Vec::with_capacity(8 + blob.len());
+    bytes.extend_from_slice(&rank.to_le_bytes());
+    bytes.extend_from_slice(&size.to_le_bytes());
+    bytes.extend_from_slice(blob);
+    ask(CONNECT, &bytes).map(|_| ())
+}

@@ -1,0 +1,132 @@
+//! The park handler: where an upper-half thread waits while the process is saved.
+//!
+//! A signal handler: no TLS but the switch block, no allocation, no libc. The kernel's frame on the thread's
+//! stack already holds every register and the mask; the handler notes where it is and what else the
+//! kernel keeps for the thread. After a restart nothing comes back here: the thread leaves through that frame.
+
+use crate::block::{self, OUTSIDE, REEXECUTABLE};
+use crate::{crossing, raw};
+use core::arch::global_asm;
+use core::ptr::{addr_of, addr_of_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use lh_loader::lhinfo::{self, Thread, MAX_THREADS, PARK_SIGNAL};
+
+global_asm!(
+    ".globl splitproc_sigreturn",
+    ".hidden splitproc_sigreturn",
+    ".type splitproc_sigreturn, @function",
+    "splitproc_sigreturn:",
+    "mov eax, 15", // rt_sigreturn
+    "syscall",
+);
+
+extern "C" {
+    fn splitproc_sigreturn();
+}
+
+/// `SA_RESTORER`, which the libc crate does not name for this target.
+const SA_RESTORER: u64 = 0x0400_0000;
+/// `PR_GET_TID_ADDRESS`: where the kernel clears the tid at the thread's end.
+const PR_GET_TID_ADDRESS: usize = 40;
+/// `ARCH_GET_GS`.
+const ARCH_GET_GS: usize = 0x1004;
+
+/// Offset of glibc's rseq area from FS and its size; 0 size: glibc registers none.
+static RSEQ: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// Thread states in `lhinfo::Thread::state`.
+const ASKED: u32 = 1;
+const PARKED: u32 = 2;
+
+/// Installs the handler and publishes it, as `[handler, flags, restorer, mask]`, for a restart.
+pub fn init() {
+    // SAFETY: symbols of glibc ≥ 2.35; null where they are missing.
+    unsafe {
+        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>();
+        let size = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()).cast::<u32>();
+        if !offset.is_null() && !size.is_null() && *size != 0 {
+            RSEQ[0].store(*offset as usize, Ordering::Relaxed);
+            // glibc registers the original structure's 32 bytes, or more on newer kernels.
+            RSEQ[1].store((*size).max(32) as usize, Ordering::Relaxed);
+        }
+    }
+    let flags = (libc::SA_SIGINFO | libc::SA_RESTART) as u64 | SA_RESTORER;
+    let action = [
+        handler as *const () as u64,
+        flags,
+        splitproc_sigreturn as *const () as u64,
+        !0,
+    ];
+    // SAFETY: lhInfo is mapped; the kernel reads 32 bytes of `action`.
+    unsafe {
+        (*lhinfo::ptr()).upper.actions[PARK_SIGNAL as usize] = action;
+        lhinfo::get()
+            .upper
+            .park_handler
+            .store(handler as *const () as usize, Ordering::Release);
+        let at = action.as_ptr() as usize;
+        raw::syscall(libc::SYS_rt_sigaction, [PARK_SIGNAL as usize, at, 0, 8, 0, 0]);
+    }
+}
+
+unsafe extern "C" fn handler(
+    _signal: i32,
+    info: *const libc::siginfo_t,
+    context: *mut libc::ucontext_t,
+) {
+    // SAFETY: the kernel passes valid structures; the host owns the slot named in the signal's value until
+    // it reads `PARKED`, and lhInfo is mapped.
+    unsafe {
+        let slot = (*info).si_value().sival_ptr as usize;
+        if slot >= MAX_THREADS {
+            return;
+        }
+        let thread: *mut Thread = addr_of_mut!((*lhinfo::ptr()).threads[slot]);
+        if (*thread).state.load(Ordering::Acquire) != ASKED {
+            return;
+        }
+        describe(thread, context);
+        (*thread).state.store(PARKED, Ordering::Release);
+        raw::futex_wake(&(*thread).state);
+        let release = &*addr_of!((*lhinfo::ptr()).upper.release);
+        while release.load(Ordering::Acquire) == 0 {
+            raw::futex_wait(release, 0, None);
+        }
+    }
+}
+
+/// Fills the thread's slot.
+unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
+    // SAFETY: as in `handler`; the calls write to the places named.
+    unsafe {
+        let fs = lh_loader::arch::fs_base();
+        let b = block::mine();
+        (*thread).frame = context as usize;
+        (*thread).fs = fs;
+        let gs = addr_of_mut!((*thread).gs) as usize;
+        raw::syscall(libc::SYS_arch_prctl, [ARCH_GET_GS, gs, 0, 0, 0, 0]);
+        let tid = addr_of_mut!((*thread).clear_tid) as usize;
+        raw::syscall(libc::SYS_prctl, [PR_GET_TID_ADDRESS, tid, 0, 0, 0, 0]);
+        let head = addr_of_mut!((*thread).robust[0]) as usize;
+        let len = addr_of_mut!((*thread).robust[1]) as usize;
+        raw::syscall(libc::SYS_get_robust_list, [0, head, len, 0, 0, 0]);
+        let name = addr_of_mut!((*thread).name) as usize;
+        raw::syscall(libc::SYS_prctl, [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0]);
+        let size = RSEQ[1].load(Ordering::Relaxed);
+        (*thread).rseq = match size {
+            0 => [0, 0],
+            _ => [fs.wrapping_add(RSEQ[0].load(Ordering::Relaxed)), size],
+        };
+
+        let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+        let state = (*b).state.load(Ordering::SeqCst);
+        let call = (*b).call;
+        (*thread).in_call = match (state, call) {
+            (OUTSIDE, 0) => 0,
+            _ if (*b).exempt != 0 && call == 0 => 0,
+            (REEXECUTABLE, c) if c != 0 && !crossing::contains(rip) => 1,
+            _ => 2,
+        };
+        (*thread).reentry = [crossing::reentry(), call.wrapping_sub(crossing::SAVED)];
+    }
+}

@@ -1,0 +1,72 @@
+//! System calls that no router sees, and futexes over them.
+//!
+//! Used in signal handlers and while another half's DTV is in place: no TLS, no allocation, no errno.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use lh_loader::lhinfo;
+
+type Syscall = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize) -> isize;
+
+static PRESENT: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that lhInfo is mapped: the loader started this process.
+pub fn set_present() {
+    PRESENT.store(1, Ordering::Relaxed);
+}
+
+/// Did our loader start this process?
+pub fn present() -> bool {
+    PRESENT.load(Ordering::Relaxed) != 0
+}
+
+/// A system call by the loader, unrouted; `-errno` on failure.
+///
+/// # Safety
+/// As the system call.
+pub unsafe fn syscall(nr: libc::c_long, args: [usize; 6]) -> isize {
+    // SAFETY: lhInfo is mapped and names a function of this type; the rest is passed on to the caller.
+    unsafe {
+        let f: Syscall = core::mem::transmute(lhinfo::get().raw_syscall.load(Ordering::Relaxed));
+        f(nr as usize, args[0], args[1], args[2], args[3], args[4], args[5])
+    }
+}
+
+/// Sleeps while `word` is `value`, at most `seconds`; may wake for nothing. False: the time is up.
+pub fn futex_wait(word: &AtomicU32, value: u32, seconds: Option<u64>) -> bool {
+    let time = [seconds.unwrap_or(0) as i64, 0];
+    let timeout = seconds.map_or(0, |_| time.as_ptr() as usize);
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the word and the time outlive the call.
+    let got = unsafe {
+        syscall(libc::SYS_futex, [word.as_ptr() as usize, op, value as usize, timeout, 0, 0])
+    };
+    got != -libc::ETIMEDOUT as isize
+}
+
+/// Wakes all who wait for `word`.
+pub fn futex_wake(word: &AtomicU32) {
+    let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: only the address is used.
+    unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, op, i32::MAX as usize, 0, 0, 0]) };
+}
+
+/// Blocks every signal, the park signal too; gives the mask to restore.
+pub fn block_signals() -> u64 {
+    set_mask(!0)
+}
+
+/// Restores a mask from [`block_signals`].
+pub fn restore_signals(mask: u64) {
+    set_mask(mask);
+}
+
+fn set_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    let how = libc::SIG_SETMASK as usize;
+    // SAFETY: the kernel reads and writes one 8-byte mask.
+    unsafe {
+        let (new, old) = (&raw const mask as usize, &raw mut old as usize);
+        syscall(libc::SYS_rt_sigprocmask, [how, new, old, 8, 0, 0]);
+    }
+    old
+}

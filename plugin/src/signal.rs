@@ -1,0 +1,49 @@
+//! The application's signal handlers, run under the upper half's DTV.
+//!
+//! The router installs [`trampoline`] in place of each handler and keeps the application's own action in
+//! lhInfo. A signal handler: no TLS but the switch block, no allocation.
+
+use crate::{block, crossing};
+use core::ffi::c_void;
+use core::ptr::addr_of;
+use core::sync::atomic::Ordering;
+use lh_loader::lhinfo;
+
+type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+
+/// Publishes the trampoline for the router.
+pub fn init() {
+    // SAFETY: lhInfo is mapped.
+    let upper = unsafe { &lhinfo::get().upper };
+    upper
+        .signal_trampoline
+        .store(trampoline as *const () as usize, Ordering::Release);
+}
+
+unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the router recorded a function before it installed this one; if the thread is inside a
+    // crossing, `upper_dtv` is its own DTV, and everything is put back after the handler.
+    unsafe {
+        let action = addr_of!((*lhinfo::ptr()).upper.actions[signal as usize][0]).read_volatile();
+        if action <= libc::SIG_IGN as u64 {
+            return;
+        }
+        let handler: Handler = core::mem::transmute(action as usize);
+        let b = block::mine();
+        let call = (*b).call;
+        if call == 0 {
+            return handler(signal, info, context);
+        }
+        // `fs:8` is the half's, or still (or again) the upper half's, for a few instructions of the crossing.
+        let upper = (*b).upper_dtv;
+        let found = crossing::dtv_swap(upper);
+        (*b).call = 0;
+        handler(signal, info, context);
+        (*b).call = call;
+        let now = crossing::dtv_swap(found);
+        (*b).upper_dtv = now;
+        if found == upper {
+            crossing::dtv_swap(now);
+        }
+    }
+}
