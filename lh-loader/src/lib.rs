@@ -4,5 +4,7 @@
 //! has a libc, on borrowed stacks, and inside other programs' system calls.
 #![cfg_attr(not(test), no_std)]
 
+pub mod arch;
 pub mod layout;
 pub mod lhinfo;
+pub mod route;
