@@ -8,3 +8,4 @@ pub mod arch;
 pub mod layout;
 pub mod lhinfo;
 pub mod route;
+pub mod window;

@@ -35,9 +35,9 @@ pub fn tail(code: &[u8], at: usize) -> &[u8] {
     code.get(at..).unwrap_or(&[])
 }
 
-/// Calls `f` with the offset of each `0f 05`.
-pub fn candidates(code: &[u8], f: &mut dyn FnMut(usize)) {
-    let mut at = 0;
+/// The first `0f 05` at or after `from`.
+pub fn candidate(code: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
     // SAFETY: SSE2 is part of x86-64; both loads stay inside `code` by the loop's condition.
     unsafe {
         let (first, second) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x05));
@@ -45,20 +45,20 @@ pub fn candidates(code: &[u8], f: &mut dyn FnMut(usize)) {
             let p = code.as_ptr().add(at);
             let a = _mm_cmpeq_epi8(_mm_loadu_si128(p.cast::<__m128i>()), first);
             let b = _mm_cmpeq_epi8(_mm_loadu_si128(p.add(1).cast::<__m128i>()), second);
-            let mut hits = _mm_movemask_epi8(_mm_and_si128(a, b)) as u32;
-            while hits != 0 {
-                f(at + hits.trailing_zeros() as usize);
-                hits &= hits - 1;
+            let hits = _mm_movemask_epi8(_mm_and_si128(a, b)) as u32;
+            if hits != 0 {
+                return Some(at + hits.trailing_zeros() as usize);
             }
             at += 16;
         }
     }
     while at + 2 <= code.len() {
         if code[at] == 0x0f && code[at + 1] == 0x05 {
-            f(at);
+            return Some(at);
         }
         at += 1;
     }
+    None
 }
 
 /// Decodes from `from` and tells whether an instruction begins at `to`.
@@ -163,11 +163,14 @@ fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, at: usize) -> Option<Site
     Some(site)
 }
 
-/// Calls `found` with every `syscall` in `code`, which begins at link-time address `vaddr`.
-pub fn scan(code: &[u8], vaddr: u64, elf: Option<&Elf>, found: &mut dyn FnMut(&Site)) {
-    candidates(code, &mut |at| {
-        if let Some(site) = confirm(code, vaddr, elf, at) {
-            found(&site);
+/// The first `syscall` at or after `from` in `code`, which begins at link-time address `vaddr`.
+pub fn next(code: &[u8], vaddr: u64, elf: Option<&Elf>, from: usize) -> Option<Site> {
+    let mut at = from;
+    while let Some(c) = candidate(code, at) {
+        if let Some(site) = confirm(code, vaddr, elf, c) {
+            return Some(site);
         }
-    });
+        at = c + 2;
+    }
+    None
 }

@@ -2,7 +2,7 @@
 
 use super::eh::Elf;
 use super::patch::{window, StubPage};
-use super::scan::scan;
+use super::scan::next;
 use std::collections::BTreeMap;
 
 fn library(name: &str) -> Option<Vec<u8>> {
@@ -24,9 +24,11 @@ fn sites(file: &[u8], with_table: bool) -> (Vec<(usize, Option<u32>, bool)>, std
     let start = std::time::Instant::now();
     elf.code_parts(0, file.len() as u64, &mut |offset, vaddr, len| {
         let code = &file[offset as usize..(offset + len) as usize];
-        scan(code, vaddr, with_table.then_some(&elf), &mut |s| {
-            all.push((offset as usize + s.at, s.nr, window(code, s).is_some()));
-        });
+        let mut from = 0;
+        while let Some(s) = next(code, vaddr, with_table.then_some(&elf), from) {
+            all.push((offset as usize + s.at, s.nr, window(code, &s).is_some()));
+            from = s.at + 2;
+        }
     });
     (all, start.elapsed())
 }
@@ -85,9 +87,7 @@ fn big_libraries_scan_fast() {
 #[test]
 fn a_stub_page_that_is_full_or_far_is_refused() {
     let mut code = vec![0xb8, 9, 0, 0, 0, 0x0f, 0x05, 0xc3];
-    let mut site = None;
-    scan(&code, 0, None, &mut |s| site = Some(*s));
-    let site = site.expect("found");
+    let site = next(&code, 0, None, 0).expect("found");
     assert_eq!(site.nr, Some(9));
     let mut room = vec![0u8; 256];
     let base = room.as_mut_ptr() as usize;
