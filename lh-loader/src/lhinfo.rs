@@ -149,6 +149,8 @@ pub struct Upper {
     pub exe: [u8; 4096],
     /// The application's signal actions, `[handler, flags, restorer, mask]`, by signal number.
     pub actions: [[u64; 4]; 65],
+    /// Where the upper half's window goes on (see `window`); it must survive a restart.
+    pub cursor: AtomicUsize,
 }
 
 /// The whole region.
@@ -209,3 +211,6 @@ pub unsafe fn get() -> &'static LhInfo {
 pub fn ptr() -> *mut LhInfo {
     LHINFO_BASE as *mut LhInfo
 }
+
+/// Address of the `router` word, which every stub holds.
+pub const LHINFO_ROUTER: usize = LHINFO_BASE + core::mem::offset_of!(LhInfo, router);

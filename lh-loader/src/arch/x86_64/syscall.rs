@@ -65,3 +65,9 @@ pub unsafe fn set_fs_base(base: usize) {
     // SAFETY: the caller vouches for `base`.
     unsafe { syscall6(libc::SYS_arch_prctl as usize, ARCH_SET_FS, base, 0, 0, 0, 0) };
 }
+
+/// Whether a system call's result is an error.
+#[inline(always)]
+pub const fn is_err(result: isize) -> bool {
+    result < 0 && result > -4096
+}

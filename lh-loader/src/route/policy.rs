@@ -1,0 +1,65 @@
+//! Which system calls are routed, by the half that makes them, and where each is handled.
+
+use super::entry::Regs;
+use super::{fds, ids, memory, signals, tasks};
+use crate::arch::syscall6;
+use crate::layout::Owner;
+
+/// Whether a site of this owner with this fixed number is patched.
+pub fn routed(owner: Owner, nr: u32) -> bool {
+    let nr = i64::from(nr);
+    let both = matches!(
+        nr,
+        libc::SYS_mmap
+            | libc::SYS_munmap
+            | libc::SYS_mremap
+            | libc::SYS_brk
+            | libc::SYS_clone
+            | libc::SYS_clone3
+            | libc::SYS_exit
+            | libc::SYS_rt_sigprocmask
+            | libc::SYS_rt_sigaction
+    );
+    both || match owner {
+        Owner::Lower(_) => fds::routed(nr) || matches!(nr, libc::SYS_sigaltstack | libc::SYS_rseq),
+        _ => ids::routed(nr) || signals::waits_with_mask(nr),
+    }
+}
+
+/// Makes the call as it is.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn native(r: &Regs) -> isize {
+    // SAFETY: the caller's.
+    unsafe { syscall6(r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) }
+}
+
+/// Makes the call as the owner's policy has it.
+///
+/// # Safety
+/// As for the system call; `r` must be where the entry pushed it.
+pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
+    let lower = matches!(owner, Owner::Lower(_));
+    let nr = r.rax as i64;
+    // SAFETY: the program asked for this call with these arguments.
+    unsafe {
+        match nr {
+            libc::SYS_mmap => memory::mmap(owner, r),
+            libc::SYS_munmap => memory::munmap(r),
+            libc::SYS_mremap => memory::mremap(owner, r),
+            libc::SYS_brk => memory::brk(owner, r.rdi),
+            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => tasks::clone(owner, r),
+            libc::SYS_exit => tasks::exit(owner, r),
+            libc::SYS_rt_sigprocmask => signals::sigprocmask(owner, r),
+            libc::SYS_rt_sigaction => signals::sigaction(owner, r),
+            libc::SYS_rt_sigreturn => signals::sigreturn(r),
+            libc::SYS_sigaltstack if lower => signals::no_altstack(r),
+            libc::SYS_rseq if lower => -(libc::ENOSYS as isize),
+            _ if lower && fds::routed(nr) => fds::call(r),
+            _ if !lower && ids::routed(nr) => ids::call(r),
+            _ if !lower && signals::waits_with_mask(nr) => signals::wait_with_mask(r),
+            _ => native(r),
+        }
+    }
+}

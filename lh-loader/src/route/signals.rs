@@ -1,0 +1,214 @@
+//! Signal calls: a lower half installs no handlers and its tasks take no signals; the upper half
+//! never blocks or takes over the parking signal, and its handlers run through its trampoline.
+
+use super::entry::Regs;
+use super::policy::native;
+use super::tasks;
+use crate::arch::{is_err, syscall6};
+use crate::layout::{Owner, MAX_HALVES};
+use crate::lhinfo::{self, PARK_SIGNAL};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A signal's bit in a mask.
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What tasks of lower halves block: everything but libc's own two signals.
+pub const LOWER_MASK: u64 = !(bit(32) | bit(33));
+
+/// The kernel's `struct sigaction`: handler, flags, restorer, mask.
+type Action = [u64; 4];
+
+/// Actions that lower halves believe to have set.
+static LOWER_ACTIONS: [[[AtomicU64; 4]; 65]; MAX_HALVES] =
+    [const { [const { [const { AtomicU64::new(0) }; 4] }; 65] }; MAX_HALVES];
+
+/// Sets the calling thread's mask and returns the old one.
+pub fn set_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    let nr = libc::SYS_rt_sigprocmask as usize;
+    let (new_at, old_at) = (&raw const mask as usize, &raw mut old as usize);
+    // SAFETY: both are live 8-byte masks.
+    unsafe { syscall6(nr, libc::SIG_SETMASK as usize, new_at, old_at, 8, 0, 0) };
+    old
+}
+
+/// `rt_sigprocmask`.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn sigprocmask(owner: Owner, r: &Regs) -> isize {
+    let how = r.rdi as i32;
+    if r.rsi == 0 || r.r10 != 8 {
+        // SAFETY: the caller's.
+        return unsafe { native(r) };
+    }
+    // SAFETY: the program gave the address of a mask.
+    let mut set = unsafe { (r.rsi as *const u64).read_unaligned() };
+    if matches!(owner, Owner::Lower(_)) && tasks::is_lower_task() {
+        match how {
+            libc::SIG_SETMASK => set |= LOWER_MASK,
+            libc::SIG_UNBLOCK => set &= !LOWER_MASK,
+            _ => {}
+        }
+    } else if how != libc::SIG_UNBLOCK {
+        set &= !bit(PARK_SIGNAL);
+    }
+    // SAFETY: the caller's; the mask is our copy.
+    unsafe { syscall6(r.rax, r.rdi, &raw const set as usize, r.rdx, 8, 0, 0) }
+}
+
+/// `rt_sigaction`.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn sigaction(owner: Owner, r: &Regs) -> isize {
+    let signal = r.rdi as i32;
+    if !(1..=64).contains(&signal) || r.r10 != 8 {
+        return -(libc::EINVAL as isize);
+    }
+    let (new, old) = (r.rsi as *const Action, r.rdx as *mut Action);
+    // SAFETY: addresses of actions that the program gave, where they are not null.
+    unsafe {
+        match owner {
+            Owner::Lower(i) => pretend(&LOWER_ACTIONS[i][signal as usize], new, old),
+            _ => upper_action(r, signal, new, old),
+        }
+    }
+}
+
+/// Keeps an action in a table and leaves the kernel's alone.
+unsafe fn pretend(entry: &[AtomicU64; 4], new: *const Action, old: *mut Action) -> isize {
+    let was = [0, 1, 2, 3].map(|i: usize| entry[i].load(Relaxed));
+    // SAFETY: null, or the program's.
+    unsafe {
+        if !new.is_null() {
+            for (word, value) in entry.iter().zip(new.read_unaligned()) {
+                word.store(value, Relaxed);
+            }
+        }
+        if !old.is_null() {
+            old.write_unaligned(was);
+        }
+    }
+    0
+}
+
+/// An upper-half action: recorded, and installed with the trampoline in the handler's place.
+unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Action) -> isize {
+    // SAFETY: lhInfo is mapped; an atomic word lies as a plain one. Addresses are the program's.
+    unsafe {
+        // The child of a posix_spawn shares this memory, and what it sets is not the application's.
+        if tasks::pid() != tasks::owner_pid() {
+            return native(r);
+        }
+        let upper = &lhinfo::get().upper;
+        let entry: &[AtomicU64; 4] = &*(&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).cast();
+        if signal == PARK_SIGNAL {
+            let park = upper.park_handler.load(Relaxed) as u64;
+            if park != 0 && !new.is_null() && new.read_unaligned()[0] == park {
+                return native(r);
+            }
+            return pretend(entry, new, old);
+        }
+        let trampoline = upper.signal_trampoline.load(Relaxed) as u64;
+        let was = [0, 1, 2, 3].map(|i: usize| entry[i].load(Relaxed));
+        let mut kernel_old: Action = [0; 4];
+        let mut kernel_new = if new.is_null() { [0; 4] } else { new.read_unaligned() };
+        let mut new_at = 0;
+        if !new.is_null() {
+            for (word, value) in entry.iter().zip(kernel_new) {
+                word.store(value, Relaxed);
+            }
+            if kernel_new[0] > 1 && trampoline != 0 {
+                kernel_new[0] = trampoline;
+                kernel_new[1] |= libc::SA_SIGINFO as u64;
+            }
+            kernel_new[3] &= !bit(PARK_SIGNAL);
+            new_at = &raw const kernel_new as usize;
+        }
+        let result = syscall6(r.rax, r.rdi, new_at, &raw mut kernel_old as usize, 8, 0, 0);
+        if is_err(result) {
+            for (word, value) in entry.iter().zip(was) {
+                word.store(value, Relaxed);
+            }
+            return result;
+        }
+        if !old.is_null() {
+            let ours = trampoline != 0 && kernel_old[0] == trampoline;
+            old.write_unaligned(if ours { was } else { kernel_old });
+        }
+        0
+    }
+}
+
+/// `sigaltstack` of a lower half: there is none, and setting one is believed.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn no_altstack(r: &Regs) -> isize {
+    if r.rsi != 0 {
+        // SAFETY: the address of a stack_t: stack pointer, flags, size.
+        unsafe { (r.rsi as *mut [usize; 3]).write_unaligned([0, libc::SS_DISABLE as usize, 0]) };
+    }
+    0
+}
+
+/// `rt_sigreturn` from a generic site: on the stack that the program had.
+///
+/// # Safety
+/// `r` must be where the entry pushed it: the program's stack pointer is past it and the red zone.
+pub unsafe fn sigreturn(r: &Regs) -> isize {
+    let sp = core::ptr::from_ref(r) as usize + core::mem::size_of::<Regs>() + 128;
+    // SAFETY: the kernel takes the signal frame at the program's stack pointer and does not return.
+    unsafe {
+        core::arch::asm!("mov rsp, {sp}", "syscall", sp = in(reg) sp,
+            in("rax") libc::SYS_rt_sigreturn, options(noreturn));
+    }
+}
+
+/// Calls that wait with a mask of their own.
+pub fn waits_with_mask(nr: i64) -> bool {
+    matches!(
+        nr,
+        libc::SYS_rt_sigsuspend
+            | libc::SYS_ppoll
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+    )
+}
+
+/// Such a call, with the parking signal taken out of its mask.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn wait_with_mask(r: &Regs) -> isize {
+    let mut r = *r;
+    // SAFETY: the addresses are the program's; the copies outlive the call.
+    unsafe {
+        let mut pair = [0usize; 2];
+        let at = match r.rax as i64 {
+            libc::SYS_rt_sigsuspend => &mut r.rdi,
+            libc::SYS_ppoll => &mut r.r10,
+            libc::SYS_pselect6 if r.r9 != 0 => {
+                pair = (r.r9 as *const [usize; 2]).read_unaligned();
+                &mut pair[0]
+            }
+            libc::SYS_pselect6 => return native(&r),
+            _ => &mut r.r8,
+        };
+        let mut mask = 0u64;
+        if *at != 0 {
+            mask = (*at as *const u64).read_unaligned() & !bit(PARK_SIGNAL);
+            *at = &raw const mask as usize;
+        }
+        if r.rax as i64 == libc::SYS_pselect6 {
+            r.r9 = &raw const pair as usize;
+        }
+        let result = native(&r);
+        core::hint::black_box((&mask, &pair));
+        result
+    }
+}

@@ -1,0 +1,195 @@
+//! Address ranges inside the windows.
+//!
+//! Every window has a cursor that only rises (a random start keeps ASLR) and a small table of ranges
+//! that were unmapped, for reuse. Both are hints: a range is taken by `MAP_FIXED_NOREPLACE`, so the
+//! kernel has the last word and a wrong hint costs a retry. Nothing here ever waits for a lock, for a
+//! signal handler may come in at any instruction. The upper half's cursor lives in lhInfo and
+//! survives a restart.
+
+use crate::arch::{is_err, syscall6};
+use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, PAGE, UPPER_BASE, WINDOW_LEN};
+use crate::lhinfo;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+/// Huge pages: big mappings are aligned to them, as the kernel's own placement does.
+const HUGE: usize = 2 << 20;
+/// Ranges remembered for reuse, a window.
+const FREE: usize = 64;
+/// Random start: up to this far into the window, the upper quarter is never reached by it.
+const RANDOM_SPAN: usize = 1 << 36;
+/// Tries before a window counts as full.
+const TRIES: usize = 4096;
+
+struct Window {
+    cursor: AtomicUsize,
+    busy: AtomicBool,
+    free: [(AtomicUsize, AtomicUsize); FREE],
+}
+
+static WINDOWS: [Window; MAX_HALVES + 1] = [const {
+    Window {
+        cursor: AtomicUsize::new(0),
+        busy: AtomicBool::new(false),
+        free: [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; FREE],
+    }
+}; MAX_HALVES + 1];
+
+/// A window's index, its base and its cursor.
+fn of(owner: Owner) -> (&'static Window, usize, &'static AtomicUsize) {
+    match owner {
+        Owner::Lower(i) => (&WINDOWS[i], lower_window(i), &WINDOWS[i].cursor),
+        // SAFETY: lhInfo is mapped before the router runs.
+        _ => (&WINDOWS[MAX_HALVES], UPPER_BASE, unsafe { &lhinfo::get().upper.cursor }),
+    }
+}
+
+/// The first cursor of a window: its base and a random number of pages.
+fn start(base: usize, cursor: &AtomicUsize) -> usize {
+    let now = cursor.load(Relaxed);
+    if now != 0 {
+        return now;
+    }
+    let mut random = [0u8; 8];
+    // SAFETY: getrandom writes 8 bytes into `random`.
+    unsafe { syscall6(libc::SYS_getrandom as usize, random.as_mut_ptr() as usize, 8, 0, 0, 0, 0) };
+    // The first 4 GiB are left to fixed placements by the loader.
+    let at = base + (4 << 30) + (usize::from_le_bytes(random) % RANDOM_SPAN) / PAGE * PAGE;
+    match cursor.compare_exchange(0, at, Relaxed, Relaxed) {
+        Ok(_) => at,
+        Err(other) => other,
+    }
+}
+
+/// One range of `len` bytes from the cursor.
+fn bump(owner: Owner, len: usize, align: usize) -> Option<usize> {
+    let (_, base, cursor) = of(owner);
+    let mut now = start(base, cursor);
+    loop {
+        let at = now.checked_add(align - 1)? & !(align - 1);
+        let end = at.checked_add(len)?;
+        if end > base + WINDOW_LEN {
+            return None;
+        }
+        match cursor.compare_exchange_weak(now, end, Relaxed, Relaxed) {
+            Ok(_) => return Some(at),
+            Err(other) => now = other,
+        }
+    }
+}
+
+/// A remembered free range that has room, taken out of the table.
+fn reuse(owner: Owner, len: usize, align: usize) -> Option<usize> {
+    let (w, ..) = of(owner);
+    if w.busy.swap(true, core::sync::atomic::Ordering::Acquire) {
+        return None;
+    }
+    let mut best: Option<(usize, usize)> = None;
+    for (i, (a, l)) in w.free.iter().enumerate() {
+        let (a, l) = (a.load(Relaxed), l.load(Relaxed));
+        if l >= len && a & (align - 1) == 0 && best.is_none_or(|(_, b)| l < b) {
+            best = Some((i, l));
+        }
+    }
+    let found = best.map(|(i, l)| {
+        let (slot_at, slot_len) = &w.free[i];
+        let at = slot_at.load(Relaxed);
+        slot_at.store(at + len, Relaxed);
+        slot_len.store(l - len, Relaxed);
+        at
+    });
+    w.busy.store(false, core::sync::atomic::Ordering::Release);
+    found
+}
+
+/// Remembers that `[addr, addr+len)` was unmapped.
+pub fn free(owner: Owner, addr: usize, len: usize) {
+    let (w, base, _) = of(owner);
+    let len = page_up(len);
+    let inside = addr >= base && addr.saturating_add(len) <= base + WINDOW_LEN;
+    if len == 0 || !inside || w.busy.swap(true, core::sync::atomic::Ordering::Acquire) {
+        return;
+    }
+    let (mut at, mut size) = (addr, len);
+    let mut hole: Option<(usize, usize)> = None;
+    for (i, (a, l)) in w.free.iter().enumerate() {
+        let (fa, fl) = (a.load(Relaxed), l.load(Relaxed));
+        if fl != 0 && fa <= at + size && at <= fa + fl {
+            // Touching or overlapping: one range, kept in the table once.
+            let end = (at + size).max(fa + fl);
+            at = at.min(fa);
+            size = end - at;
+            l.store(0, Relaxed);
+            hole = Some((i, 0));
+        } else if hole.is_none_or(|(_, smallest)| fl < smallest) {
+            hole = Some((i, fl));
+        }
+    }
+    if let Some((i, smallest)) = hole {
+        if smallest < size {
+            w.free[i].0.store(at, Relaxed);
+            w.free[i].1.store(size, Relaxed);
+        }
+    }
+    w.busy.store(false, core::sync::atomic::Ordering::Release);
+}
+
+/// Maps memory at a free place of the owner's window. `flags` must not hold `MAP_FIXED`.
+/// The result is the kernel's: the address, or `-errno`.
+///
+/// # Safety
+/// As for `mmap`.
+pub unsafe fn map(owner: Owner, len: usize, prot: usize, flags: usize, fd: usize, off: usize) -> isize {
+    if len == 0 || len > WINDOW_LEN {
+        return if len == 0 { -(libc::EINVAL as isize) } else { -(libc::ENOMEM as isize) };
+    }
+    let mut size = page_up(len);
+    let mut align = if size >= HUGE { HUGE } else { PAGE };
+    if flags & libc::MAP_HUGETLB as usize != 0 {
+        let shift = (flags >> 26) & 63;
+        align = if shift == 0 { HUGE } else { 1 << shift };
+        size = (size + align - 1) & !(align - 1);
+    }
+    let drop = (libc::MAP_32BIT | libc::MAP_FIXED) as usize;
+    let flags = flags & !drop | libc::MAP_FIXED_NOREPLACE as usize;
+    for attempt in 0..TRIES {
+        let hint = if attempt < 4 { reuse(owner, size, align) } else { None };
+        let Some(at) = hint.or_else(|| bump(owner, size, align)) else { break };
+        // SAFETY: NOREPLACE touches nothing that is mapped; the rest is the caller's.
+        let r = unsafe { syscall6(libc::SYS_mmap as usize, at, len, prot, flags, fd, off) };
+        if !is_err(r) || -r != libc::EEXIST as isize {
+            if is_err(r) {
+                free(owner, at, size);
+            }
+            return r;
+        }
+    }
+    -(libc::ENOMEM as isize)
+}
+
+/// Maps `len` bytes of zeros, readable and writable, within 1.9 GiB of `near`: for stubs.
+///
+/// # Safety
+/// None beyond the address space: only free ranges are taken.
+pub unsafe fn map_near(near: usize, len: usize) -> isize {
+    const REACH: usize = 1900 << 20;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as usize;
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let (mut step, mut distance) = (PAGE, 0);
+    while distance < REACH {
+        for at in [near.checked_add(distance), near.checked_sub(distance)] {
+            let Some(at) = at.map(crate::layout::page_down).filter(|&a| a >= 1 << 16) else { continue };
+            // SAFETY: NOREPLACE touches nothing that is mapped.
+            let r = unsafe { syscall6(libc::SYS_mmap as usize, at, len, prot, flags, usize::MAX, 0) };
+            if !is_err(r) {
+                return r;
+            }
+            if -r != libc::EEXIST as isize {
+                continue;
+            }
+        }
+        distance += step;
+        step = (step + step / 2).min(16 << 20) & !(PAGE - 1);
+        step = step.max(PAGE * 2);
+    }
+    -(libc::ENOMEM as isize)
+}
