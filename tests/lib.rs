@@ -3,9 +3,11 @@
 //!
 //! Every wait has a deadline, and a wait is for a condition, never for a time to pass.
 
+mod case;
 mod job;
 mod programs;
 
+pub use case::Case;
 pub use job::{mpirun, run, splitproc, Done, Job};
 pub use programs::{bin, example, program, repo};
 

@@ -5,22 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::{
-    example, lines, moments, mpirun, newest_generation, run, splitproc, text, wait_for, Done, Job,
+    example, lines, moments, newest_generation, run, splitproc, text, wait_for, Case, Done, Job,
     Moments, Scratch, LIMIT,
 };
-
-const ARGS: &[&str] = &["-o", "out.txt", "200", "8000", "100"];
-
-fn undisturbed(scratch: &Scratch, ranks: usize) -> Vec<u8> {
-    let mut command = Command::new(example("heat2d"));
-    command.args(ARGS).current_dir(scratch.path());
-    run(scratch, mpirun(ranks, command)).ok().stdout
-}
 
 /// A job that was checkpointed once and killed.
 fn checkpointed(name: &str, ranks: usize) -> Scratch {
     let scratch = Scratch::new(name);
-    let mut job = Job::launch(&scratch, ranks, &example("heat2d"), ARGS);
+    let case = Case::heat2d(&scratch, ranks, 1);
+    let mut job = case.launch(&scratch);
     job.must_reach(2);
     job.checkpoint(&scratch);
     job.kill();
@@ -120,11 +113,11 @@ fn images_are_private() {
 #[test]
 fn a_rank_killed_in_the_middle_of_a_checkpoint() {
     let scratch = Scratch::new("rank-killed");
-    let expected = undisturbed(&scratch, 2);
+    let case = Case::heat2d(&scratch, 2, 1);
     let mut random = Moments::new();
     for _ in 0..moments() {
         let _ = std::fs::remove_dir_all(scratch.ckpt());
-        let mut job = Job::launch(&scratch, 2, &example("heat2d"), ARGS);
+        let mut job = case.launch(&scratch);
         job.must_reach(2);
         job.checkpoint(&scratch);
         let complete = newest_generation(&scratch.ckpt());
@@ -143,9 +136,7 @@ fn a_rank_killed_in_the_middle_of_a_checkpoint() {
         job.kill();
 
         let done = Job::restart(&scratch, 2).finish().ok();
-        assert!(!done.stdout.is_empty() && expected.ends_with(&done.stdout));
-        let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
-        assert_eq!(text(&file), text(&expected));
+        case.check_restarted(&scratch, &done.stdout);
     }
 }
 
@@ -171,15 +162,15 @@ impl Drop for Tmpfs {
 }
 
 #[track_caller]
-fn goes_on(mut job: Job, scratch: &Scratch, expected: &[u8], words: &[&str]) {
+fn goes_on(mut job: Job, scratch: &Scratch, case: &Case, words: &[&str]) {
     job.must_reach(2);
     let asked: Done = job.try_checkpoint(scratch);
     let at = lines(&job.stdout());
-    assert!(at < lines(expected), "the program was still running");
+    assert!(at < lines(&case.expected), "the program was still running");
     asked.fails_with(words);
     assert_eq!(
         text(&job.finish().ok().stdout),
-        text(expected),
+        text(&case.expected),
         "the program goes on"
     );
 }
@@ -187,13 +178,13 @@ fn goes_on(mut job: Job, scratch: &Scratch, expected: &[u8], words: &[&str]) {
 #[test]
 fn a_full_disk_fails_the_checkpoint_and_not_the_program() {
     let scratch = Scratch::new("full");
-    let expected = undisturbed(&scratch, 2);
+    let case = Case::heat2d(&scratch, 2, 1);
     let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "256k") else {
         println!("not run: a tmpfs cannot be mounted here");
         return;
     };
-    let job = Job::launch(&scratch, 2, &example("heat2d"), ARGS);
-    goes_on(job, &scratch, &expected, &["space"]);
+    let job = case.launch(&scratch);
+    goes_on(job, &scratch, &case, &["space"]);
     refused(&scratch, 2, &["complete"]);
 }
 
@@ -216,12 +207,12 @@ fn an_unwritable_folder_is_named_before_the_program_runs() {
 #[test]
 fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
     let scratch = Scratch::new("read-only");
-    let expected = undisturbed(&scratch, 2);
+    let case = Case::heat2d(&scratch, 2, 1);
     let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "64m") else {
         println!("not run: a tmpfs cannot be mounted here");
         return;
     };
-    let mut job = Job::launch(&scratch, 2, &example("heat2d"), ARGS);
+    let mut job = case.launch(&scratch);
     job.must_reach(1);
     let done = Command::new("mount")
         .args(["-o", "remount,ro"])
@@ -232,5 +223,5 @@ fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
         println!("not run: {}", text(&done.stderr));
         return;
     }
-    goes_on(job, &scratch, &expected, &["read-only"]);
+    goes_on(job, &scratch, &case, &["read-only"]);
 }
