@@ -1,0 +1,129 @@
+//! A program with its arguments, and what it writes when nobody disturbs it.
+
+use crate::{example, lines, mpirun, run, text, Job, Moments, Scratch};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long an undisturbed run is to take, at least: long enough for a checkpoint to find it running.
+const LONG_ENOUGH: Duration = Duration::from_millis(1500);
+
+/// A program, its arguments, its number of ranks (0: no launcher) and its undisturbed output.
+pub struct Case {
+    /// The program.
+    pub app: PathBuf,
+    /// Its arguments; the first two are `-o out.txt`.
+    pub args: Vec<String>,
+    /// Number of ranks, or 0 to do without a launcher.
+    pub ranks: usize,
+    /// What it prints, and writes to `out.txt`, when nobody disturbs it.
+    pub expected: Vec<u8>,
+}
+
+impl Case {
+    /// heat2d with so many steps that a run takes a second or two on this machine: ranks that share
+    /// a processor are slower by orders of magnitude.
+    pub fn heat2d(scratch: &Scratch, ranks: usize, threads: usize) -> Self {
+        Self::long_enough(scratch, ranks, "heat2d", |n| {
+            let every = (n / 50).max(1);
+            vec![
+                "-t".into(),
+                threads.to_string(),
+                "128".into(),
+                n.to_string(),
+                every.to_string(),
+            ]
+        })
+    }
+
+    /// threads, with 8 threads and as many rounds.
+    pub fn threads(scratch: &Scratch) -> Self {
+        Self::long_enough(scratch, 0, "threads", |n| vec!["8".into(), n.to_string()])
+    }
+
+    /// counter, which takes its time by itself.
+    pub fn counter(scratch: &Scratch) -> Self {
+        Self::new(scratch, 0, "counter", &["150".into(), "10".into()])
+    }
+
+    fn long_enough(
+        scratch: &Scratch,
+        ranks: usize,
+        app: &str,
+        args: impl Fn(usize) -> Vec<String>,
+    ) -> Self {
+        let mut n = 250;
+        loop {
+            let start = Instant::now();
+            let case = Self::new(scratch, ranks, app, &args(n));
+            if start.elapsed() >= LONG_ENOUGH {
+                println!("{app}: {:?}, {:?} undisturbed", case.args, start.elapsed());
+                return case;
+            }
+            n *= if start.elapsed() < LONG_ENOUGH / 4 {
+                4
+            } else {
+                2
+            };
+        }
+    }
+
+    fn new(scratch: &Scratch, ranks: usize, app: &str, args: &[String]) -> Self {
+        let app = example(app);
+        let mut all = vec!["-o".to_string(), "out.txt".to_string()];
+        all.extend_from_slice(args);
+        let mut command = Command::new(&app);
+        command.args(&all).current_dir(scratch.path());
+        let expected = run(scratch, mpirun(ranks, command)).ok().stdout;
+        let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
+        assert_eq!(
+            text(&file),
+            text(&expected),
+            "natively, the file is what is printed"
+        );
+        std::fs::remove_file(scratch.file("out.txt")).expect("the program's file");
+        Self {
+            app,
+            args: all,
+            ranks,
+            expected,
+        }
+    }
+
+    /// Launches the program under splitproc.
+    #[track_caller]
+    pub fn launch(&self, scratch: &Scratch) -> Job {
+        Job::launch(scratch, self.ranks, &self.app, &self.args)
+    }
+
+    /// A number of lines in the part of the run where a checkpoint is sure to find it running.
+    pub fn moment(&self, random: &mut Moments) -> usize {
+        random.pick(1, lines(&self.expected) * 6 / 10)
+    }
+
+    /// What a killed program had printed must be the beginning of the undisturbed output.
+    #[track_caller]
+    pub fn check_killed(&self, stdout: &[u8]) {
+        assert!(
+            self.expected.starts_with(stdout),
+            "the launched program wrote something else:\n{}",
+            text(stdout)
+        );
+    }
+
+    /// The file must be that of an undisturbed run, and what the restarted program printed its end.
+    #[track_caller]
+    pub fn check_restarted(&self, scratch: &Scratch, stdout: &[u8]) {
+        let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
+        assert_eq!(
+            text(&file),
+            text(&self.expected),
+            "the program's file after the restart"
+        );
+        assert!(
+            !stdout.is_empty() && self.expected.ends_with(stdout),
+            "the restarted program's stdout is not the end of the undisturbed one's:\n{}",
+            text(stdout)
+        );
+    }
+}

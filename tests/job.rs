@@ -1,0 +1,313 @@
+//! A running job: the processes of one `splitproc launch` or `splitproc restart`.
+//!
+//! Each job's processes carry a mark in their environment, so that all of them can be found (and
+//! killed) however they are grouped: a launcher puts ranks in sessions of their own.
+
+use crate::{bin, lines, text, wait_for, Scratch, LIMIT};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const MARK: &str = "E2E_JOB";
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// `splitproc` with these arguments.
+pub fn splitproc<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(bin("splitproc"));
+    command.args(args);
+    command
+}
+
+/// The same command on so many ranks; 0 means without a launcher.
+pub fn mpirun(ranks: usize, command: Command) -> Command {
+    if ranks == 0 {
+        return command;
+    }
+    let mut run = Command::new("mpirun.mpich");
+    run.arg("-n")
+        .arg(ranks.to_string())
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => run.env(name, value),
+            None => run.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        run.current_dir(dir);
+    }
+    run
+}
+
+/// What a command left.
+#[derive(Debug)]
+pub struct Done {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote.
+    pub stdout: Vec<u8>,
+    /// What it complained about.
+    pub stderr: Vec<u8>,
+}
+
+impl Done {
+    /// Panics unless the command succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert!(
+            self.status.success(),
+            "{}\n--- stdout\n{}\n--- stderr\n{}",
+            self.status,
+            tail(&self.stdout),
+            tail(&self.stderr)
+        );
+        self
+    }
+
+    /// Panics unless the command failed and its stderr has each of these words.
+    #[track_caller]
+    pub fn fails_with(self, words: &[&str]) -> Self {
+        let complaint = text(&self.stderr);
+        assert!(
+            !self.status.success(),
+            "it should have failed:\n{complaint}"
+        );
+        for word in words {
+            assert!(
+                complaint.to_lowercase().contains(&word.to_lowercase()),
+                "no `{word}` in:\n{complaint}"
+            );
+        }
+        self
+    }
+}
+
+fn tail(bytes: &[u8]) -> String {
+    text(&bytes[bytes.len().saturating_sub(4000)..])
+}
+
+/// Runs a command to its end, within `LIMIT`.
+#[track_caller]
+pub fn run(scratch: &Scratch, command: Command) -> Done {
+    Job::start(scratch, command).finish()
+}
+
+/// A job that runs.
+pub struct Job {
+    child: Child,
+    mark: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    what: String,
+}
+
+impl Job {
+    /// Starts a command in a session of its own.
+    #[track_caller]
+    pub fn start(scratch: &Scratch, mut command: Command) -> Self {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}.{n}", std::process::id());
+        let stdout = scratch.file(format!("stdout-{n}"));
+        let stderr = scratch.file(format!("stderr-{n}"));
+        let what = format!("{command:?}");
+        command
+            .env(MARK, &mark)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file for stdout"))
+            .stderr(File::create(&stderr).expect("a file for stderr"));
+        // SAFETY: setsid is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                Ok(())
+            });
+        }
+        let child = command.spawn().unwrap_or_else(|e| panic!("{what}: {e}"));
+        Self {
+            child,
+            mark,
+            stdout,
+            stderr,
+            what,
+        }
+    }
+
+    /// `splitproc launch` of a program on so many ranks (0: no launcher).
+    #[track_caller]
+    pub fn launch<S: AsRef<OsStr>>(
+        scratch: &Scratch,
+        ranks: usize,
+        app: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut command = splitproc(["launch", "--ckpt-dir"]);
+        command.arg(scratch.ckpt()).arg("--").arg(app).args(args);
+        command.current_dir(scratch.path());
+        Self::start(scratch, mpirun(ranks, command))
+    }
+
+    /// `splitproc restart` of the scratch folder's newest checkpoint.
+    #[track_caller]
+    pub fn restart(scratch: &Scratch, ranks: usize) -> Self {
+        let mut command = splitproc(["restart"]);
+        command.arg(scratch.ckpt());
+        Self::start(scratch, mpirun(ranks, command))
+    }
+
+    /// `splitproc checkpoint --wait`, which must succeed.
+    #[track_caller]
+    pub fn checkpoint(&mut self, scratch: &Scratch) {
+        let done = self.try_checkpoint(scratch);
+        if !done.status.success() {
+            panic!(
+                "checkpoint: {}\n{}\n--- the job's stderr\n{}",
+                done.status,
+                tail(&done.stderr),
+                tail(&self.stderr())
+            );
+        }
+    }
+
+    /// `splitproc checkpoint --wait`, however it ends.
+    #[track_caller]
+    pub fn try_checkpoint(&mut self, scratch: &Scratch) -> Done {
+        let mut command = splitproc(["checkpoint", "--wait", "--ckpt-dir"]);
+        command.arg(scratch.ckpt());
+        run(scratch, command)
+    }
+
+    /// What the job has written so far.
+    pub fn stdout(&self) -> Vec<u8> {
+        std::fs::read(&self.stdout).unwrap_or_default()
+    }
+
+    /// What the job has complained about so far.
+    pub fn stderr(&self) -> Vec<u8> {
+        std::fs::read(&self.stderr).unwrap_or_default()
+    }
+
+    /// Waits until the job has written so many lines; false if it ended before.
+    #[track_caller]
+    pub fn reaches(&mut self, count: usize) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let ended = self.child.try_wait().expect("wait").is_some();
+            if lines(&self.stdout()) >= count {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} wrote {} lines, not {count}, in {LIMIT:?}\n{}",
+                self.what,
+                lines(&self.stdout()),
+                tail(&self.stderr())
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the job has written so many lines, and panics if it ends before.
+    #[track_caller]
+    pub fn must_reach(&mut self, count: usize) {
+        if !self.reaches(count) {
+            panic!(
+                "{} ended early: {:?}\n--- stdout\n{}\n--- stderr\n{}",
+                self.what,
+                self.child.try_wait(),
+                tail(&self.stdout()),
+                tail(&self.stderr())
+            );
+        }
+    }
+
+    /// Waits for the job's end.
+    #[track_caller]
+    pub fn finish(mut self) -> Done {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return Done {
+                    status,
+                    stdout: self.stdout(),
+                    stderr: self.stderr(),
+                };
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end in {LIMIT:?}\n--- stdout\n{}\n--- stderr\n{}",
+                self.what,
+                tail(&self.stdout()),
+                tail(&self.stderr())
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Pids of all the job's processes, the launcher's too.
+    pub fn processes(&self) -> Vec<i32> {
+        let wanted = format!("{MARK}={}", self.mark);
+        let mut pids = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
+                continue;
+            };
+            if environment
+                .split(|&b| b == 0)
+                .any(|v| v == wanted.as_bytes())
+            {
+                pids.push(pid);
+            }
+        }
+        pids
+    }
+
+    /// Pids of the processes that the application runs in.
+    pub fn ranks(&self) -> Vec<i32> {
+        let loader = |pid: &i32| {
+            std::fs::read_link(format!("/proc/{pid}/exe"))
+                .is_ok_and(|exe| exe.file_name() == Some(OsStr::new("lh-loader")))
+        };
+        self.processes().into_iter().filter(loader).collect()
+    }
+
+    /// SIGKILL to every process of the job, until none is left; what it had written is returned.
+    pub fn kill(mut self) -> Vec<u8> {
+        self.kill_all();
+        self.stdout()
+    }
+
+    fn kill_all(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        wait_for("the job's processes to end", LIMIT, || {
+            let left = self.processes();
+            for &pid in &left {
+                signal(pid, libc::SIGKILL);
+            }
+            left.is_empty().then_some(())
+        });
+    }
+}
+
+/// Sends a signal.
+pub(crate) fn signal(pid: i32, number: i32) {
+    // SAFETY: kill has no memory effects.
+    unsafe { libc::kill(pid, number) };
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}

@@ -1,0 +1,86 @@
+//! Builds the C programs that the tests run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// The root of the repository.
+pub fn repo() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A program of this workspace, as cargo built it in the tests' own profile.
+pub fn bin(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps/TEST");
+    let path = profile.join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: build the workspace first, in the same profile",
+        path.display()
+    );
+    path
+}
+
+/// Where the tests keep what they build and write.
+pub(crate) fn work() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let target = test.ancestors().nth(3).expect("target/PROFILE/deps/TEST");
+    target.join("e2e")
+}
+
+/// An example (`examples/NAME.c`), built as its user would build it.
+pub fn example(name: &str) -> PathBuf {
+    compile(
+        &repo().join("examples").join(format!("{name}.c")),
+        name,
+        &[],
+    )
+}
+
+/// A test program (`tests/c/SOURCE.c`), built as NAME with more flags.
+pub fn program(source: &str, name: &str, flags: &[&str]) -> PathBuf {
+    compile(
+        &repo().join("tests/c").join(format!("{source}.c")),
+        name,
+        flags,
+    )
+}
+
+static COMPILER: Mutex<()> = Mutex::new(());
+
+fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let _one = COMPILER
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = work().join("bin");
+    std::fs::create_dir_all(&dir).expect("a folder for programs");
+    let out = dir.join(name);
+    let time = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    if time(&out) > time(source) {
+        return out;
+    }
+    let code = std::fs::read_to_string(source).expect("the program's source");
+    let compiler = if code.contains("<mpi.h>") {
+        "mpicc.mpich"
+    } else {
+        "gcc"
+    };
+    let done = Command::new(compiler)
+        .args(["-O2", "-Wall", "-Wextra", "-Wno-stringop-overflow", "-o"])
+        .arg(&out)
+        .arg(source)
+        .args(flags)
+        .args(["-lpthread", "-lm"])
+        .output()
+        .unwrap_or_else(|e| panic!("{compiler}: {e}"));
+    assert!(
+        done.status.success(),
+        "{compiler}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    out
+}

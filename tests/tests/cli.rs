@@ -1,0 +1,138 @@
+//! The command: what passes through it, and what it says when it cannot run a program.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use tests::{program, run, splitproc, text, Done, Scratch};
+
+fn launch<S: AsRef<OsStr>>(
+    scratch: &Scratch,
+    app: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Done {
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(app).args(args);
+    command
+        .current_dir(scratch.path())
+        .env("PASSTHROUGH", "a value");
+    run(scratch, command)
+}
+
+#[test]
+fn exit_codes_and_outputs_pass_through() {
+    let scratch = Scratch::new("passthrough");
+    let app = program("passthrough", "passthrough", &[]);
+    for code in [0, 1, 42, 127, 255] {
+        let done = launch(
+            &scratch,
+            &app,
+            [&code.to_string(), "one", "", "two words", "--wait"],
+        );
+        assert_eq!(done.status.code(), Some(code), "{}", text(&done.stderr));
+        assert_eq!(
+            done.stdout,
+            b"\0\x01\x7f\x80\xff\n\0<one><><two words><--wait>[a value]"
+        );
+        assert_eq!(text(&done.stderr), "a complaint, without a newline");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_program_as_it_would_without_us() {
+    let scratch = Scratch::new("signal");
+    let done = launch(
+        &scratch,
+        &program("passthrough", "passthrough", &[]),
+        ["-1"],
+    );
+    assert_eq!(
+        done.status.signal(),
+        Some(libc::SIGABRT),
+        "{}",
+        text(&done.stderr)
+    );
+}
+
+#[test]
+fn a_missing_program_is_127() {
+    let scratch = Scratch::new("missing");
+    let done = launch::<&str>(&scratch, Path::new("./no-such-program"), []);
+    assert_eq!(done.status.code(), Some(127));
+    assert!(
+        text(&done.stderr).contains("no-such-program"),
+        "{}",
+        text(&done.stderr)
+    );
+    let done = launch::<&str>(&scratch, Path::new("no-such-program-on-path"), []);
+    assert_eq!(done.status.code(), Some(127));
+}
+
+#[test]
+fn a_static_program_is_126() {
+    let scratch = Scratch::new("static");
+    let app = program("passthrough", "passthrough-static", &["-static"]);
+    let done = launch(&scratch, &app, ["0"]);
+    assert_eq!(done.status.code(), Some(126));
+    assert!(done.stdout.is_empty());
+    assert!(
+        text(&done.stderr).contains("static"),
+        "{}",
+        text(&done.stderr)
+    );
+}
+
+#[test]
+fn what_is_not_executable_is_126() {
+    let scratch = Scratch::new("not-executable");
+    let file = scratch.file("data");
+    std::fs::write(&file, "no program\n").expect("a file");
+    let done = launch::<&str>(&scratch, &file, []);
+    assert_eq!(done.status.code(), Some(126));
+    assert!(
+        text(&done.stderr).contains("data"),
+        "{}",
+        text(&done.stderr)
+    );
+}
+
+#[test]
+fn a_script_runs_under_its_interpreter() {
+    let scratch = Scratch::new("script");
+    let file = scratch.file("script");
+    std::fs::write(&file, "#!/bin/sh\necho \"$0 $1\"\nexit 7\n").expect("a script");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    let done = launch(&scratch, &file, ["word"]);
+    assert_eq!(done.status.code(), Some(7), "{}", text(&done.stderr));
+    assert_eq!(text(&done.stdout), format!("{} word\n", file.display()));
+}
+
+#[test]
+fn a_program_of_the_system_runs() {
+    let scratch = Scratch::new("system");
+    let done = launch(&scratch, Path::new("echo"), ["found", "on", "PATH"]).ok();
+    assert_eq!(text(&done.stdout), "found on PATH\n");
+}
+
+#[test]
+fn a_non_pie_program_runs() {
+    let scratch = Scratch::new("non-pie");
+    let app = program("passthrough", "passthrough-no-pie", &["-no-pie"]);
+    assert_eq!(launch(&scratch, &app, ["3"]).status.code(), Some(3));
+}
+
+#[test]
+fn a_checkpoint_without_a_job_says_so() {
+    let scratch = Scratch::new("no-job");
+    let mut command = splitproc(["checkpoint", "--wait", "--ckpt-dir"]);
+    command.arg(scratch.ckpt());
+    run(&scratch, command).fails_with(&["ckpt"]);
+}
+
+#[test]
+fn a_restart_of_nothing_says_so() {
+    let scratch = Scratch::new("nothing");
+    let mut command = splitproc(["restart"]);
+    command.arg(scratch.ckpt());
+    run(&scratch, command).fails_with(&["ckpt"]);
+}

@@ -1,0 +1,227 @@
+//! Faults: what goes wrong is named, leaves the program running or the last complete generation
+//! usable, and never starts half a program.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::{
+    example, lines, moments, newest_generation, run, splitproc, text, wait_for, Case, Done, Job,
+    Moments, Scratch, LIMIT,
+};
+
+/// A job that was checkpointed once and killed.
+fn checkpointed(name: &str, ranks: usize) -> Scratch {
+    let scratch = Scratch::new(name);
+    let case = Case::heat2d(&scratch, ranks, 1);
+    let mut job = case.launch(&scratch);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    job.kill();
+    scratch
+}
+
+fn image(scratch: &Scratch, rank: usize) -> PathBuf {
+    newest_generation(&scratch.ckpt())
+        .expect("a generation")
+        .join(format!("rank-{rank:04}.img"))
+}
+
+/// A restart that must be refused before the program runs.
+#[track_caller]
+fn refused(scratch: &Scratch, ranks: usize, words: &[&str]) {
+    let done = Job::restart(scratch, ranks).finish();
+    assert!(
+        done.stdout.is_empty(),
+        "the program ran:\n{}",
+        text(&done.stdout)
+    );
+    done.fails_with(words);
+}
+
+/// Damages a file, sees the restart refused, and mends it.
+#[track_caller]
+fn damaged(scratch: &Scratch, path: &Path, words: &[&str], damage: impl FnOnce(&mut Vec<u8>)) {
+    let good = std::fs::read(path).expect("the file");
+    let mut bad = good.clone();
+    damage(&mut bad);
+    std::fs::write(path, bad).expect("the file");
+    refused(scratch, 2, words);
+    std::fs::write(path, good).expect("the file");
+}
+
+#[test]
+fn damaged_images_are_refused_by_name() {
+    let scratch = checkpointed("damaged", 2);
+    let victim = image(&scratch, 1);
+    let name = "rank-0001.img";
+    let mut random = Moments::new();
+
+    damaged(&scratch, &victim, &[name], |b| b.truncate(b.len() / 2));
+    damaged(&scratch, &victim, &[name], |b| b.truncate(b.len() - 1));
+    damaged(&scratch, &victim, &[name], |b| b.clear());
+    for _ in 0..moments() {
+        damaged(&scratch, &victim, &[name], |b| {
+            let at = random.pick(0, b.len());
+            let bit = random.pick(0, 8);
+            println!("bit {bit} of byte {at}, of {}", b.len());
+            b[at] ^= 1 << bit;
+        });
+    }
+    let other = std::fs::read(image(&scratch, 0)).expect("rank 0's image");
+    damaged(&scratch, &victim, &[name, "rank"], |b| *b = other);
+    damaged(&scratch, &victim, &[name, "version"], |b| b[8] ^= 0x40);
+
+    let good = std::fs::read(&victim).expect("the image");
+    std::fs::remove_file(&victim).expect("the image");
+    refused(&scratch, 2, &[name]);
+    std::fs::write(&victim, good).expect("the image");
+
+    // And with everything mended, it runs.
+    Job::restart(&scratch, 2).finish().ok();
+}
+
+#[test]
+fn the_wrong_number_of_ranks_is_refused() {
+    let scratch = checkpointed("ranks", 2);
+    refused(&scratch, 3, &["2", "3", "rank"]);
+    refused(&scratch, 1, &["2", "1", "rank"]);
+}
+
+#[test]
+fn a_generation_without_a_manifest_is_not_complete() {
+    let scratch = checkpointed("no-manifest", 2);
+    let generation = newest_generation(&scratch.ckpt()).expect("a generation");
+    std::fs::remove_file(generation.join("manifest.json")).expect("the manifest");
+    refused(&scratch, 2, &["complete"]);
+}
+
+#[test]
+fn images_are_private() {
+    let scratch = checkpointed("private", 1);
+    let mode = |p: &Path| {
+        std::fs::metadata(p)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    let file = image(&scratch, 0);
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(file.parent().expect("the generation")), 0o700);
+}
+
+#[test]
+fn a_rank_killed_in_the_middle_of_a_checkpoint() {
+    let scratch = Scratch::new("rank-killed");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let mut random = Moments::new();
+    for _ in 0..moments() {
+        let _ = std::fs::remove_dir_all(scratch.ckpt());
+        let mut job = case.launch(&scratch);
+        job.must_reach(2);
+        job.checkpoint(&scratch);
+        let complete = newest_generation(&scratch.ckpt());
+        let ranks = job.ranks();
+        assert_eq!(ranks.len(), 2);
+
+        let mut command = splitproc(["checkpoint", "--wait", "--ckpt-dir"]);
+        command.arg(scratch.ckpt());
+        let request = Job::start(&scratch, command);
+        wait_for("the second generation to begin", LIMIT, || {
+            (newest_generation(&scratch.ckpt()) != complete).then_some(())
+        });
+        // SAFETY: kill has no memory effects.
+        unsafe { libc::kill(ranks[random.pick(0, 2)], libc::SIGKILL) };
+        request.finish(); // it may have been in time; it must not hang
+        job.kill();
+
+        let done = Job::restart(&scratch, 2).finish().ok();
+        case.check_restarted(&scratch, &done.stdout);
+    }
+}
+
+/// A folder on a small file system of its own, until it is dropped.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(path: PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(&path).expect("a folder");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&path)
+            .output()
+            .ok()?;
+        done.status.success().then_some(Self(path))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[track_caller]
+fn goes_on(mut job: Job, scratch: &Scratch, case: &Case, words: &[&str]) {
+    job.must_reach(2);
+    let asked: Done = job.try_checkpoint(scratch);
+    let at = lines(&job.stdout());
+    assert!(at < lines(&case.expected), "the program was still running");
+    asked.fails_with(words);
+    assert_eq!(
+        text(&job.finish().ok().stdout),
+        text(&case.expected),
+        "the program goes on"
+    );
+}
+
+#[test]
+fn a_full_disk_fails_the_checkpoint_and_not_the_program() {
+    let scratch = Scratch::new("full");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "256k") else {
+        println!("not run: a tmpfs cannot be mounted here");
+        return;
+    };
+    let job = case.launch(&scratch);
+    goes_on(job, &scratch, &case, &["space"]);
+    refused(&scratch, 2, &["complete"]);
+}
+
+#[test]
+fn an_unwritable_folder_is_named_before_the_program_runs() {
+    let scratch = Scratch::new("unwritable");
+    let file = scratch.file("a-file");
+    std::fs::write(&file, "").expect("a file");
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command
+        .arg(file.join("ckpt"))
+        .arg("--")
+        .arg(example("counter"))
+        .args(["1", "1"]);
+    let done = run(&scratch, command);
+    assert!(done.stdout.is_empty());
+    done.fails_with(&["a-file/ckpt"]);
+}
+
+#[test]
+fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
+    let scratch = Scratch::new("read-only");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "64m") else {
+        println!("not run: a tmpfs cannot be mounted here");
+        return;
+    };
+    let mut job = case.launch(&scratch);
+    job.must_reach(1);
+    let done = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(scratch.ckpt())
+        .output()
+        .expect("mount");
+    if !done.status.success() {
+        println!("not run: {}", text(&done.stderr));
+        return;
+    }
+    goes_on(job, &scratch, &case, &["read-only"]);
+}

@@ -1,0 +1,117 @@
+//! The main job: a program is checkpointed at random moments, everything is killed with SIGKILL,
+//! and the restarted program's output is byte for byte that of an undisturbed run.
+//!
+//! What is compared: the file that the program writes through a descriptor that it holds open (the
+//! restored offset makes the restarted program overwrite what the killed one wrote after the
+//! checkpoint), and the restarted program's stdout, which must be the end of the undisturbed run's.
+
+use tests::{lines, moments, text, Case, Job, Moments, Scratch};
+
+/// Launched, checkpointed at a random moment, killed, restarted; so many times.
+fn at_random_moments(scratch: &Scratch, case: &Case) {
+    let mut random = Moments::new();
+    for n in 0..moments() {
+        let moment = case.moment(&mut random);
+        let more = random.pick(0, 4);
+        println!("moment {n}: at line {moment}, killed {more} lines later");
+        let _ = std::fs::remove_dir_all(scratch.ckpt());
+        let mut job = case.launch(scratch);
+        job.must_reach(moment);
+        job.checkpoint(scratch);
+        let so_far = lines(&job.stdout());
+        job.reaches(so_far + more);
+        case.check_killed(&job.kill());
+        let done = Job::restart(scratch, case.ranks).finish().ok();
+        case.check_restarted(scratch, &done.stdout);
+    }
+}
+
+fn heat2d(name: &str, ranks: usize, threads: usize) {
+    let scratch = Scratch::new(name);
+    at_random_moments(&scratch, &Case::heat2d(&scratch, ranks, threads));
+}
+
+#[test]
+fn heat2d_without_a_launcher() {
+    heat2d("heat2d-0", 0, 1);
+}
+
+#[test]
+fn heat2d_on_1_rank() {
+    heat2d("heat2d-1", 1, 1);
+}
+
+#[test]
+fn heat2d_on_2_ranks() {
+    heat2d("heat2d-2", 2, 1);
+}
+
+#[test]
+fn heat2d_on_4_ranks() {
+    heat2d("heat2d-4", 4, 1);
+}
+
+#[test]
+fn heat2d_on_2_ranks_with_8_threads_each() {
+    heat2d("heat2d-threads", 2, 8);
+}
+
+#[test]
+fn one_process_with_state_of_many_kinds() {
+    let scratch = Scratch::new("counter");
+    at_random_moments(&scratch, &Case::counter(&scratch));
+}
+
+#[test]
+fn one_process_with_8_threads() {
+    let scratch = Scratch::new("threads");
+    at_random_moments(&scratch, &Case::threads(&scratch));
+}
+
+#[test]
+fn the_program_goes_on_after_checkpoints() {
+    let scratch = Scratch::new("goes-on");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let mut job = case.launch(&scratch);
+    for line in [2, 8, 16] {
+        job.must_reach(line);
+        job.checkpoint(&scratch);
+    }
+    let done = job.finish().ok();
+    assert_eq!(text(&done.stdout), text(&case.expected));
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+/// Restarts the newest checkpoint, checkpoints the restarted job, kills it, and again.
+fn five_deep(scratch: &Scratch, case: &Case) {
+    let mut random = Moments::new();
+    let mut job = case.launch(scratch);
+    for generation in 0..5 {
+        let more = random.pick(1, lines(&case.expected) / 12);
+        println!("generation {generation}: after {more} lines");
+        job.must_reach(more);
+        job.checkpoint(scratch);
+        job.kill();
+        job = Job::restart(scratch, case.ranks);
+    }
+    let done = job.finish().ok();
+    case.check_restarted(scratch, &done.stdout);
+}
+
+#[test]
+fn a_restart_of_a_restart_five_deep() {
+    let scratch = Scratch::new("five-deep");
+    five_deep(&scratch, &Case::heat2d(&scratch, 2, 1));
+}
+
+#[test]
+fn one_process_five_deep() {
+    let scratch = Scratch::new("five-deep-counter");
+    five_deep(&scratch, &Case::counter(&scratch));
+}
+
+#[test]
+fn threads_five_deep() {
+    let scratch = Scratch::new("five-deep-threads");
+    five_deep(&scratch, &Case::threads(&scratch));
+}
