@@ -7,3 +7,4 @@
 pub mod arch;
 pub mod layout;
 pub mod lhinfo;
+pub mod restore;
