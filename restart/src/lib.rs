@@ -1,1 +1,8 @@
-//! The checkpoint image.
+//! The checkpoint image of one rank, and the manifest that makes the images of a job one generation.
+//!
+//! The embedded host writes and reads these while the application is stopped; the `splitproc`
+//! command reads them to check a restart before anything runs, and to show what is inside.
+
+pub mod image;
+pub mod manifest;
+pub mod meta;

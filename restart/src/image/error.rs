@@ -1,0 +1,126 @@
+//! What can be wrong with an image: each message names the file, what is wrong and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an image could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("{}: cannot {what}: {source}{}", path.display(), remedy(source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The magic is not there.
+    #[error("{}: not a splitproc image; name a rank-NNNN.img file of a checkpoint directory", path.display())]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by another version.
+    #[error(
+        "{}: image format version {found}, but this splitproc reads version {}; restart with the splitproc that wrote it",
+        path.display(),
+        super::VERSION
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it says.
+        found: u32,
+    },
+    /// The file ends early.
+    #[error("{}: truncated: {what}; copy the file again, or restart from an older --generation", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+    /// A checksum or a length is wrong.
+    #[error("{}: damaged: {what}; copy the file again, or restart from an older --generation", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The image of another rank, or of a job of another size.
+    #[error(
+        "{}: holds rank {found} of {found_ranks}, not rank {wanted} of {wanted_ranks}; put the images back under the names that the manifest lists",
+        path.display()
+    )]
+    WrongRank {
+        /// The file.
+        path: PathBuf,
+        /// The rank that it holds.
+        found: u32,
+        /// The size of its job.
+        found_ranks: u32,
+        /// The rank that was wanted.
+        wanted: u32,
+        /// The size of the job that was wanted.
+        wanted_ranks: u32,
+    },
+    /// No such section.
+    #[error("{}: has no section `{name}`; it was written by another splitproc: restart with that one", path.display())]
+    NoSection {
+        /// The file.
+        path: PathBuf,
+        /// The section's name.
+        name: String,
+    },
+    /// A section is not what was expected.
+    #[error("{}: section `{name}`: {source}; it was written by another splitproc: restart with that one", path.display())]
+    Section {
+        /// The file.
+        path: PathBuf,
+        /// The section's name.
+        name: String,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// Wraps a failed system call.
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        what: &'static str,
+    ) -> impl FnOnce(io::Error) -> Error + 'a {
+        move |source| Error::Io {
+            path: path.to_owned(),
+            what,
+            source,
+        }
+    }
+
+    /// A wrong checksum, length or place.
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Error {
+        Error::Damaged {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
+/// What to do about a failed system call.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) | Some(libc::EDQUOT) => {
+            "; free some space, keep fewer generations (--keep), or use another --ckpt-dir"
+        }
+        Some(libc::EACCES) | Some(libc::EPERM) | Some(libc::EROFS) => {
+            "; make it accessible to this user, or use another --ckpt-dir"
+        }
+        Some(libc::ENOENT) => "; check the path, or restart from an older --generation",
+        Some(libc::EFBIG) => "; raise the file size limit (ulimit -f)",
+        Some(libc::EIO) => "; the disk fails: use another --ckpt-dir",
+        _ => "",
+    }
+}

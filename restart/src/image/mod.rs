@@ -1,0 +1,166 @@
+//! The image of one rank: memory in compressed chunks, and named sections of plain data.
+//!
+//! All numbers are little-endian. A file is written from front to back, under a temporary name, and
+//! renamed once it is on disk, so a file with an image's name is whole or damaged, never half written.
+//!
+//! ```text
+//! 0         ┌──────────────────────────────────────────────────────────┐
+//!           │ header, 64 bytes                                         │
+//!           │   0  magic "SPLITIMG"          32  chunk length   u32    │
+//!           │   8  version        u32        36  page length    u32    │
+//!           │  12  header length  u32        40  unix time      u64    │
+//!           │  16  rank           u32        48  reserved, zero        │
+//!           │  20  ranks          u32        60  crc32 of bytes 0..60  │
+//!           │  24  generation     u64                                  │
+//! 64        ├──────────────────────────────────────────────────────────┤
+//!           │ data: chunks and sections, back to back, in the order in │
+//!           │ which they were written                                  │
+//!           │   chunk: its non-zero pages, packed; stored or zstd      │
+//!           │   section: JSON or raw bytes                             │
+//! index     ├──────────────────────────────────────────────────────────┤
+//!           │ directory length u32, directory (JSON: sections with     │
+//!           │ place and crc32, regions)                                │
+//!           │ chunk count u32, chunk records of 72 bytes               │
+//!           │   0  region         u32        28  packed length   u32   │
+//!           │   4  codec          u8         32  spanned length  u32   │
+//!           │   8  region offset  u64        36  crc32 as stored u32   │
+//!           │  16  file offset    u64        40  page bitmap  4 × u64  │
+//!           │  24  stored length  u32                                  │
+//! end − 64  ├──────────────────────────────────────────────────────────┤
+//!           │ trailer, 64 bytes                                        │
+//!           │   0  magic "SPLITEND"          32  memory held     u64   │
+//!           │   8  index offset   u64        40  crc32 of index  u32   │
+//!           │  16  index length   u64        44  crc32 of header u32   │
+//!           │  24  file length    u64        48  reserved, zero        │
+//!           │                                60  crc32 of bytes 0..60  │
+//! end       └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A chunk spans up to 1 MiB of a region, from a multiple of 1 MiB. Bit *i* of its bitmap says that
+//! page *i* of the span is held; pages whose bytes are all zero are not held, and a span of nothing
+//! but zeros has no chunk at all. Because the index holds the checksum of every chunk and section,
+//! and the trailer that of the index and the header, the trailer's own checksum stands for the whole
+//! file: it is the fingerprint that the manifest records.
+
+mod error;
+mod format;
+mod load;
+mod pack;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use format::{CHUNK, VERSION};
+pub use reader::{Load, Reader};
+pub use writer::Writer;
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A mapping of the saved process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+    /// `PROT_*` bits.
+    pub prot: u32,
+    /// `MAP_SHARED`.
+    pub shared: bool,
+    /// The file that was mapped, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileRef>,
+    /// The kernel's name for it (`[heap]`, `[stack]`, `[anon:…]`), or empty.
+    #[serde(default)]
+    pub name: String,
+}
+
+impl Region {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether it spans nothing.
+    pub fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+}
+
+/// The file behind a mapping, as it was at the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Offset of the mapping's first byte in the file.
+    pub offset: u64,
+    /// Device number.
+    #[serde(default)]
+    pub dev: u64,
+    /// Inode number.
+    #[serde(default)]
+    pub inode: u64,
+    /// Length of the file.
+    #[serde(default)]
+    pub size: u64,
+    /// Modification time, seconds since 1970.
+    #[serde(default)]
+    pub mtime: i64,
+    /// The file had no name any more.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// How an image is written.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// zstd's level; `None` stores pages as they are.
+    pub level: Option<i32>,
+    /// Threads that look for zero pages, compress and compute checksums; 0: one a processor, at most 8.
+    pub workers: usize,
+    /// The rank whose image it is.
+    pub rank: u32,
+    /// Ranks of the job.
+    pub ranks: u32,
+    /// Generation of the checkpoint.
+    pub generation: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            level: Some(1),
+            workers: 0,
+            rank: 0,
+            ranks: 1,
+            generation: 0,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Length of the file.
+    pub bytes: u64,
+    /// Bytes of memory that it holds, before compression and without zero pages.
+    pub memory: u64,
+    /// Bytes of memory that were looked at.
+    pub spanned: u64,
+    /// The file's fingerprint, see the module's documentation.
+    pub crc: u32,
+}
+
+/// Threads to use where the caller has no wish: one a processor, at most 8.
+fn workers(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism()
+            .map_or(1, |n| n.get())
+            .min(8),
+        n => n,
+    }
+}
