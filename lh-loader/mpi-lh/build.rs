@@ -3,5 +3,6 @@ fn main() {
     for arg in ["-Wl,--export-dynamic-symbol=dlopen", "-Wl,--defsym=rust_eh_personality=main"] {
         println!("cargo:rustc-link-arg-bins={arg}");
     }
+    println!("cargo:rustc-link-lib=dylib=c");
     println!("cargo:rerun-if-changed=build.rs");
 }

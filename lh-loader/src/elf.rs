@@ -181,7 +181,7 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         let off = page_down(p.p_offset as usize);
         let len = p.p_filesz as usize + (p.p_vaddr as usize & (PAGE - 1));
         // SAFETY: the segment is mapped and nothing runs in it yet.
-        unsafe { route::map_exec(at, len, file.0 as i32, off, owner) };
+        unsafe { route::map_exec(at, len, file.0 as i32, off as u64, owner) };
     }
 
     let mut interp = [0u8; 256];

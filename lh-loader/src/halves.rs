@@ -7,10 +7,10 @@
 use crate::arch::{self, Context};
 use crate::args::{HalfPlan, Plan, Start};
 use crate::elf::{self, Image, TlsSlot};
-use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, WINDOW_LEN};
+use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, VDSO_BASE, WINDOW_LEN};
 use crate::lhinfo::{self, HalfStart, HALF_READY};
 use crate::stack::StackBuilder;
-use crate::{die, vdso, window};
+use crate::{die, window};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -133,7 +133,7 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let var = stack.bytes(&[LHINFO_VAR]);
     stack.word(var);
     stack.word(0);
-    auxv(start, &mut stack, &program, &interp, plan.exe, Some(vdso::image()));
+    auxv(start, &mut stack, &program, &interp, plan.exe, Some(VDSO_BASE));
     let sp = stack.finish();
     // The lower halves are up: the digits are overwritten in place, nothing moves.
     // SAFETY: the 16 digits after `LHINFO_PTR=0x` lie on the stack just built.
@@ -213,7 +213,7 @@ fn auxv(
     program: &Image,
     interp: &Image,
     path: &CStr,
-    vdso: Option<Option<usize>>,
+    vdso: Option<usize>,
 ) {
     // SAFETY: lhInfo is mapped; the bytes were set before the first half.
     let random = unsafe { lhinfo::get().random };
@@ -227,11 +227,7 @@ fn auxv(
             libc::AT_ENTRY => program.entry,
             libc::AT_RANDOM => random,
             libc::AT_EXECFN => path,
-            libc::AT_SYSINFO_EHDR => match vdso {
-                None => value,
-                Some(Some(image)) => image,
-                Some(None) => continue,
-            },
+            libc::AT_SYSINFO_EHDR => vdso.unwrap_or(value),
             _ => value,
         };
         stack.word(kind);

@@ -9,7 +9,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::Ordering;
 use lh_loader::args::{Plan, Start};
-use lh_loader::layout::LHINFO_BASE;
+use lh_loader::layout::{LHINFO_BASE, PAGE, VDSO_BASE};
 use lh_loader::lhinfo::{self, HalfStart};
 use lh_loader::{arch, die, elf, halves, restore, route, vdso};
 
@@ -82,8 +82,26 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { arch::syscall6(libc::SYS_getpid as usize, 0, 0, 0, 0, 0, 0) };
     info.upper.pid.store(pid as u32, Ordering::Relaxed);
-    if let Some(kernel_vdso) = start.aux(libc::AT_SYSINFO_EHDR) {
-        vdso::fill_slots(kernel_vdso);
+    let kernel_vdso = start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0);
+    // SAFETY: the kernel's vDSO stays mapped.
+    unsafe { vdso::fill_slots(&info.vdso_slots, kernel_vdso) };
+    if plan.restore.is_none() {
+        map_vdso(info.vdso_slots.as_ptr() as usize);
+    }
+}
+
+/// Maps the upper half's vDSO. In a restart it comes from the image.
+fn map_vdso(slots: usize) {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: NOREPLACE covers nothing; the page is ours until it is made executable.
+    unsafe {
+        if let Err(e) = elf::map(VDSO_BASE, PAGE, prot, flags, -1, 0) {
+            die!(126, "the vDSO can't be mapped at {:#x}: {:?}", VDSO_BASE, e);
+        }
+        vdso::build(&mut *(VDSO_BASE as *mut [u8; PAGE]), slots);
+        let prot = libc::PROT_READ | libc::PROT_EXEC;
+        arch::syscall6(libc::SYS_mprotect as usize, VDSO_BASE, PAGE, prot as usize, 0, 0, 0);
     }
 }
 

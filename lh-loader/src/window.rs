@@ -193,3 +193,17 @@ pub unsafe fn map_near(near: usize, len: usize) -> isize {
     }
     -(libc::ENOMEM as isize)
 }
+
+/// Reserves `len` bytes without access at a free place of the owner's window.
+///
+/// # Errors
+/// The kernel's error number.
+pub fn reserve(owner: Owner, len: usize) -> Result<usize, isize> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at a free place.
+    let at = unsafe { map(owner, len, libc::PROT_NONE as usize, flags as usize, usize::MAX, 0) };
+    if is_err(at) {
+        return Err(-at);
+    }
+    Ok(at as usize)
+}
