@@ -7,25 +7,31 @@
 pub mod adopt;
 pub mod block;
 pub mod crossing;
+mod environment;
 pub mod gate;
 pub mod helper;
 pub mod host;
+pub mod mpi;
 pub mod park;
 pub mod raw;
 pub mod registry;
 pub mod signal;
 
+use core::ffi::c_char;
+use lh_loader::lhinfo;
+
 /// `ld.so` calls this before the program's own constructors.
 #[used]
 #[link_section = ".init_array"]
-static INIT: extern "C" fn() = init;
+static INIT: unsafe extern "C" fn(i32, *const *const c_char, *mut *mut c_char) = init;
 
-extern "C" fn init() {
-    if std::env::var_os("LHINFO_PTR").is_none() {
+unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_char) {
+    if !launched() {
         return;
     }
     raw::set_present();
-    clean_environment();
+    // SAFETY: ld.so passes the program's environment vector, before anybody has copied it.
+    unsafe { environment::clean(envp) };
     check_hole();
     gate::init();
     park::init();
@@ -33,25 +39,21 @@ extern "C" fn init() {
     helper::start();
 }
 
-/// The application, and what it executes, see the `LD_PRELOAD` that the user set.
-fn clean_environment() {
-    let Some(list) = std::env::var_os("LD_PRELOAD") else {
-        return;
-    };
-    let list = list.to_string_lossy().into_owned();
-    let ours = |p: &str| p.ends_with("/libsplitproc.so") || p.contains("/fronts/libm");
-    let rest: Vec<&str> = list.split([':', ' ']).filter(|p| !ours(p)).collect();
-    if rest.is_empty() {
-        std::env::remove_var("LD_PRELOAD");
-    } else {
-        std::env::set_var("LD_PRELOAD", rest.join(":"));
+/// Is lhInfo mapped? The variable alone says nothing: what the application executes inherits it.
+fn launched() -> bool {
+    let mut resident = 0u8;
+    // SAFETY: mincore fails for what is not mapped and writes one byte otherwise; lhInfo is then readable.
+    unsafe {
+        std::env::var_os("LHINFO_PTR").is_some()
+            && libc::mincore(lhinfo::ptr().cast(), 1, &mut resident) == 0
+            && (*lhinfo::ptr()).magic == lhinfo::MAGIC
     }
 }
 
 /// The lower halves were loaded for a hole at a predicted place; it must be there.
 fn check_hole() {
     // SAFETY: lhInfo is mapped.
-    let predicted = unsafe { lh_loader::lhinfo::get().hole };
+    let predicted = unsafe { lhinfo::get().hole };
     let (start, end) = block::hole();
     if predicted != [0, 0] && predicted != [start, end] {
         lh_loader::die!(

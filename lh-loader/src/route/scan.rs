@@ -163,10 +163,19 @@ fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, at: usize) -> Option<Site
     Some(site)
 }
 
+/// `mov $15,%rax`: rt_sigreturn.
+const RESTORER: [u8; 7] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0];
+
 /// The first `syscall` at or after `from` in `code`, which begins at link-time address `vaddr`.
 pub fn next(code: &[u8], vaddr: u64, elf: Option<&Elf>, from: usize) -> Option<Site> {
     let mut at = from;
     while let Some(c) = candidate(code, at) {
+        // The signal restorer stays as it is: its unwind entry begins a byte early on purpose, so it can't be
+        // decoded from there, and unwinders know it by these very bytes.
+        if code[..c].ends_with(&RESTORER) {
+            at = c + 2;
+            continue;
+        }
         if let Some(site) = confirm(code, vaddr, elf, c) {
             return Some(site);
         }
