@@ -1,0 +1,116 @@
+/*
+ * bench: what one call, one message and one reduction cost. Prints `NAME NANOSECONDS`, the best of
+ * several rounds, one a line; benches/run compares two ways of running it.
+ */
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS = 7 };
+static int rank, ranks;
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void measure(const char *name, int n, void (*work)(int))
+{
+    double best = 1e9;
+    work(n / 10 + 1);
+    for (int k = 0; k < ROUNDS; k++) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        double start = seconds();
+        work(n);
+        double t = (seconds() - start) / n * 1e9;
+        if (t < best)
+            best = t;
+    }
+    if (rank == 0)
+        printf("%s %.2f\n", name, best);
+}
+
+static void comm_rank(int n)
+{
+    int r;
+    while (n-- > 0)
+        MPI_Comm_rank(MPI_COMM_WORLD, &r);
+}
+
+static void iprobe(int n)
+{
+    int flag;
+    while (n-- > 0)
+        MPI_Iprobe(0, 99, MPI_COMM_SELF, &flag, MPI_STATUS_IGNORE);
+}
+
+static void clocks(int n)
+{
+    struct timespec t;
+    while (n-- > 0)
+        clock_gettime(CLOCK_MONOTONIC, &t);
+}
+
+static char *buffer;
+
+static void pingpong(int n, int bytes)
+{
+    if (rank > 1)
+        return;
+    while (n-- > 0) {
+        if (rank == 0)
+            MPI_Send(buffer, bytes, MPI_CHAR, 1, 0, MPI_COMM_WORLD);
+        MPI_Recv(buffer, bytes, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        if (rank == 1)
+            MPI_Send(buffer, bytes, MPI_CHAR, 0, 0, MPI_COMM_WORLD);
+    }
+}
+
+static void pingpong_8(int n) { pingpong(n, 8); }
+static void pingpong_1m(int n) { pingpong(n, 1 << 20); }
+
+static void nonblocking_8(int n)
+{
+    if (rank > 1)
+        return;
+    while (n-- > 0) {
+        MPI_Request r[2];
+        MPI_Irecv(buffer + 64, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, &r[0]);
+        MPI_Isend(buffer, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, &r[1]);
+        MPI_Waitall(2, r, MPI_STATUSES_IGNORE);
+    }
+}
+
+static void allreduce_8(int n)
+{
+    double in = 1, out;
+    while (n-- > 0)
+        MPI_Allreduce(&in, &out, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    if (argc > 1 && strcmp(argv[1], "hello") == 0) {
+        MPI_Finalize();
+        return 0;
+    }
+    buffer = calloc(1, 1 << 20);
+    measure("clock_gettime", 1000000, clocks);
+    measure("MPI_Comm_rank", 1000000, comm_rank);
+    measure("MPI_Iprobe", 300000, iprobe);
+    if (ranks > 1) {
+        measure("ping-pong-8", 20000, pingpong_8);
+        measure("isend-irecv-waitall-8", 20000, nonblocking_8);
+        measure("ping-pong-1MiB", 200, pingpong_1m);
+    }
+    measure("allreduce-8", 20000, allreduce_8);
+    MPI_Finalize();
+    return 0;
+}
