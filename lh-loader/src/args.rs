@@ -60,7 +60,10 @@ impl Start {
     /// The value of an environment variable.
     pub fn var(&self, name: &[u8]) -> Option<&'static CStr> {
         self.env().find_map(|e| {
-            let rest = e.to_bytes_with_nul().strip_prefix(name)?.strip_prefix(b"=")?;
+            let rest = e
+                .to_bytes_with_nul()
+                .strip_prefix(name)?
+                .strip_prefix(b"=")?;
             CStr::from_bytes_with_nul(rest).ok()
         })
     }
@@ -125,7 +128,10 @@ impl Plan {
         let mut i = 1;
         let arg = |i: usize| match start.args(i).next() {
             Some(a) => a,
-            None => die!(126, "lh-loader: an argument is missing; use `splitproc launch`"),
+            None => die!(
+                126,
+                "lh-loader: an argument is missing; use `splitproc launch`"
+            ),
         };
         loop {
             match arg(i).to_bytes() {

@@ -144,7 +144,9 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
     };
     let loads = || (0..phnum).map(phdr).filter(|p| p.p_type == libc::PT_LOAD);
     let lo = loads().map(|p| page_down(p.p_vaddr as usize)).min();
-    let hi = loads().map(|p| page_up((p.p_vaddr + p.p_memsz) as usize)).max();
+    let hi = loads()
+        .map(|p| page_up((p.p_vaddr + p.p_memsz) as usize))
+        .max();
     let (Some(lo), Some(hi)) = (lo, hi) else {
         return Err(Error::Format("no loadable segments"));
     };
@@ -152,12 +154,26 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
     // Reserve the whole span first, so that the segments keep their distances.
     let fixed = ehdr.e_type == libc::ET_EXEC;
     let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let align = loads().map(|p| p.p_align as usize).max().unwrap_or(PAGE).max(PAGE);
+    let align = loads()
+        .map(|p| p.p_align as usize)
+        .max()
+        .unwrap_or(PAGE)
+        .max(PAGE);
     let base = if fixed {
         // SAFETY: NOREPLACE refuses to cover anything.
-        unsafe { map(lo, hi - lo, libc::PROT_NONE, reserve | libc::MAP_FIXED_NOREPLACE, -1, 0)? }
+        unsafe {
+            map(
+                lo,
+                hi - lo,
+                libc::PROT_NONE,
+                reserve | libc::MAP_FIXED_NOREPLACE,
+                -1,
+                0,
+            )?
+        }
     } else {
-        let room = window::reserve(owner, hi - lo + align - PAGE).map_err(|e| Error::Os("mmap", e))?;
+        let room =
+            window::reserve(owner, hi - lo + align - PAGE).map_err(|e| Error::Os("mmap", e))?;
         (room + align - 1) & !(align - 1)
     };
     let bias = base.wrapping_sub(lo);
@@ -226,7 +242,11 @@ unsafe fn map_segment(file: &File, p: &Elf64_Phdr, bias: usize) -> Result<(), Er
         // SAFETY: inside the reserved span.
         unsafe { map(from, file_end - from, prot, fixed, file.0 as isize, offset)? };
     }
-    let anon_from = if p.p_filesz > 0 { page_up(file_end) } else { from };
+    let anon_from = if p.p_filesz > 0 {
+        page_up(file_end)
+    } else {
+        from
+    };
     if page_up(mem_end) > anon_from {
         let anon = fixed | libc::MAP_ANONYMOUS;
         // SAFETY: inside the reserved span.
@@ -253,7 +273,17 @@ unsafe fn patch_tls(phdrs: usize, phnum: usize, slot: TlsSlot) -> Result<(), Err
     let len = page_up(phdrs + size_of_val(table)) - page;
     let protect = |prot: i32| {
         // SAFETY: the page belongs to the program just mapped; nothing runs in it yet.
-        unsafe { syscall6(libc::SYS_mprotect as usize, page, len, prot as usize, 0, 0, 0) }
+        unsafe {
+            syscall6(
+                libc::SYS_mprotect as usize,
+                page,
+                len,
+                prot as usize,
+                0,
+                0,
+                0,
+            )
+        }
     };
     protect(libc::PROT_READ | libc::PROT_WRITE);
     table[tls].p_filesz = 0;

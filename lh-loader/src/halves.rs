@@ -46,7 +46,12 @@ unsafe extern "C" fn ready(start: *mut HalfStart) -> ! {
 }
 
 /// Loads lower half `index` and runs it up to its `ready`.
-pub fn start_lower(start: &Start, plan: &Plan, index: usize, half: &HalfPlan) -> &'static HalfStart {
+pub fn start_lower(
+    start: &Start,
+    plan: &Plan,
+    index: usize,
+    half: &HalfPlan,
+) -> &'static HalfStart {
     let owner = Owner::Lower(index);
     let info = lhinfo::ptr();
     // SAFETY: lhInfo is mapped, and nobody else reads it before the halves are up.
@@ -63,13 +68,17 @@ pub fn start_lower(start: &Start, plan: &Plan, index: usize, half: &HalfPlan) ->
         TlsSlot(entry.tls_start as usize)
     });
     if tls.is_some() && entry.tls_end > plan.hole[1] {
-        die!(126, "no room in the TLS hole for lower half {:?}", half.name);
+        die!(
+            126,
+            "no room in the TLS hole for lower half {:?}",
+            half.name
+        );
     }
 
     let program = load(half.path, owner, tls);
     let interp = load_interp(&program, half.path, owner);
     // SAFETY: only this thread runs, and each half has its own entry.
-    let slot = unsafe { &mut *(&raw mut STARTS[index]) };
+    let slot = unsafe { &mut *(&raw mut STARTS).cast::<HalfStart>().add(index) };
     slot.half = entry;
     slot.index = index as u32;
     slot.restore = u32::from(plan.restore.is_some());
@@ -78,7 +87,10 @@ pub fn start_lower(start: &Start, plan: &Plan, index: usize, half: &HalfPlan) ->
     stack.word(1);
     stack.string(half.path);
     stack.word(0);
-    for e in start.env().filter(|e| !is(e, b"LD_PRELOAD") && !is(e, b"PMI_FD")) {
+    for e in start
+        .env()
+        .filter(|e| !is(e, b"LD_PRELOAD") && !is(e, b"PMI_FD"))
+    {
         stack.string(e);
     }
     if let Some(fd) = start.var(b"PMI_FD") {
@@ -133,7 +145,14 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let var = stack.bytes(&[LHINFO_VAR]);
     stack.word(var);
     stack.word(0);
-    auxv(start, &mut stack, &program, &interp, plan.exe, Some(VDSO_BASE));
+    auxv(
+        start,
+        &mut stack,
+        &program,
+        &interp,
+        plan.exe,
+        Some(VDSO_BASE),
+    );
     let sp = stack.finish();
     // The lower halves are up: the digits are overwritten in place, nothing moves.
     // SAFETY: the 16 digits after `LHINFO_PTR=0x` lie on the stack just built.
@@ -162,7 +181,11 @@ fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Image {
 fn load_interp(program: &Image, path: &CStr, owner: Owner) -> Image {
     match CStr::from_bytes_until_nul(&program.interp) {
         Ok(interp) if !interp.is_empty() => load(interp, owner, None),
-        _ => die!(126, "{:?} is statically linked: splitproc needs a dynamically linked program", path),
+        _ => die!(
+            126,
+            "{:?} is statically linked: splitproc needs a dynamically linked program",
+            path
+        ),
     }
 }
 
@@ -239,7 +262,10 @@ fn auxv(
 
 /// Is this `NAME=…`?
 fn is(entry: &CStr, name: &[u8]) -> bool {
-    entry.to_bytes().strip_prefix(name).is_some_and(|r| r.first() == Some(&b'='))
+    entry
+        .to_bytes()
+        .strip_prefix(name)
+        .is_some_and(|r| r.first() == Some(&b'='))
 }
 
 fn cstr(bytes: &[u8]) -> &CStr {

@@ -54,10 +54,8 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
 /// Maps lhInfo and fills what is known before the first half.
 fn map_lhinfo(start: &Start, plan: &Plan) {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE
-        | libc::MAP_ANONYMOUS
-        | libc::MAP_NORESERVE
-        | libc::MAP_FIXED_NOREPLACE;
+    let flags =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
     // SAFETY: NOREPLACE covers nothing.
     if let Err(e) = unsafe { elf::map(LHINFO_BASE, lhinfo::LEN, prot, flags, -1, 0) } {
         die!(126, "lhInfo can't be mapped at {:#x}: {:?}", LHINFO_BASE, e);
@@ -101,7 +99,15 @@ fn map_vdso(slots: usize) {
         }
         vdso::build(&mut *(VDSO_BASE as *mut [u8; PAGE]), slots);
         let prot = libc::PROT_READ | libc::PROT_EXEC;
-        arch::syscall6(libc::SYS_mprotect as usize, VDSO_BASE, PAGE, prot as usize, 0, 0, 0);
+        arch::syscall6(
+            libc::SYS_mprotect as usize,
+            VDSO_BASE,
+            PAGE,
+            prot as usize,
+            0,
+            0,
+            0,
+        );
     }
 }
 

@@ -112,7 +112,9 @@ pub unsafe fn revive(start: &HalfStart) -> ! {
             // SAFETY: slot `i` has a stack of its own in the mapping made above.
             let tid = unsafe { spawn(thread, stacks + (i + 1) * STACK) };
             if is_err(tid) {
-                fatal(b"splitproc: a thread of the program can't be created again: see ulimit -u\n");
+                fatal(
+                    b"splitproc: a thread of the program can't be created again: see ulimit -u\n",
+                );
             }
         }
     }

@@ -75,7 +75,11 @@ impl StackBuilder {
         }
         // SAFETY: source and destination are in the mapping and do not overlap (checked above).
         unsafe {
-            core::ptr::copy_nonoverlapping(self.bottom as *const usize, to as *mut usize, self.words)
+            core::ptr::copy_nonoverlapping(
+                self.bottom as *const usize,
+                to as *mut usize,
+                self.words,
+            )
         };
         to
     }

@@ -39,7 +39,9 @@ fn of(owner: Owner) -> (&'static Window, usize, &'static AtomicUsize) {
     match owner {
         Owner::Lower(i) => (&WINDOWS[i], lower_window(i), &WINDOWS[i].cursor),
         // SAFETY: lhInfo is mapped before the router runs.
-        _ => (&WINDOWS[MAX_HALVES], UPPER_BASE, unsafe { &lhinfo::get().upper.cursor }),
+        _ => (&WINDOWS[MAX_HALVES], UPPER_BASE, unsafe {
+            &lhinfo::get().upper.cursor
+        }),
     }
 }
 
@@ -51,7 +53,17 @@ fn start(base: usize, cursor: &AtomicUsize) -> usize {
     }
     let mut random = [0u8; 8];
     // SAFETY: getrandom writes 8 bytes into `random`.
-    unsafe { syscall6(libc::SYS_getrandom as usize, random.as_mut_ptr() as usize, 8, 0, 0, 0, 0) };
+    unsafe {
+        syscall6(
+            libc::SYS_getrandom as usize,
+            random.as_mut_ptr() as usize,
+            8,
+            0,
+            0,
+            0,
+            0,
+        )
+    };
     // The first 4 GiB are left to fixed placements by the loader.
     let at = base + (4 << 30) + (usize::from_le_bytes(random) % RANDOM_SPAN) / PAGE * PAGE;
     match cursor.compare_exchange(0, at, Relaxed, Relaxed) {
@@ -138,9 +150,20 @@ pub fn free(owner: Owner, addr: usize, len: usize) {
 ///
 /// # Safety
 /// As for `mmap`.
-pub unsafe fn map(owner: Owner, len: usize, prot: usize, flags: usize, fd: usize, off: usize) -> isize {
+pub unsafe fn map(
+    owner: Owner,
+    len: usize,
+    prot: usize,
+    flags: usize,
+    fd: usize,
+    off: usize,
+) -> isize {
     if len == 0 || len > WINDOW_LEN {
-        return if len == 0 { -(libc::EINVAL as isize) } else { -(libc::ENOMEM as isize) };
+        return if len == 0 {
+            -(libc::EINVAL as isize)
+        } else {
+            -(libc::ENOMEM as isize)
+        };
     }
     let mut size = page_up(len);
     let mut align = if size >= HUGE { HUGE } else { PAGE };
@@ -152,8 +175,14 @@ pub unsafe fn map(owner: Owner, len: usize, prot: usize, flags: usize, fd: usize
     let drop = (libc::MAP_32BIT | libc::MAP_FIXED) as usize;
     let flags = flags & !drop | libc::MAP_FIXED_NOREPLACE as usize;
     for attempt in 0..TRIES {
-        let hint = if attempt < 4 { reuse(owner, size, align) } else { None };
-        let Some(at) = hint.or_else(|| bump(owner, size, align)) else { break };
+        let hint = if attempt < 4 {
+            reuse(owner, size, align)
+        } else {
+            None
+        };
+        let Some(at) = hint.or_else(|| bump(owner, size, align)) else {
+            break;
+        };
         // SAFETY: NOREPLACE touches nothing that is mapped; the rest is the caller's.
         let r = unsafe { syscall6(libc::SYS_mmap as usize, at, len, prot, flags, fd, off) };
         if !is_err(r) || -r != libc::EEXIST as isize {
@@ -177,9 +206,12 @@ pub unsafe fn map_near(near: usize, len: usize) -> isize {
     let (mut step, mut distance) = (PAGE, 0);
     while distance < REACH {
         for at in [near.checked_add(distance), near.checked_sub(distance)] {
-            let Some(at) = at.map(crate::layout::page_down).filter(|&a| a >= 1 << 16) else { continue };
+            let Some(at) = at.map(crate::layout::page_down).filter(|&a| a >= 1 << 16) else {
+                continue;
+            };
             // SAFETY: NOREPLACE touches nothing that is mapped.
-            let r = unsafe { syscall6(libc::SYS_mmap as usize, at, len, prot, flags, usize::MAX, 0) };
+            let r =
+                unsafe { syscall6(libc::SYS_mmap as usize, at, len, prot, flags, usize::MAX, 0) };
             if !is_err(r) {
                 return r;
             }
@@ -201,7 +233,16 @@ pub unsafe fn map_near(near: usize, len: usize) -> isize {
 pub fn reserve(owner: Owner, len: usize) -> Result<usize, isize> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at a free place.
-    let at = unsafe { map(owner, len, libc::PROT_NONE as usize, flags as usize, usize::MAX, 0) };
+    let at = unsafe {
+        map(
+            owner,
+            len,
+            libc::PROT_NONE as usize,
+            flags as usize,
+            usize::MAX,
+            0,
+        )
+    };
     if is_err(at) {
         return Err(-at);
     }

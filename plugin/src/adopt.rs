@@ -1,6 +1,6 @@
 //! Adoption: a thread's first crossing into a half, and its leave when it ends.
 
-use crate::block::{self, Block};
+use crate::block;
 use crate::{raw, registry};
 use core::ptr::{addr_of, addr_of_mut};
 use lh_loader::arch;
@@ -29,8 +29,9 @@ pub fn adopt(half: usize) {
     }
 }
 
-/// Gives everything that `b`'s thread (the calling one) borrowed back to the lower halves.
-pub fn leave(b: *mut Block) {
+/// Gives everything that the calling thread borrowed back to the lower halves.
+pub fn leave() {
+    let b = block::mine();
     let fs = arch::fs_base();
     // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {

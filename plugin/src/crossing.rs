@@ -181,7 +181,9 @@ pub fn upper<R>(body: impl FnOnce() -> R) -> R {
 pub unsafe fn dtv_swap(new: usize) -> usize {
     let old: usize;
     // SAFETY: fs:8 is glibc's DTV pointer; the caller vouches for `new`.
-    unsafe { asm!("mov {0}, fs:[8]", "mov fs:[8], {1}", out(reg) old, in(reg) new, options(nostack)) };
+    unsafe {
+        asm!("mov {0}, fs:[8]", "mov fs:[8], {1}", out(reg) old, in(reg) new, options(nostack))
+    };
     old
 }
 

@@ -33,7 +33,8 @@ pub unsafe fn clean(envp: *mut *mut c_char) {
 unsafe fn shorten(entry: *mut c_char) -> bool {
     // SAFETY: as in `clean`.
     let old = unsafe { CStr::from_ptr(entry) }.to_bytes().to_vec();
-    let ours = |p: &[u8]| p.ends_with(b"/libsplitproc.so") || p.windows(12).any(|w| w == b"/fronts/libm");
+    let ours =
+        |p: &[u8]| p.ends_with(b"/libsplitproc.so") || p.windows(12).any(|w| w == b"/fronts/libm");
     let kept: Vec<&[u8]> = old[PRELOAD.len()..]
         .split(|c| *c == b':' || *c == b' ')
         .filter(|p| !p.is_empty() && !ours(p))

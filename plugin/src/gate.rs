@@ -77,7 +77,12 @@ impl Drop for Inside {
 /// Must be called once before [`close`] is used.
 pub fn init() {
     // SAFETY: membarrier has no memory arguments.
-    unsafe { raw::syscall(libc::SYS_membarrier, [REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
+    unsafe {
+        raw::syscall(
+            libc::SYS_membarrier,
+            [REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0],
+        )
+    };
 }
 
 /// Closes the gate: when this returns, every thread that is inside can be seen by [`busy`].
@@ -113,7 +118,9 @@ pub fn busy() -> Option<String> {
         };
         let waits = state == MUST_COMPLETE || (state == REEXECUTABLE && call == 0);
         if b != own && waits && found.is_none() {
-            found = Some(format!("the thread with TCB {fs:#x} is inside an MPI call that must complete"));
+            found = Some(format!(
+                "the thread with TCB {fs:#x} is inside an MPI call that must complete"
+            ));
         }
     });
     found

@@ -47,7 +47,11 @@ fn serve() {
                 raw::futex_wait(state, state.load(Ordering::Acquire), None);
             }
             let result = event((*mail).op);
-            (*mail).result = if result.is_ok() { 0 } else { i64::from(libc::EBUSY) };
+            (*mail).result = if result.is_ok() {
+                0
+            } else {
+                i64::from(libc::EBUSY)
+            };
             reply.clear();
             if let Err(why) = result {
                 reply = why;

@@ -40,7 +40,10 @@ fn ask(op: u32, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
         while state.load(Ordering::Acquire) == 1 {
             if !raw::futex_wait(state, 1, Some(PATIENCE)) {
                 let message = format!("the host half has not answered for {PATIENCE} s");
-                return Err(HostError { errno: libc::ETIMEDOUT, message });
+                return Err(HostError {
+                    errno: libc::ETIMEDOUT,
+                    message,
+                });
             }
         }
         let out = match (*mail).out_len {
@@ -69,7 +72,10 @@ pub fn exchange(bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
         let len = u32::from_le_bytes(*len) as usize;
         let Some((part, tail)) = tail.split_at_checked(len) else {
             let message = "the host's reply is malformed".into();
-            return Err(HostError { errno: libc::EPROTO, message });
+            return Err(HostError {
+                errno: libc::EPROTO,
+                message,
+            });
         };
         parts.push(part.to_vec());
         rest = tail;

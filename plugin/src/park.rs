@@ -65,7 +65,10 @@ pub fn init() {
             .park_handler
             .store(handler as *const () as usize, Ordering::Release);
         let at = action.as_ptr() as usize;
-        raw::syscall(libc::SYS_rt_sigaction, [PARK_SIGNAL as usize, at, 0, 8, 0, 0]);
+        raw::syscall(
+            libc::SYS_rt_sigaction,
+            [PARK_SIGNAL as usize, at, 0, 8, 0, 0],
+        );
     }
 }
 
@@ -111,7 +114,10 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         let len = addr_of_mut!((*thread).robust[1]) as usize;
         raw::syscall(libc::SYS_get_robust_list, [0, head, len, 0, 0, 0]);
         let name = addr_of_mut!((*thread).name) as usize;
-        raw::syscall(libc::SYS_prctl, [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0]);
+        raw::syscall(
+            libc::SYS_prctl,
+            [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0],
+        );
         let size = RSEQ[1].load(Ordering::Relaxed);
         (*thread).rseq = match size {
             0 => [0, 0],

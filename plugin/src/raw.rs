@@ -27,7 +27,15 @@ pub unsafe fn syscall(nr: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: lhInfo is mapped and names a function of this type; the rest is passed on to the caller.
     unsafe {
         let f: Syscall = core::mem::transmute(lhinfo::get().raw_syscall.load(Ordering::Relaxed));
-        f(nr as usize, args[0], args[1], args[2], args[3], args[4], args[5])
+        f(
+            nr as usize,
+            args[0],
+            args[1],
+            args[2],
+            args[3],
+            args[4],
+            args[5],
+        )
     }
 }
 
@@ -38,7 +46,10 @@ pub fn futex_wait(word: &AtomicU32, value: u32, seconds: Option<u64>) -> bool {
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: the word and the time outlive the call.
     let got = unsafe {
-        syscall(libc::SYS_futex, [word.as_ptr() as usize, op, value as usize, timeout, 0, 0])
+        syscall(
+            libc::SYS_futex,
+            [word.as_ptr() as usize, op, value as usize, timeout, 0, 0],
+        )
     };
     got != -libc::ETIMEDOUT as isize
 }
@@ -47,7 +58,12 @@ pub fn futex_wait(word: &AtomicU32, value: u32, seconds: Option<u64>) -> bool {
 pub fn futex_wake(word: &AtomicU32) {
     let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: only the address is used.
-    unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, op, i32::MAX as usize, 0, 0, 0]) };
+    unsafe {
+        syscall(
+            libc::SYS_futex,
+            [word.as_ptr() as usize, op, i32::MAX as usize, 0, 0, 0],
+        )
+    };
 }
 
 /// Blocks every signal, the park signal too; gives the mask to restore.

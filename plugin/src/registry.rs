@@ -50,7 +50,7 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
             }
             return;
         }
-        adopt::leave(b);
+        adopt::leave();
         lh_loader::arch::spin_lock(&LOCK);
         let mut at = HEAD.as_ptr();
         while !(*at).is_null() {

@@ -74,7 +74,11 @@ fn static_tls_depth() -> usize {
         fs: usize,
         depth: usize,
     }
-    unsafe extern "C" fn module(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c_void) -> c_int {
+    unsafe extern "C" fn module(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        walk: *mut c_void,
+    ) -> c_int {
         // SAFETY: dl_iterate_phdr passes a valid entry and our own pointer.
         let (at, walk) = unsafe { ((*info).dlpi_tls_data as usize, &mut *walk.cast::<Walk>()) };
         // 64 KiB below FS is more than any hole; what lies elsewhere is dynamic TLS.

@@ -108,7 +108,11 @@ unsafe fn copy_tls(from: usize, to: usize) {
     // SAFETY: both threads have the half's part at the same distances below FS.
     unsafe {
         let (start, end) = ((*half()).tls_start as usize, (*half()).tls_end as usize);
-        core::ptr::copy_nonoverlapping((from - end) as *const u8, (to - end) as *mut u8, end - start);
+        core::ptr::copy_nonoverlapping(
+            (from - end) as *const u8,
+            (to - end) as *mut u8,
+            end - start,
+        );
     }
 }
 
@@ -181,12 +185,17 @@ fn specific_offset() -> usize {
         let block = key as usize / KEYS_PER_BLOCK;
         let at = (0..256).find(|&i| {
             let now = *((fs + 8 * i) as *const usize);
-            now != before[i] && now > 4096 && *((now + 16 * (key as usize % KEYS_PER_BLOCK) + 8) as *const usize) == fs
+            now != before[i]
+                && now > 4096
+                && *((now + 16 * (key as usize % KEYS_PER_BLOCK) + 8) as *const usize) == fs
         });
         libc::pthread_setspecific(key, core::ptr::null());
         libc::pthread_key_delete(key);
         let Some(at) = at else {
-            lh_loader::die!(134, "this glibc keeps thread-specific data where splitproc can't find it")
+            lh_loader::die!(
+                134,
+                "this glibc keeps thread-specific data where splitproc can't find it"
+            )
         };
         FOUND.store((8 * (at - block)) as u32, Ordering::Relaxed);
         8 * (at - block)

@@ -80,7 +80,11 @@ unsafe extern "C" fn main(
         let lib = libc::getenv(c"SPLITPROC_MPI_LIB".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());
-            die!(126, "the MPI library can't be opened: {}", why.to_str().unwrap_or("?"));
+            die!(
+                126,
+                "the MPI library can't be opened: {}",
+                why.to_str().unwrap_or("?")
+            );
         }
         if !dlopen::tls_fits() {
             say!("the MPI library's static TLS does not fit into the hole");

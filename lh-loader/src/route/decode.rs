@@ -85,7 +85,10 @@ impl Insn {
             (0, 0x80 | 0x81 | 0x83) => !rm_is_rax || (m >> 3) & 7 == 7,
             (0, 0x88 | 0x89 | 0xc6 | 0xc7 | 0xc0 | 0xc1 | 0xd0..=0xd3) => !rm_is_rax,
             (0, 0x8a | 0x8b | 0x8d | 0x63) => reg != 0,
-            (1, 0x10 | 0x11 | 0x16 | 0x17 | 0x28 | 0x29 | 0x57 | 0x6e | 0x6f | 0x7f | 0xd6 | 0xef) => true,
+            (
+                1,
+                0x10 | 0x11 | 0x16 | 0x17 | 0x28 | 0x29 | 0x57 | 0x6e | 0x6f | 0x7f | 0xd6 | 0xef,
+            ) => true,
             (1, 0xb6 | 0xb7 | 0xbe | 0xbf | 0x40..=0x4f) => reg != 0,
             (1, 0x1e | 0x1f) => true,
             _ => false,
@@ -120,7 +123,16 @@ fn modrm0(op: u8) -> Option<bool> {
             n => n < 4,
         },
         0x60 | 0x61 | 0x82 | 0x9a | 0xce | 0xd4..=0xd6 | 0xea => return None,
-        0x63 | 0x69 | 0x6b | 0x80..=0x8f | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xd8..=0xdf => true,
+        0x63
+        | 0x69
+        | 0x6b
+        | 0x80..=0x8f
+        | 0xc0
+        | 0xc1
+        | 0xc6
+        | 0xc7
+        | 0xd0..=0xd3
+        | 0xd8..=0xdf => true,
         0xf6 | 0xf7 | 0xfe | 0xff => true,
         _ => false,
     })
@@ -192,7 +204,12 @@ pub fn decode(code: &[u8]) -> Option<Insn> {
         }
         _ => (0, first, modrm0(first)?, false),
     };
-    let mut insn = Insn { map: map | if vector { 16 } else { 0 }, op, rex, ..Insn::default() };
+    let mut insn = Insn {
+        map: map | if vector { 16 } else { 0 },
+        op,
+        rex,
+        ..Insn::default()
+    };
     let mut modrm = 0;
     if has_modrm {
         modrm = *code.get(at)?;
@@ -258,7 +275,9 @@ mod tests {
 
     /// The executable sections' bytes of an ELF file, by its section headers.
     fn text(file: &[u8]) -> Vec<(usize, usize)> {
-        let u = |at: usize, n: usize| (0..n).fold(0usize, |v, i| v | usize::from(file[at + i]) << (8 * i));
+        let u = |at: usize, n: usize| {
+            (0..n).fold(0usize, |v, i| v | usize::from(file[at + i]) << (8 * i))
+        };
         let (shoff, size, count) = (u(40, 8), u(58, 2), u(60, 2));
         (0..count)
             .map(|i| shoff + i * size)
@@ -269,8 +288,16 @@ mod tests {
 
     #[test]
     fn lengths_agree_with_iced_on_whole_libraries() {
-        for path in ["libc.so.6", "ld-linux-x86-64.so.2", "libm.so.6", "libcrypto.so.3", "libmpich.so.12"] {
-            let Ok(file) = std::fs::read(format!("/lib/x86_64-linux-gnu/{path}")) else { continue };
+        for path in [
+            "libc.so.6",
+            "ld-linux-x86-64.so.2",
+            "libm.so.6",
+            "libcrypto.so.3",
+            "libmpich.so.12",
+        ] {
+            let Ok(file) = std::fs::read(format!("/lib/x86_64-linux-gnu/{path}")) else {
+                continue;
+            };
             let (mut checked, mut bad) = (0, 0);
             for (start, len) in text(&file) {
                 let code = &file[start..start + len];
@@ -286,7 +313,11 @@ mod tests {
                     let Some(ours) = decode(&code[at..]) else {
                         bad += 1;
                         if bad < 8 {
-                            eprintln!("{path} {:#x}: {:02x?} not decoded", start + at, &code[at..at + insn.len()]);
+                            eprintln!(
+                                "{path} {:#x}: {:02x?} not decoded",
+                                start + at,
+                                &code[at..at + insn.len()]
+                            );
                         }
                         continue;
                     };
@@ -294,7 +325,11 @@ mod tests {
                     if usize::from(ours.len) != insn.len() || rip != ours.rip_relative {
                         bad += 1;
                         if bad < 8 {
-                            eprintln!("{path} {:#x}: {:02x?} {ours:?}", start + at, &code[at..at + insn.len()]);
+                            eprintln!(
+                                "{path} {:#x}: {:02x?} {ours:?}",
+                                start + at,
+                                &code[at..at + insn.len()]
+                            );
                         }
                     }
                 }

@@ -28,7 +28,12 @@ impl<'a> Elf<'a> {
             return None;
         }
         let (phoff, size, count) = (word(&head, 32, 8), word(&head, 54, 2), word(&head, 56, 2));
-        let mut elf = Elf { read, text: [(0, 0, 0); MAX_TEXT], texts: 0, hdr: (0, 0, 0) };
+        let mut elf = Elf {
+            read,
+            text: [(0, 0, 0); MAX_TEXT],
+            texts: 0,
+            hdr: (0, 0, 0),
+        };
         for i in 0..count {
             let mut p = [0u8; 56];
             if size < 56 || !read(phoff + i * size, &mut p) {
@@ -70,7 +75,11 @@ impl<'a> Elf<'a> {
         if !(self.read)(self.hdr.0 + 12 + 8 * i as u64, &mut e) {
             return None;
         }
-        let rel = |at| self.hdr.1.wrapping_add(i64::from(word(&e, at, 4) as u32 as i32) as u64);
+        let rel = |at| {
+            self.hdr
+                .1
+                .wrapping_add(i64::from(word(&e, at, 4) as u32 as i32) as u64)
+        };
         Some((rel(0), rel(4)))
     }
 
@@ -86,7 +95,11 @@ impl<'a> Elf<'a> {
             }
         }
         let (start, fde) = self.entry(lo.checked_sub(1)?)?;
-        let next = if lo < self.hdr.2 { self.entry(lo)?.0 } else { u64::MAX };
+        let next = if lo < self.hdr.2 {
+            self.entry(lo)?.0
+        } else {
+            u64::MAX
+        };
         // The FDE lies in .eh_frame, which follows the header in the same segment.
         let mut f = [0u8; 16];
         let at = self.hdr.0.wrapping_add(fde.wrapping_sub(self.hdr.1));

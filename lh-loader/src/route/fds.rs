@@ -48,8 +48,20 @@ unsafe fn up(fd: isize) -> isize {
     unsafe {
         let flags = syscall6(fcntl, fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0);
         let close_on_exec = flags & libc::FD_CLOEXEC as isize != 0;
-        let how = if close_on_exec { libc::F_DUPFD_CLOEXEC } else { libc::F_DUPFD };
-        let moved = syscall6(fcntl, fd as usize, how as usize, LOWER_FD_BASE as usize, 0, 0, 0);
+        let how = if close_on_exec {
+            libc::F_DUPFD_CLOEXEC
+        } else {
+            libc::F_DUPFD
+        };
+        let moved = syscall6(
+            fcntl,
+            fd as usize,
+            how as usize,
+            LOWER_FD_BASE as usize,
+            0,
+            0,
+            0,
+        );
         if is_err(moved) {
             return fd;
         }
@@ -72,7 +84,9 @@ pub unsafe fn call(r: &Regs) -> isize {
         let pair = match r.rax as i64 {
             libc::SYS_pipe | libc::SYS_pipe2 => r.rdi,
             libc::SYS_socketpair => r.r10,
-            libc::SYS_fcntl if !matches!(r.rsi as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => return result,
+            libc::SYS_fcntl if !matches!(r.rsi as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => {
+                return result
+            }
             // A descriptor that was given is changed in place.
             libc::SYS_signalfd | libc::SYS_signalfd4 if r.rdi as i32 >= 0 => return result,
             _ => return up(result),

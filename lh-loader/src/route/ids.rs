@@ -43,22 +43,32 @@ fn threads() -> &'static [Thread] {
 
 /// A real tid as the application knows it.
 fn tid_out(real: isize) -> isize {
-    let found = threads().iter().find(|t| t.real_tid.load(Relaxed) as isize == real);
-    found.map(|t| t.tid.load(Relaxed) as isize).filter(|&t| t != 0).unwrap_or(real)
+    let found = threads()
+        .iter()
+        .find(|t| t.real_tid.load(Relaxed) as isize == real);
+    found
+        .map(|t| t.tid.load(Relaxed) as isize)
+        .filter(|&t| t != 0)
+        .unwrap_or(real)
 }
 
 /// An application's tid as the kernel knows it.
 fn tid_in(tid: usize) -> usize {
     let tid = tid as i32;
-    let known = |t: &&Thread| tid > 0 && t.tid.load(Relaxed) == tid as u32 && t.real_tid.load(Relaxed) != 0;
-    threads().iter().find(known).map_or(tid as usize, |t| t.real_tid.load(Relaxed) as usize)
+    let known =
+        |t: &&Thread| tid > 0 && t.tid.load(Relaxed) == tid as u32 && t.real_tid.load(Relaxed) != 0;
+    threads()
+        .iter()
+        .find(known)
+        .map_or(tid as usize, |t| t.real_tid.load(Relaxed) as usize)
 }
 
 /// The application's pid, if it is not the kernel's.
 fn virtual_pid() -> Option<u32> {
     let upper = &info().upper;
     let pid = upper.pid.load(Relaxed);
-    (upper.generation.load(Relaxed) > 0 && pid != 0 && tasks::pid() == tasks::leader_pid()).then_some(pid)
+    (upper.generation.load(Relaxed) > 0 && pid != 0 && tasks::pid() == tasks::leader_pid())
+        .then_some(pid)
 }
 
 /// An application's pid argument (negative: a group) as the kernel knows it.
@@ -108,7 +118,11 @@ unsafe fn is_own_exe(path: usize) -> bool {
 /// The program's path, as `readlink` gives it.
 unsafe fn read_exe(buffer: usize, size: usize) -> isize {
     let exe = &info().upper.exe;
-    let len = exe.iter().position(|&b| b == 0).unwrap_or(exe.len()).min(size);
+    let len = exe
+        .iter()
+        .position(|&b| b == 0)
+        .unwrap_or(exe.len())
+        .min(size);
     // SAFETY: the program gave a buffer of `size` bytes.
     unsafe { core::ptr::copy_nonoverlapping(exe.as_ptr(), buffer as *mut u8, len) };
     len as isize
@@ -126,8 +140,12 @@ pub unsafe fn call(r: &Regs) -> isize {
         match r.rax as i64 {
             libc::SYS_getpid => return virtual_pid().map_or_else(|| native(r), |p| p as isize),
             libc::SYS_gettid | libc::SYS_set_tid_address => return tid_out(native(r)),
-            libc::SYS_readlink if named && r.rdx as i32 > 0 && is_own_exe(r.rdi) => return read_exe(r.rsi, r.rdx),
-            libc::SYS_readlinkat if named && r.r10 as i32 > 0 && is_own_exe(r.rsi) => return read_exe(r.rdx, r.r10),
+            libc::SYS_readlink if named && r.rdx as i32 > 0 && is_own_exe(r.rdi) => {
+                return read_exe(r.rsi, r.rdx)
+            }
+            libc::SYS_readlinkat if named && r.r10 as i32 > 0 && is_own_exe(r.rsi) => {
+                return read_exe(r.rdx, r.r10)
+            }
             libc::SYS_kill | libc::SYS_rt_sigqueueinfo => c.rdi = pid_in(r.rdi),
             libc::SYS_wait4 => c.rdi = pid_in(r.rdi),
             libc::SYS_waitid if r.rdi == libc::P_PID as usize => c.rsi = pid_in(r.rsi),

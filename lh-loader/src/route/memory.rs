@@ -24,7 +24,8 @@ pub unsafe fn mmap(owner: Owner, r: &Regs) -> isize {
         if fixed || (upper && flags & libc::MAP_32BIT != 0) {
             result = native(r);
         } else {
-            let in_window = hint >= UPPER_BASE && hint < UPPER_BASE + WINDOW_LEN - len.min(WINDOW_LEN);
+            let in_window =
+                hint >= UPPER_BASE && hint < UPPER_BASE + WINDOW_LEN - len.min(WINDOW_LEN);
             if upper && in_window {
                 let wish = flags | libc::MAP_FIXED_NOREPLACE;
                 let at = layout::page_down(hint);
@@ -93,7 +94,8 @@ pub unsafe fn mremap(owner: Owner, r: &Regs) -> isize {
 }
 
 /// Base, current and end of each lower half's break.
-static BREAKS: [[AtomicUsize; 3]; MAX_HALVES] = [const { [const { AtomicUsize::new(0) }; 3] }; MAX_HALVES];
+static BREAKS: [[AtomicUsize; 3]; MAX_HALVES] =
+    [const { [const { AtomicUsize::new(0) }; 3] }; MAX_HALVES];
 
 /// `brk`, in room of the window's.
 ///
@@ -129,7 +131,15 @@ pub unsafe fn brk(owner: Owner, wish: usize) -> isize {
             result = syscall6(libc::SYS_mprotect as usize, had, wants - had, prot, 0, 0, 0);
         } else if wants < had {
             let flags = (map_flags | libc::MAP_FIXED) as usize;
-            result = syscall6(libc::SYS_mmap as usize, wants, had - wants, 0, flags, usize::MAX, 0);
+            result = syscall6(
+                libc::SYS_mmap as usize,
+                wants,
+                had - wants,
+                0,
+                flags,
+                usize::MAX,
+                0,
+            );
         }
     }
     if is_err(result) {

@@ -40,7 +40,9 @@ pub fn init(log: u8) {
     tasks::init();
     let entry = entry::splitproc_router_entry as *const () as usize;
     // SAFETY: the caller has mapped lhInfo.
-    unsafe { lhinfo::get() }.router.store(entry, Ordering::Release);
+    unsafe { lhinfo::get() }
+        .router
+        .store(entry, Ordering::Release);
 }
 
 /// Told of each site that matters and cannot be patched: address, number, reason.
@@ -58,7 +60,14 @@ pub unsafe fn map_exec(addr: usize, len: usize, fd: i32, offset: u64, owner: Own
 }
 
 /// [`map_exec`], with the protection that the text gets back; refusals go to the log.
-unsafe fn map_exec_prot(addr: usize, len: usize, fd: i32, offset: u64, owner: Owner, prot: usize) -> usize {
+unsafe fn map_exec_prot(
+    addr: usize,
+    len: usize,
+    fd: i32,
+    offset: u64,
+    owner: Owner,
+    prot: usize,
+) -> usize {
     let mut report = |at: usize, nr: Option<u32>, reason: patch::Refusal| {
         if log_level() > 0 {
             let why = match reason {
@@ -72,7 +81,10 @@ unsafe fn map_exec_prot(addr: usize, len: usize, fd: i32, offset: u64, owner: Ow
     // SAFETY: the caller's.
     let patched = unsafe { patch_mapping(addr, len, fd, offset, owner, prot, &mut report) };
     if log_level() > 1 {
-        log(b"splitproc: route: segment, length, sites: ", &[addr, len, patched]);
+        log(
+            b"splitproc: route: segment, length, sites: ",
+            &[addr, len, patched],
+        );
     }
     patched
 }
@@ -93,11 +105,23 @@ pub unsafe fn patch_mapping(
     let read = |at: u64, b: &mut [u8]| {
         let (to, n) = (b.as_mut_ptr() as usize, b.len());
         // SAFETY: pread writes into `b` and no further.
-        let got = unsafe { syscall6(libc::SYS_pread64 as usize, fd as usize, to, n, at as usize, 0, 0) };
+        let got = unsafe {
+            syscall6(
+                libc::SYS_pread64 as usize,
+                fd as usize,
+                to,
+                n,
+                at as usize,
+                0,
+                0,
+            )
+        };
         got == n as isize
     };
     // Mapped but not ELF: somebody's own just-in-time code, which is left alone.
-    let Some(elf) = eh::Elf::open(&read) else { return 0 };
+    let Some(elf) = eh::Elf::open(&read) else {
+        return 0;
+    };
     let mut patched = 0;
     elf.code_parts(offset, len as u64, &mut |at, vaddr, size| {
         let start = addr + (at - offset) as usize;
@@ -146,9 +170,18 @@ unsafe fn patch_part(
             report(start, None, patch::Refusal::NoStub);
             return 0;
         }
-        let mut page = patch::StubPage { base: base as usize, len: room, used: 0 };
-        let protect = |at: usize, n: usize, prot: usize| syscall6(libc::SYS_mprotect as usize, at, n, prot, 0, 0, 0);
-        let (writable, runnable) = (libc::PROT_READ | libc::PROT_WRITE, libc::PROT_READ | libc::PROT_EXEC);
+        let mut page = patch::StubPage {
+            base: base as usize,
+            len: room,
+            used: 0,
+        };
+        let protect = |at: usize, n: usize, prot: usize| {
+            syscall6(libc::SYS_mprotect as usize, at, n, prot, 0, 0, 0)
+        };
+        let (writable, runnable) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::PROT_READ | libc::PROT_EXEC,
+        );
         if is_err(protect(low, high - low, writable as usize)) {
             syscall6(libc::SYS_munmap as usize, page.base, room, 0, 0, 0, 0);
             report(start, None, patch::Refusal::NoStub);
@@ -192,5 +225,15 @@ fn log(message: &[u8], numbers: &[usize]) {
     }
     line[n - 1] = b'\n';
     // SAFETY: writes the line's bytes.
-    unsafe { syscall6(libc::SYS_write as usize, 2, line.as_ptr() as usize, n, 0, 0, 0) };
+    unsafe {
+        syscall6(
+            libc::SYS_write as usize,
+            2,
+            line.as_ptr() as usize,
+            n,
+            0,
+            0,
+            0,
+        )
+    };
 }

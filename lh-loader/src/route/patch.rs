@@ -53,7 +53,11 @@ pub fn window(code: &[u8], site: &Site) -> Option<Window> {
         if !site.before[..befores].iter().all(|(_, i)| movable(i)) {
             continue;
         }
-        let start = if befores == 0 { site.at } else { site.before[befores - 1].0 };
+        let start = if befores == 0 {
+            site.at
+        } else {
+            site.before[befores - 1].0
+        };
         let mut end = site.at + 2;
         while end - start < JUMP {
             match decode(tail(code, end)).filter(movable) {
@@ -102,7 +106,10 @@ pub unsafe fn patch(
 ) -> Result<Window, Refusal> {
     let w = window(code, site).ok_or(Refusal::NoRoom)?;
     let stub = page.base + page.used;
-    let mut e = Emit { bytes: [0; STUB_MAX], len: 0 };
+    let mut e = Emit {
+        bytes: [0; STUB_MAX],
+        len: 0,
+    };
     let mut fits = e.put(&code[w.start..site.at]);
     fits &= e.put(&[0x48, 0x8d, 0x64, 0x24, 0x80]); // lea -128(%rsp),%rsp
     fits &= e.put(&[0x49, 0xbb]) && e.put(&slot.to_le_bytes()); // movabs $slot,%r11

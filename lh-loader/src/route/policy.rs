@@ -49,7 +49,9 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             libc::SYS_munmap => memory::munmap(r),
             libc::SYS_mremap => memory::mremap(owner, r),
             libc::SYS_brk => memory::brk(owner, r.rdi),
-            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => tasks::clone(owner, r),
+            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => {
+                tasks::clone(owner, r)
+            }
             libc::SYS_exit => tasks::exit(owner, r),
             libc::SYS_rt_sigprocmask => signals::sigprocmask(owner, r),
             libc::SYS_rt_sigaction => signals::sigaction(owner, r),

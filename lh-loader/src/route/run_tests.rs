@@ -18,7 +18,14 @@ fn set_up() -> MutexGuard<'static, ()> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: a fresh mapping at lhInfo's address.
         let at = unsafe {
-            libc::mmap(lhinfo::ptr().cast(), lhinfo::LEN, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+            libc::mmap(
+                lhinfo::ptr().cast(),
+                lhinfo::LEN,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
         };
         assert_eq!(at, lhinfo::ptr().cast());
         init(1);
@@ -41,8 +48,12 @@ fn copy_of_libc(who: Owner) -> Copy {
     let path = "/lib/x86_64-linux-gnu/libc.so.6";
     let bytes = std::fs::read(path).expect(path);
     let file = std::fs::File::open(path).expect(path);
-    let u = |at: usize, n: usize| (0..n).fold(0usize, |v, i| v | usize::from(bytes[at + i]) << (8 * i));
-    let text = (0..u(56, 2)).map(|i| 64 + 56 * i).find(|&p| u(p, 4) == 1 && u(p + 4, 4) & 1 != 0).expect("text");
+    let u =
+        |at: usize, n: usize| (0..n).fold(0usize, |v, i| v | usize::from(bytes[at + i]) << (8 * i));
+    let text = (0..u(56, 2))
+        .map(|i| 64 + 56 * i)
+        .find(|&p| u(p, 4) == 1 && u(p + 4, 4) & 1 != 0)
+        .expect("text");
     let (offset, vaddr, len) = (u(text + 8, 8), u(text + 16, 8), u(text + 32, 8));
     let fd = file.as_raw_fd();
     let (prot, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE);
@@ -53,7 +64,10 @@ fn copy_of_libc(who: Owner) -> Copy {
         let start = std::time::Instant::now();
         let patched = map_exec(at as usize, len, fd, offset as u64, who);
         eprintln!("{who:?}: {patched} sites patched in {:?}", start.elapsed());
-        Copy { base: at as usize - vaddr, patched }
+        Copy {
+            base: at as usize - vaddr,
+            patched,
+        }
     }
 }
 
@@ -89,7 +103,10 @@ fn memory_of_each_half_is_in_its_window() {
     for who in [Owner::Upper, Owner::Lower(1)] {
         let copy = copy_of_libc(who);
         assert!(copy.patched > 10);
-        assert_eq!(copy.generic(libc::SYS_getpid, [0; 6]), std::process::id() as isize);
+        assert_eq!(
+            copy.generic(libc::SYS_getpid, [0; 6]),
+            std::process::id() as isize
+        );
         type Mmap = unsafe extern "C" fn(usize, usize, i32, i32, i32, i64) -> usize;
         type Two = unsafe extern "C" fn(usize, usize) -> i32;
         // SAFETY: functions of libc with these signatures; memory is the test's own.
@@ -103,7 +120,8 @@ fn memory_of_each_half_is_in_its_window() {
             assert_eq!(owner(b), who);
             assert_eq!(b % (2 << 20), 0);
             let may_move = libc::MREMAP_MAYMOVE as usize;
-            let moved = copy.generic(libc::SYS_mremap, [a, 12288, 1 << 30, may_move, 0, 0]) as usize;
+            let moved =
+                copy.generic(libc::SYS_mremap, [a, 12288, 1 << 30, may_move, 0, 0]) as usize;
             assert_eq!(owner(moved), who);
             assert_eq!((moved as *const u8).read(), 1);
             assert_eq!(munmap(moved, 1 << 30), 0);
@@ -114,11 +132,20 @@ fn memory_of_each_half_is_in_its_window() {
         }
         let now = copy.generic(libc::SYS_brk, [0; 6]) as usize;
         assert_eq!(owner(now), who);
-        assert_eq!(copy.generic(libc::SYS_brk, [now + 100_000, 0, 0, 0, 0, 0]) as usize, now + 100_000);
+        assert_eq!(
+            copy.generic(libc::SYS_brk, [now + 100_000, 0, 0, 0, 0, 0]) as usize,
+            now + 100_000
+        );
         // SAFETY: the break's new room.
         unsafe { ((now + 99_999) as *mut u8).write(7) };
-        assert_eq!(copy.generic(libc::SYS_brk, [now, 0, 0, 0, 0, 0]) as usize, now);
-        assert_eq!(copy.generic(libc::SYS_brk, [now + (2 << 30), 0, 0, 0, 0, 0]) as usize, now);
+        assert_eq!(
+            copy.generic(libc::SYS_brk, [now, 0, 0, 0, 0, 0]) as usize,
+            now
+        );
+        assert_eq!(
+            copy.generic(libc::SYS_brk, [now + (2 << 30), 0, 0, 0, 0, 0]) as usize,
+            now
+        );
     }
 }
 
@@ -126,16 +153,37 @@ fn memory_of_each_half_is_in_its_window() {
 fn descriptors_of_a_lower_half_are_high() {
     let _turn = set_up();
     let copy = copy_of_libc(Owner::Lower(2));
-    let limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
+    let limit = libc::rlimit {
+        rlim_cur: 1024,
+        rlim_max: 1024,
+    };
     // SAFETY: raises the soft limit where it is lower; harmless if it fails.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-    let event = copy.generic(libc::SYS_eventfd2, [0, libc::EFD_CLOEXEC as usize, 0, 0, 0, 0]);
+    let event = copy.generic(
+        libc::SYS_eventfd2,
+        [0, libc::EFD_CLOEXEC as usize, 0, 0, 0, 0],
+    );
     assert!(event >= LOWER_FD_BASE as isize, "{event}");
-    assert_eq!(sys(libc::SYS_fcntl, [event as usize, libc::F_GETFD as usize, 0, 0, 0, 0]), 1);
+    assert_eq!(
+        sys(
+            libc::SYS_fcntl,
+            [event as usize, libc::F_GETFD as usize, 0, 0, 0, 0]
+        ),
+        1
+    );
     let mut pair = [0i32; 2];
-    assert_eq!(copy.generic(libc::SYS_pipe2, [pair.as_mut_ptr() as usize, 0, 0, 0, 0, 0]), 0);
+    assert_eq!(
+        copy.generic(libc::SYS_pipe2, [pair.as_mut_ptr() as usize, 0, 0, 0, 0, 0]),
+        0
+    );
     assert!(pair.iter().all(|&fd| fd >= LOWER_FD_BASE), "{pair:?}");
-    assert_eq!(sys(libc::SYS_write, [pair[1] as usize, c"x".as_ptr() as usize, 1, 0, 0, 0]), 1);
+    assert_eq!(
+        sys(
+            libc::SYS_write,
+            [pair[1] as usize, c"x".as_ptr() as usize, 1, 0, 0, 0]
+        ),
+        1
+    );
     for fd in [event as usize, pair[0] as usize, pair[1] as usize] {
         assert_eq!(sys(libc::SYS_close, [fd, 0, 0, 0, 0, 0]), 0);
     }
@@ -149,7 +197,10 @@ static CHILD_GO: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn child(arg: usize) -> i32 {
     let mut mask = 0u64;
-    sys(libc::SYS_rt_sigprocmask, [0, 0, &raw mut mask as usize, 8, 0, 0]);
+    sys(
+        libc::SYS_rt_sigprocmask,
+        [0, 0, &raw mut mask as usize, 8, 0, 0],
+    );
     CHILD_MASK.store(mask, SeqCst);
     if arg == 1 {
         CHILD_TID.store(sys(libc::SYS_gettid, [0; 6]) as u32, SeqCst);
@@ -173,7 +224,11 @@ fn threads_start_and_those_of_a_lower_half_are_known() {
         CLEARED.store(1, SeqCst);
         let mut stack = vec![0u64; 8192];
         let top = (&raw mut stack[8190] as usize) & !15;
-        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD;
         let flags = flags | libc::CLONE_SYSVSEM | libc::CLONE_CHILD_CLEARTID;
         // SAFETY: the child runs `child` on its own stack, which outlives it.
         let tid = unsafe {
@@ -182,7 +237,11 @@ fn threads_start_and_those_of_a_lower_half_are_known() {
             clone(child, top, flags, 1, none, none, CLEARED.as_ptr())
         };
         assert!(tid > 0, "{tid}");
-        let known = || info.lower_tasks.iter().any(|t| t.load(SeqCst) == tid as u32);
+        let known = || {
+            info.lower_tasks
+                .iter()
+                .any(|t| t.load(SeqCst) == tid as u32)
+        };
         assert_eq!(known(), who != Owner::Upper);
         assert_eq!(info.clone_lock.load(SeqCst), 0);
         while CHILD_TID.load(SeqCst) == 0 {
@@ -205,7 +264,13 @@ fn processes_are_made_and_waited_for() {
     let copy = copy_of_libc(Owner::Upper);
     let wait = |pid: isize| {
         let mut status = 0i32;
-        assert_eq!(copy.generic(libc::SYS_wait4, [pid as usize, &raw mut status as usize, 0, 0, 0, 0]), pid);
+        assert_eq!(
+            copy.generic(
+                libc::SYS_wait4,
+                [pid as usize, &raw mut status as usize, 0, 0, 0, 0]
+            ),
+            pid
+        );
         libc::WEXITSTATUS(status)
     };
     // As posix_spawn does it: shared memory, a stack of its own, the parent waits.
@@ -223,7 +288,10 @@ fn processes_are_made_and_waited_for() {
         let pid = copy.generic(nr, [0; 6]);
         if pid == 0 {
             let me = copy.generic(libc::SYS_getpid, [0; 6]) == sys(libc::SYS_getpid, [0; 6]);
-            sys(libc::SYS_exit_group, [if me { 9 } else { 1 }, 0, 0, 0, 0, 0]);
+            sys(
+                libc::SYS_exit_group,
+                [if me { 9 } else { 1 }, 0, 0, 0, 0, 0],
+            );
         }
         assert!(pid > 0, "{pid}");
         assert_eq!(wait(pid), 9);
@@ -243,7 +311,10 @@ fn clone3_starts_a_process_on_its_stack() {
     }
     assert!(pid > 0);
     let mut status = 0i32;
-    sys(libc::SYS_wait4, [pid as usize, &raw mut status as usize, 0, 0, 0, 0]);
+    sys(
+        libc::SYS_wait4,
+        [pid as usize, &raw mut status as usize, 0, 0, 0, 0],
+    );
     assert_eq!(libc::WEXITSTATUS(status), 5);
 }
 
@@ -252,14 +323,23 @@ fn a_lower_half_installs_no_handler_and_the_upper_keeps_its_own() {
     let _turn = set_up();
     let kernel = || {
         let mut a = [0u64; 4];
-        sys(libc::SYS_rt_sigaction, [libc::SIGUSR2 as usize, 0, a.as_mut_ptr() as usize, 8, 0, 0]);
+        sys(
+            libc::SYS_rt_sigaction,
+            [libc::SIGUSR2 as usize, 0, a.as_mut_ptr() as usize, 8, 0, 0],
+        );
         a
     };
     let set = |copy: &Copy, handler: u64| {
         let new = [handler, libc::SA_RESTART as u64, 0, 0];
         let mut old = [9u64; 4];
         let (new, out) = (new.as_ptr() as usize, old.as_mut_ptr() as usize);
-        assert_eq!(copy.generic(libc::SYS_rt_sigaction, [libc::SIGUSR2 as usize, new, out, 8, 0, 0]), 0);
+        assert_eq!(
+            copy.generic(
+                libc::SYS_rt_sigaction,
+                [libc::SIGUSR2 as usize, new, out, 8, 0, 0]
+            ),
+            0
+        );
         old[0]
     };
     let before = kernel();
@@ -292,16 +372,33 @@ fn the_program_s_path_is_what_lhinfo_says() {
     let _turn = set_up();
     let copy = copy_of_libc(Owner::Upper);
     // SAFETY: tests take turns, and only this one writes there.
-    unsafe { (&raw mut (*lhinfo::ptr()).upper.exe).cast::<[u8; 5]>().write(*b"/app\0") };
+    unsafe {
+        (&raw mut (*lhinfo::ptr()).upper.exe)
+            .cast::<[u8; 5]>()
+            .write(*b"/app\0")
+    };
     let own = format!("/proc/{}/exe\0", std::process::id());
     for path in ["/proc/self/exe\0", own.as_str()] {
         let mut out = [0u8; 64];
-        let n = copy.generic(libc::SYS_readlink, [path.as_ptr() as usize, out.as_mut_ptr() as usize, 64, 0, 0, 0]);
+        let n = copy.generic(
+            libc::SYS_readlink,
+            [
+                path.as_ptr() as usize,
+                out.as_mut_ptr() as usize,
+                64,
+                0,
+                0,
+                0,
+            ],
+        );
         assert_eq!(&out[..n as usize], b"/app");
     }
     let mut out = [0u8; 64];
     let link = c"/proc/self/cwd".as_ptr() as usize;
-    let n = copy.generic(libc::SYS_readlink, [link, out.as_mut_ptr() as usize, 64, 0, 0, 0]);
+    let n = copy.generic(
+        libc::SYS_readlink,
+        [link, out.as_mut_ptr() as usize, 64, 0, 0, 0],
+    );
     assert!(n > 0 && &out[..n as usize] != b"/app");
     // SAFETY: as above.
     unsafe { (&raw mut (*lhinfo::ptr()).upper.exe).cast::<u8>().write(0) };
@@ -339,7 +436,10 @@ unsafe extern "C" {
 fn registers_flags_vectors_and_red_zone_survive() {
     let _turn = set_up();
     static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let (from, to) = (splitproc_probe as *const () as usize, splitproc_probe_end as *const () as usize);
+    let (from, to) = (
+        splitproc_probe as *const () as usize,
+        splitproc_probe_end as *const () as usize,
+    );
     // SAFETY: the code is copied to a page of its own, patched, and made executable.
     unsafe {
         let page = window::map(Owner::Upper, 8192, RW, ANON, usize::MAX, 0) as usize;
@@ -347,26 +447,52 @@ fn registers_flags_vectors_and_red_zone_survive() {
         let code = core::slice::from_raw_parts_mut(page as *mut u8, to - from);
         let site = scan::next(code, 0, None, 0).expect("site");
         assert_eq!(site.nr, None);
-        let mut stubs = patch::StubPage { base: page + 4096, len: 4096, used: 0 };
+        let mut stubs = patch::StubPage {
+            base: page + 4096,
+            len: 4096,
+            used: 0,
+        };
         patch::patch(code, page, &site, lhinfo::LHINFO_ROUTER, &mut stubs).expect("patched");
         assert_eq!(scan::next(code, 0, None, 0).map(|s| s.at), None);
-        assert_eq!(sys(libc::SYS_mprotect, [page, 8192, (libc::PROT_READ | libc::PROT_EXEC) as usize, 0, 0, 0]), 0);
+        assert_eq!(
+            sys(
+                libc::SYS_mprotect,
+                [
+                    page,
+                    8192,
+                    (libc::PROT_READ | libc::PROT_EXEC) as usize,
+                    0,
+                    0,
+                    0
+                ]
+            ),
+            0
+        );
         type Probe = unsafe extern "C" fn(i64, usize, usize, usize, usize, usize) -> isize;
         let probe: Probe = core::mem::transmute(page);
-        assert_eq!(probe(libc::SYS_getpid, 0, 0, 0, 0, 0), std::process::id() as isize);
+        assert_eq!(
+            probe(libc::SYS_getpid, 0, 0, 0, 0, 0),
+            std::process::id() as isize
+        );
         let got = probe(libc::SYS_mmap, 0, 4096, RW, ANON, usize::MAX);
         assert!(got as usize >= UPPER_BASE, "{got:x}");
         assert_eq!(owner(got as usize), Owner::Upper);
         let start = std::time::Instant::now();
         for _ in 0..100_000 {
-            CALLS.fetch_add(usize::from(probe(libc::SYS_getppid, 0, 0, 0, 0, 0) > 0), SeqCst);
+            CALLS.fetch_add(
+                usize::from(probe(libc::SYS_getppid, 0, 0, 0, 0, 0) > 0),
+                SeqCst,
+            );
         }
         let routed = start.elapsed();
         let start = std::time::Instant::now();
         for _ in 0..100_000 {
             core::hint::black_box(sys(libc::SYS_getppid, [0; 6]));
         }
-        eprintln!("100,000 calls: routed {routed:?}, native {:?}", start.elapsed());
+        eprintln!(
+            "100,000 calls: routed {routed:?}, native {:?}",
+            start.elapsed()
+        );
         assert_eq!(CALLS.load(SeqCst), 100_000);
     }
     assert_eq!(owner(lower_window(0)), Owner::Lower(0));

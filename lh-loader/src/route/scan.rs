@@ -6,7 +6,9 @@
 
 use super::decode::{decode, Insn};
 use super::eh::Elf;
-use core::arch::x86_64::{__m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+use core::arch::x86_64::{
+    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+};
 
 /// How many instructions before a site are kept.
 pub const BEFORE: usize = 6;
@@ -97,7 +99,9 @@ fn describe(code: &[u8], from: usize, end: usize, at: usize) -> Site {
     let mut ring = [(0, Insn::default()); BEFORE];
     let (mut n, mut eax, mut set_at, mut pos) = (0usize, None, 0, from);
     while pos < at {
-        let Some(i) = decode(tail(code, pos)) else { break };
+        let Some(i) = decode(tail(code, pos)) else {
+            break;
+        };
         if let Some(v) = i.sets_eax() {
             (eax, set_at) = (Some(v), pos);
         } else if !i.keeps_rax() {
@@ -112,7 +116,13 @@ fn describe(code: &[u8], from: usize, end: usize, at: usize) -> Site {
         pos += usize::from(i.len);
     }
     let bounds = (from, end.max(at + 2).min(code.len()));
-    let mut site = Site { at, nr: eax, bounds, before: [(0, Insn::default()); BEFORE], befores: n.min(BEFORE) };
+    let mut site = Site {
+        at,
+        nr: eax,
+        bounds,
+        before: [(0, Insn::default()); BEFORE],
+        befores: n.min(BEFORE),
+    };
     for k in 0..site.befores {
         site.before[k] = ring[(n - 1 - k) % BEFORE];
     }
@@ -134,7 +144,12 @@ fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, at: usize) -> Option<Site
             if start >= vaddr && at < end.saturating_add(PAST_END) {
                 if lands(code, from, at) {
                     // Code without an entry of its own may follow, and belongs to the function.
-                    return Some(describe(code, from, if at < end { end } else { limit + PAST_END }, at));
+                    return Some(describe(
+                        code,
+                        from,
+                        if at < end { end } else { limit + PAST_END },
+                        at,
+                    ));
                 }
                 if at < end {
                     return None;

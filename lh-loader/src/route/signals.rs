@@ -104,7 +104,8 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
             return native(r);
         }
         let upper = &lhinfo::get().upper;
-        let entry: &[AtomicU64; 4] = &*(&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).cast();
+        let entry: &[AtomicU64; 4] =
+            &*(&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).cast();
         if signal == PARK_SIGNAL {
             let park = upper.park_handler.load(Relaxed) as u64;
             if park != 0 && !new.is_null() && new.read_unaligned()[0] == park {
@@ -115,7 +116,11 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
         let trampoline = upper.signal_trampoline.load(Relaxed) as u64;
         let was = [0, 1, 2, 3].map(|i: usize| entry[i].load(Relaxed));
         let mut kernel_old: Action = [0; 4];
-        let mut kernel_new = if new.is_null() { [0; 4] } else { new.read_unaligned() };
+        let mut kernel_new = if new.is_null() {
+            [0; 4]
+        } else {
+            new.read_unaligned()
+        };
         let mut new_at = 0;
         if !new.is_null() {
             for (word, value) in entry.iter().zip(kernel_new) {

@@ -67,7 +67,10 @@ pub fn is_lower_task() -> bool {
 }
 
 fn register(tid: u32) -> bool {
-    info().lower_tasks.iter().any(|t| t.compare_exchange(0, tid, AcqRel, Relaxed).is_ok())
+    info()
+        .lower_tasks
+        .iter()
+        .any(|t| t.compare_exchange(0, tid, AcqRel, Relaxed).is_ok())
 }
 
 fn unregister(tid: u32) {
@@ -122,7 +125,12 @@ struct Request {
 impl Request {
     /// Reads the call's arguments; `None` for what is passed on as it is.
     unsafe fn read(r: &Regs) -> Option<Self> {
-        let mut q = Request { call: [r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8], flags: 0, stack: (0, 0), args: [0; 11] };
+        let mut q = Request {
+            call: [r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8],
+            flags: 0,
+            stack: (0, 0),
+            args: [0; 11],
+        };
         match r.rax as i64 {
             libc::SYS_clone => {
                 q.flags = r.rdi as u64;
@@ -134,7 +142,11 @@ impl Request {
                 }
                 // SAFETY: the program says that so many bytes are there; they fit.
                 unsafe {
-                    core::ptr::copy_nonoverlapping(r.rdi as *const u8, q.args.as_mut_ptr().cast::<u8>(), r.rsi);
+                    core::ptr::copy_nonoverlapping(
+                        r.rdi as *const u8,
+                        q.args.as_mut_ptr().cast::<u8>(),
+                        r.rsi,
+                    );
                 }
                 q.flags = q.args[0];
                 let (low, size) = (q.args[5] as usize, q.args[6] as usize);
@@ -186,8 +198,16 @@ pub unsafe fn clone(owner: Owner, r: &Regs) -> isize {
         (true, true) => LOWER_THREAD,
     };
     let mask = if kind == PROCESS { 0 } else { set_mask(!0) };
-    let child_mask = if kind == LOWER_THREAD { LOWER_MASK } else { mask };
-    let frame = ChildFrame { kind, mask: child_mask, regs: Regs { rax: 0, ..*r } };
+    let child_mask = if kind == LOWER_THREAD {
+        LOWER_MASK
+    } else {
+        mask
+    };
+    let frame = ChildFrame {
+        kind,
+        mask: child_mask,
+        regs: Regs { rax: 0, ..*r },
+    };
     // SAFETY: the stack below its top is the child's, which does not run yet.
     unsafe { (sp as *mut ChildFrame).write_unaligned(frame) };
     q.finish(sp);

@@ -49,14 +49,30 @@ fn the_sites_that_matter_are_found_and_have_room() {
             eprintln!("  {at:#x} {nr:?} room {room}");
         }
         let both = [libc::SYS_mmap, libc::SYS_munmap, libc::SYS_brk];
-        let more = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask];
-        let wanted = both.iter().chain(more.iter().filter(|_| name == "libc.so.6"));
+        let more = [
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+        ];
+        let wanted = both
+            .iter()
+            .chain(more.iter().filter(|_| name == "libc.so.6"));
         for nr in wanted {
-            let (n, room) = by_number.get(&Some(*nr as u32)).copied().unwrap_or_default();
-            assert!(n > 0 && n == room, "{name}: number {nr}: {n} sites, {room} with room");
+            let (n, room) = by_number
+                .get(&Some(*nr as u32))
+                .copied()
+                .unwrap_or_default();
+            assert!(
+                n > 0 && n == room,
+                "{name}: number {nr}: {n} sites, {room} with room"
+            );
         }
         if name == "libc.so.6" {
-            assert!(found.iter().any(|s| s.1.is_none() && s.2), "the generic syscall()");
+            assert!(
+                found.iter().any(|s| s.1.is_none() && s.2),
+                "the generic syscall()"
+            );
         }
     }
 }
@@ -68,8 +84,16 @@ fn without_a_table_the_same_sites_are_found() {
         let with: Vec<usize> = sites(&file, true).0.iter().map(|s| s.0).collect();
         let without: Vec<usize> = sites(&file, false).0.iter().map(|s| s.0).collect();
         let missed = with.iter().filter(|s| !without.contains(s)).count();
-        eprintln!("{name}: {} with, {} without, {missed} missed", with.len(), without.len());
-        assert!(missed * 20 <= with.len(), "{name}: {missed} of {} missed", with.len());
+        eprintln!(
+            "{name}: {} with, {} without, {missed} missed",
+            with.len(),
+            without.len()
+        );
+        assert!(
+            missed * 20 <= with.len(),
+            "{name}: {missed} of {} missed",
+            with.len()
+        );
     }
 }
 
@@ -91,12 +115,23 @@ fn a_stub_page_that_is_full_or_far_is_refused() {
     assert_eq!(site.nr, Some(9));
     let mut room = vec![0u8; 256];
     let base = room.as_mut_ptr() as usize;
-    let mut full = StubPage { base, len: 256, used: 240 };
+    let mut full = StubPage {
+        base,
+        len: 256,
+        used: 240,
+    };
     // SAFETY: the page is the vector's; nothing runs in the code.
     unsafe {
         let run_at = base.wrapping_add(0x1000);
-        assert_eq!(super::patch::patch(&mut code, run_at, &site, 0, &mut full), Err(super::patch::Refusal::NoStub));
-        let mut page = StubPage { base, len: 256, used: 0 };
+        assert_eq!(
+            super::patch::patch(&mut code, run_at, &site, 0, &mut full),
+            Err(super::patch::Refusal::NoStub)
+        );
+        let mut page = StubPage {
+            base,
+            len: 256,
+            used: 0,
+        };
         let far = super::patch::patch(&mut code, base.wrapping_add(1 << 40), &site, 0, &mut page);
         assert_eq!(far, Err(super::patch::Refusal::TooFar));
         assert_eq!(page.used, 0);

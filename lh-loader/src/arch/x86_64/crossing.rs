@@ -22,20 +22,20 @@ pub unsafe extern "C" fn call_on_tcb(
         "push r12",
         "push r13",
         "push r14",
-        "push r15",       // five pushes: the stack is 16-byte aligned again
-        "mov rbx, rdi",   // f
-        "mov r12, rdx",   // own
-        "mov r13, rcx",   // a
-        "mov r14, r8",    // b
-        "mov r15, r9",    // c
+        "push r15",        // five pushes: the stack is 16-byte aligned again
+        "mov rbx, rdi",    // f
+        "mov r12, rdx",    // own
+        "mov r13, rcx",    // a
+        "mov r14, r8",     // b
+        "mov r15, r9",     // c
         "mov edi, 0x1002", // ARCH_SET_FS; rsi is the borrowed TCB
-        "mov eax, 158",   // arch_prctl
+        "mov eax, 158",    // arch_prctl
         "syscall",
         "mov rdi, r13",
         "mov rsi, r14",
         "mov rdx, r15",
         "call rbx",
-        "mov rbx, rax",    // the result, while FS goes back
+        "mov rbx, rax", // the result, while FS goes back
         "mov edi, 0x1002",
         "mov rsi, r12",
         "mov eax, 158",
