@@ -28,7 +28,7 @@ fn not_found(name: &OsStr) -> Failure {
         127,
         format!(
             "{}: not found; check the name, or give its path",
-            name.display()
+            name.to_string_lossy()
         ),
     )
 }
@@ -134,7 +134,7 @@ fn resolve(mut file: PathBuf, mut argv: Vec<OsString>, path: &OsStr) -> Result<P
 fn argv_tail(argv: &[OsString]) -> String {
     argv.iter()
         .skip(1)
-        .map(|a| a.display().to_string())
+        .map(|a| a.to_string_lossy().into_owned())
         .next()
         .unwrap_or_default()
 }
