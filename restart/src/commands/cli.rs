@@ -1,0 +1,271 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  The program's own exit code passes through. splitproc's are:
+    1  the command failed; the message says why
+    2  the command line is wrong
+   70  the program called an MPI function that is not supported yet
+   85  the program was stopped after a checkpoint, as asked
+  126  the program was found but cannot be run
+  127  the program was not found";
+
+/// Checkpoints and restarts programs: threaded ones and MPI jobs, unmodified.
+#[derive(Debug, Parser)]
+#[command(name = "splitproc", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program so that it can be checkpointed
+    #[command(after_help = EXIT_CODES)]
+    Launch(Launch),
+    /// Take a checkpoint of a running job
+    Checkpoint(Checkpoint),
+    /// Restart a job from a checkpoint, under the same number of ranks
+    #[command(after_help = EXIT_CODES)]
+    Restart(Restart),
+    /// Show the jobs of checkpoint directories and their last checkpoints
+    Status(Status),
+    /// Show what is in a checkpoint or an image
+    Inspect(Inspect),
+    /// Check every checksum of a checkpoint directory, or of one image
+    Verify(Verify),
+    /// Check this machine, and say what to fix
+    Doctor(Doctor),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How checkpoints are taken; the same for a launch and a restart.
+#[derive(Args, Clone, Debug)]
+pub struct Taking {
+    /// Take a checkpoint every so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: Option<u64>,
+    /// The MPI library of the lower half: auto (whichever launcher started us, else whichever the program needs), mpich, none, or a path
+    #[arg(long, value_name = "auto|mpich|none|PATH", default_value = "auto")]
+    pub mpi: String,
+    /// Compression of images: a zstd level, or off
+    #[arg(long, value_name = "LEVEL|off", default_value = "1", value_parser = zstd_level, allow_hyphen_values = true)]
+    pub zstd: String,
+    /// Keep the newest N checkpoints; 0 keeps all
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub keep: u32,
+    /// Give up a checkpoint that the ranks have not agreed on after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// What to tell on stderr
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Log::Warn)]
+    pub log: Log,
+    /// How threads cross into lower halves: on their own thread control block, or on a borrowed one
+    #[arg(long, value_enum, default_value_t = Crossing::Shared)]
+    pub crossing: Crossing,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Log {
+    /// Only what ends the program
+    Error,
+    /// What the user should know
+    Warn,
+    /// Each checkpoint
+    Info,
+    /// Everything, with what could not be patched
+    Debug,
+}
+
+impl Log {
+    /// As the loader and the halves call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Log::Error => "error",
+            Log::Warn => "warn",
+            Log::Info => "info",
+            Log::Debug => "debug",
+        }
+    }
+}
+
+/// The two crossings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Crossing {
+    /// One FS base for all halves
+    Shared,
+    /// The FS base of a lower half's thread
+    Borrowed,
+}
+
+impl Crossing {
+    /// As the loader and the halves call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Crossing::Shared => "shared",
+            Crossing::Borrowed => "borrowed",
+        }
+    }
+}
+
+/// `splitproc launch`
+#[derive(Args, Debug)]
+pub struct Launch {
+    /// Where checkpoints go
+    #[arg(long, value_name = "DIR", default_value = "./splitproc-ckpt")]
+    pub ckpt_dir: PathBuf,
+    #[command(flatten)]
+    pub taking: Taking,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    pub program: Vec<OsString>,
+}
+
+/// `splitproc checkpoint`
+#[derive(Args, Debug)]
+pub struct Checkpoint {
+    /// The job: its checkpoint directory
+    #[arg(value_name = "DIR", conflicts_with = "ckpt_dir")]
+    pub job: Option<PathBuf>,
+    /// The job's checkpoint directory
+    #[arg(long, value_name = "DIR", default_value = "./splitproc-ckpt")]
+    pub ckpt_dir: PathBuf,
+    /// Wait until the checkpoint is on disk, and print what it is
+    #[arg(long)]
+    pub wait: bool,
+    /// End the program once the checkpoint is on disk; it exits with 85
+    #[arg(long)]
+    pub stop: bool,
+    /// With --wait: give up after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// `splitproc restart`
+#[derive(Args, Debug)]
+pub struct Restart {
+    /// The checkpoint directory
+    #[arg(value_name = "DIR", default_value = "./splitproc-ckpt")]
+    pub dir: PathBuf,
+    /// Restart from this generation instead of the newest complete one
+    #[arg(long, value_name = "G")]
+    pub generation: Option<u64>,
+    #[command(flatten)]
+    pub taking: Taking,
+}
+
+/// `splitproc status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Checkpoint directories
+    #[arg(value_name = "DIR", default_value = "./splitproc-ckpt")]
+    pub dirs: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `splitproc inspect`
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A checkpoint directory, or an image
+    #[arg(value_name = "DIR|IMAGE", default_value = "./splitproc-ckpt")]
+    pub path: PathBuf,
+    /// This generation instead of the newest complete one
+    #[arg(long, value_name = "G")]
+    pub generation: Option<u64>,
+    /// List every memory region
+    #[arg(long)]
+    pub regions: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `splitproc verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A checkpoint directory, or an image
+    #[arg(value_name = "DIR|IMAGE", default_value = "./splitproc-ckpt")]
+    pub path: PathBuf,
+    /// Only this generation
+    #[arg(long, value_name = "G")]
+    pub generation: Option<u64>,
+}
+
+/// `splitproc doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Checks a value of `--zstd`.
+fn zstd_level(text: &str) -> Result<String, String> {
+    let range = zstd::compression_level_range();
+    match text.parse::<i32>() {
+        Ok(level) if level != 0 && range.contains(&level) => Ok(text.into()),
+        Err(_) if text == "off" => Ok(text.into()),
+        _ => Err(format!("say off, or a level from -50 to {}", range.end())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["splitproc"], line].concat())
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        for line in [
+            &["launch", "--", "prog", "--keep", "9"][..],
+            &["launch", "prog", "--keep", "9"],
+        ] {
+            let Command::Launch(l) = parse(line).unwrap().command else {
+                panic!()
+            };
+            assert_eq!(l.program, ["prog", "--keep", "9"]);
+            assert_eq!(
+                (l.taking.keep, l.ckpt_dir.to_str()),
+                (2, Some("./splitproc-ckpt"))
+            );
+        }
+        assert!(parse(&["launch"]).is_err());
+    }
+
+    #[test]
+    fn compression_is_a_level_or_off() {
+        for good in ["off", "1", "19", "-5"] {
+            assert!(
+                parse(&["launch", "--zstd", good, "--", "p"]).is_ok(),
+                "{good}"
+            );
+        }
+        for bad in ["0", "fast", "99", ""] {
+            assert!(
+                parse(&["launch", "--zstd", bad, "--", "p"]).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What must be known of an ELF file before it is run.
+
+use goblin::container::Ctx;
+use goblin::elf::dynamic::Dynamic;
+use goblin::elf::header;
+use goblin::elf::program_header::{ProgramHeader, PT_INTERP, PT_TLS};
+use goblin::strtab::Strtab;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// A 64-bit x86 program or library.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Elf {
+    /// It asks for a dynamic loader (`PT_INTERP`).
+    pub interpreter: bool,
+    /// Its thread-local storage, if it has any.
+    pub tls: Option<Tls>,
+    /// `DT_NEEDED`.
+    pub needed: Vec<String>,
+}
+
+/// `PT_TLS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Length in memory.
+    pub size: u64,
+    /// Alignment, a power of two.
+    pub align: u64,
+    /// Address, of which only the remainder by the alignment matters.
+    pub vaddr: u64,
+}
+
+/// A file mapped for reading: programs can be large, and little of them is looked at.
+struct Mapped {
+    ptr: *mut libc::c_void,
+    len: usize,
+}
+
+impl Mapped {
+    fn open(path: &Path) -> std::io::Result<Mapped> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len() as usize;
+        if len == 0 {
+            return Err(std::io::Error::other("it is empty"));
+        }
+        // SAFETY: a fresh private read-only mapping of a file that stays open during the call.
+        let ptr = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if ptr == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(Mapped { ptr, len })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping has this length and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.ptr.cast(), self.len) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: nothing borrows from the mapping any more.
+        unsafe { libc::munmap(self.ptr, self.len) };
+    }
+}
+
+impl Elf {
+    /// Reads a file; the error says what is wrong with it, after "it is" or "it has".
+    pub fn read(path: &Path) -> Result<Elf, String> {
+        let file = Mapped::open(path).map_err(|e| e.to_string())?;
+        Elf::parse(file.bytes())
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Elf, String> {
+        let broken = |e: goblin::error::Error| format!("it is a damaged ELF file: {e}");
+        if bytes.len() >= 5
+            && bytes.starts_with(header::ELFMAG)
+            && bytes[header::EI_CLASS] == header::ELFCLASS32
+        {
+            return Err("it is a 32-bit program: splitproc runs 64-bit ones".into());
+        }
+        let header = goblin::elf::Elf::parse_header(bytes).map_err(broken)?;
+        if header.e_machine != header::EM_X86_64
+            || header.e_ident[header::EI_DATA] != header::ELFDATA2LSB
+        {
+            let machine = header::machine_to_str(header.e_machine).trim_start_matches("EM_");
+            return Err(format!(
+                "it is a program for another processor ({machine}): splitproc runs x86-64 ones"
+            ));
+        }
+        if header.e_type != header::ET_EXEC && header.e_type != header::ET_DYN {
+            return Err("it is an object or core file, not a program".into());
+        }
+        let context = Ctx::new(
+            header.container().map_err(broken)?,
+            header.endianness().map_err(broken)?,
+        );
+        let headers = ProgramHeader::parse(
+            bytes,
+            header.e_phoff as usize,
+            header.e_phnum as usize,
+            context,
+        )
+        .map_err(broken)?;
+        let find = |kind| headers.iter().find(|h| h.p_type == kind);
+        let tls = find(PT_TLS).filter(|t| t.p_memsz > 0).map(|t| Tls {
+            size: t.p_memsz,
+            align: t.p_align.max(1),
+            vaddr: t.p_vaddr,
+        });
+        let mut needed = Vec::new();
+        if let Some(dynamic) = Dynamic::parse(bytes, &headers, context).map_err(broken)? {
+            let strings =
+                Strtab::parse(bytes, dynamic.info.strtab, dynamic.info.strsz, 0).map_err(broken)?;
+            needed = dynamic
+                .get_libraries(&strings)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+        }
+        Ok(Elf {
+            interpreter: find(PT_INTERP).is_some(),
+            tls,
+            needed,
+        })
+    }
+}
+
+/// Length of the hole at the start of libsplitproc.so's thread-local storage.
+pub const HOLE: u64 = 8192;
+
+/// Where the hole will be in every thread, as distances below FS: `[top, bottom]`, top < bottom.
+///
+/// Offsets are handed out the way glibc's `_dl_determine_tlsoffset` does it: the program first, then
+/// the preloaded libraries in order, of which libsplitproc.so is the first.
+pub fn hole(program: Option<Tls>, plugin: Tls) -> [u64; 2] {
+    let round = |n: u64, align: u64| n.div_ceil(align) * align;
+    let mut offset = 0;
+    // The room that the program's alignment leaves above its block.
+    let (mut free_top, mut free_bottom) = (0, 0);
+    if let Some(tls) = program {
+        let first = tls.vaddr.wrapping_neg() & (tls.align - 1);
+        let end = round(tls.size.saturating_sub(first), tls.align) + first;
+        if end > tls.size {
+            (free_top, free_bottom) = (0, end - tls.size);
+        }
+        offset = end;
+    }
+    let first = plugin.vaddr.wrapping_neg() & (plugin.align - 1);
+    let place =
+        |above: u64| round(above + plugin.size - first.min(plugin.size), plugin.align) + first;
+    let mut bottom = place(offset);
+    if free_bottom - free_top >= plugin.size && place(free_top) <= free_bottom {
+        bottom = place(free_top);
+    }
+    [bottom - HOLE, bottom]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tls(size: u64, align: u64, vaddr: u64) -> Tls {
+        Tls { size, align, vaddr }
+    }
+
+    #[test]
+    fn the_hole_follows_the_programs_thread_local_storage() {
+        let plugin = tls(8192 + 100, 64, 0x1000);
+        assert_eq!(hole(None, plugin), [8320 - 8192, 8320]);
+        assert_eq!(hole(Some(tls(4, 4, 0x2004)), plugin), [8320 - 8192, 8320]);
+        assert_eq!(hole(Some(tls(100, 32, 0x40)), plugin), [8448 - 8192, 8448]);
+        assert_eq!(
+            hole(Some(tls(100 << 10, 16, 0)), plugin),
+            [(100 << 10) + 8320 - 8192, (100 << 10) + 8320]
+        );
+    }
+
+    #[test]
+    fn the_hole_may_fall_into_room_that_alignment_left() {
+        let plugin = tls(8192, 64, 0);
+        assert_eq!(hole(Some(tls(64, 1 << 16, 0)), plugin), [0, 8192]);
+    }
+
+    #[test]
+    fn files_that_are_no_programs_are_named() {
+        let me = Elf::read(&std::env::current_exe().unwrap()).unwrap();
+        assert!(me.interpreter && me.tls.is_some());
+        assert!(
+            me.needed.iter().any(|n| n == "libc.so.6"),
+            "{:?}",
+            me.needed
+        );
+        let mut bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        bytes.truncate(1 << 16);
+        bytes[header::EI_CLASS] = header::ELFCLASS32;
+        assert!(Elf::parse(&bytes).unwrap_err().contains("32-bit"));
+        bytes[header::EI_CLASS] = header::ELFCLASS64;
+        bytes[18] = header::EM_AARCH64 as u8;
+        assert!(Elf::parse(&bytes).unwrap_err().contains("AARCH64"));
+        bytes[18] = header::EM_X86_64 as u8;
+        bytes[16] = header::ET_REL as u8;
+        assert!(Elf::parse(&bytes).unwrap_err().contains("object"));
+        assert!(Elf::parse(&bytes[..40]).unwrap_err().contains("damaged"));
+    }
+}

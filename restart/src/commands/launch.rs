@@ -1,0 +1,133 @@
+//! `splitproc launch`: finds and checks everything, then becomes the loader.
+
+use super::cli::{Launch, Taking};
+use super::elf::{hole, Elf, HOLE};
+use super::loader::{Parts, Start};
+use super::{mpi, program, Failure, Outcome};
+use restart::manifest;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Runs the command; returns only when it fails.
+pub fn run(args: &Launch) -> Outcome {
+    let program = program::find(&args.program)?;
+    let parts = Parts::beside_us()?;
+    parts.check()?;
+    let needs_mpi = program
+        .elf
+        .needed
+        .iter()
+        .any(|n| mpi::MPICH.contains(&n.as_str()));
+    if let Some(other) = program
+        .elf
+        .needed
+        .iter()
+        .find(|n| n.starts_with("libmpi.so.") && !needs_mpi)
+    {
+        if args.taking.mpi != "none" {
+            let text = format!(
+                "{}: needs {other}, which is not MPICH's ABI: only that is supported yet; build it with mpicc.mpich",
+                program.exe.display()
+            );
+            return Err(Failure::new(1, text));
+        }
+    }
+    let library = mpi::library(&args.taking.mpi, needs_mpi)?;
+    let plugin = Elf::read(&parts.plugin)
+        .map_err(|e| Failure::new(1, format!("{}: {e}", parts.plugin.display())))?;
+    let Some(tls) = plugin.tls.filter(|t| t.size >= HOLE) else {
+        let text = "has no hole in its thread-local storage: it was not built with this splitproc; build both again";
+        return Err(Failure::new(
+            1,
+            format!("{}: {text}", parts.plugin.display()),
+        ));
+    };
+    let ckpt_dir = checkpoint_dir(&args.ckpt_dir)?;
+    let start = Start {
+        ckpt_dir: &ckpt_dir,
+        taking: &args.taking,
+        mpi_library: library.as_deref(),
+        hole: hole(program.elf.tls, tls),
+        restore: None,
+        exe: &program.exe,
+        argv: &program.argv,
+    };
+    Err(start.exec(&parts))
+}
+
+/// Makes the directory where checkpoints go, and checks that they can.
+pub fn checkpoint_dir(dir: &Path) -> Result<PathBuf, Failure> {
+    manifest::make_dir(dir).map_err(|e| Failure::new(1, format!("{e}; use another --ckpt-dir")))?;
+    let dir = fs::canonicalize(dir)
+        .map_err(|e| Failure::new(1, format!("{}: {e}; use another --ckpt-dir", dir.display())))?;
+    writable(&dir)?;
+    Ok(dir)
+}
+
+/// Refuses a directory that we may not write to.
+fn writable(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::ffi::OsStrExt;
+    let refused = |why: String| {
+        Failure::new(
+            1,
+            format!("{}: {why}; use another --ckpt-dir", dir.display()),
+        )
+    };
+    if !dir.is_dir() {
+        return Err(refused("not a directory".into()));
+    }
+    let name =
+        std::ffi::CString::new(dir.as_os_str().as_bytes()).map_err(|e| refused(e.to_string()))?;
+    // SAFETY: `name` is a NUL-terminated string that lives during the call.
+    if unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) } != 0 {
+        return Err(refused(format!(
+            "cannot write to it: {}",
+            std::io::Error::last_os_error()
+        )));
+    }
+    Ok(())
+}
+
+/// The MPI library for a restart: as wished, else like the one that the job had.
+pub fn library_for_restart(taking: &Taking, had: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    let Some(had) = had else { return Ok(None) };
+    match taking.mpi.as_str() {
+        "none" => Err(Failure::new(
+            1,
+            "--mpi none: this job was checkpointed with MPI and cannot go on without it",
+        )),
+        "auto" => match mpi::library("auto", true) {
+            Err(_) if mpi::launcher() != mpi::Launcher::OpenMpi && Path::new(had).is_file() => {
+                Ok(Some(had.into()))
+            }
+            found => found,
+        },
+        wish => mpi::library(wish, true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_directory_is_made_and_checked() {
+        use std::os::unix::fs::PermissionsExt;
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("a/b");
+        assert_eq!(
+            checkpoint_dir(&dir).unwrap(),
+            fs::canonicalize(&dir).unwrap()
+        );
+        assert_eq!(
+            fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        fs::write(tmp.path().join("f"), "").unwrap();
+        let error = checkpoint_dir(&tmp.path().join("f"))
+            .unwrap_err()
+            .error
+            .to_string();
+        assert!(error.contains("--ckpt-dir"), "{error}");
+    }
+}

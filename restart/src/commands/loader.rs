@@ -1,0 +1,219 @@
+//! The last step of a launch or restart: this process becomes the loader.
+
+use super::cli::Taking;
+use super::Failure;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files that lie beside this program.
+#[derive(Debug)]
+pub struct Parts {
+    /// The freestanding loader.
+    pub loader: PathBuf,
+    /// Lower half 0.
+    pub host: PathBuf,
+    /// Lower half 1.
+    pub mpi: PathBuf,
+    /// libsplitproc.so.
+    pub plugin: PathBuf,
+    /// Stubs under the names of MPI libraries.
+    pub fronts: Vec<PathBuf>,
+}
+
+impl Parts {
+    /// Where they are to be.
+    pub fn beside_us() -> Result<Parts, Failure> {
+        let me = std::env::current_exe().map_err(|e| {
+            Failure::new(
+                1,
+                format!("cannot tell where splitproc is installed: {e}; mount /proc"),
+            )
+        })?;
+        let dir = me.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Parts {
+            loader: dir.join("lh-loader"),
+            host: dir.join("splitproc-host"),
+            mpi: dir.join("splitproc-mpi-lh"),
+            plugin: dir.join("libsplitproc.so"),
+            fronts: super::mpi::MPICH
+                .iter()
+                .map(|n| dir.join("fronts").join(n))
+                .collect(),
+        })
+    }
+
+    /// Those that are not there.
+    pub fn missing(&self) -> Vec<&Path> {
+        [&self.loader, &self.host, &self.mpi, &self.plugin]
+            .into_iter()
+            .chain(&self.fronts)
+            .map(PathBuf::as_path)
+            .filter(|p| !p.is_file())
+            .collect()
+    }
+
+    /// Refuses an incomplete installation.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.missing().first() {
+            None => Ok(()),
+            Some(path) => Err(Failure::new(
+                1,
+                format!("{}: not there; splitproc is not completely built or installed (cargo build --release --workspace)", path.display()),
+            )),
+        }
+    }
+}
+
+/// What the loader is told.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The checkpoint directory, absolute.
+    pub ckpt_dir: &'a Path,
+    /// How checkpoints are taken.
+    pub taking: &'a Taking,
+    /// The MPI library, if there is an MPI half.
+    pub mpi_library: Option<&'a Path>,
+    /// The TLS hole, as distances below FS.
+    pub hole: [u64; 2],
+    /// AT_RANDOM's bytes and the image, in a restart.
+    pub restore: Option<(&'a str, &'a Path)>,
+    /// The program.
+    pub exe: &'a Path,
+    /// Its arguments, argv[0] included.
+    pub argv: &'a [OsString],
+}
+
+impl Start<'_> {
+    /// The loader's command line.
+    fn arguments(&self, parts: &Parts) -> Vec<OsString> {
+        let mut a: Vec<OsString> = vec!["--half".into(), "host".into(), parts.host.clone().into()];
+        if let Some(library) = self.mpi_library {
+            a.extend(["--half".into(), "mpi".into(), parts.mpi.clone().into()]);
+            a.extend(["--mpi-lib".into(), library.into()]);
+        }
+        a.extend([
+            "--hole".into(),
+            self.hole[0].to_string().into(),
+            self.hole[1].to_string().into(),
+        ]);
+        if let Some((random, image)) = self.restore {
+            a.extend([
+                "--random".into(),
+                random.into(),
+                "--restore".into(),
+                image.into(),
+            ]);
+        }
+        a.extend(["--log".into(), self.taking.log.name().into()]);
+        a.extend(["--exe".into(), self.exe.into(), "--".into()]);
+        a.extend(self.argv.iter().cloned());
+        a
+    }
+
+    /// The variables that the lower halves get beside the application's own.
+    fn variables(&self, parts: &Parts) -> Vec<(&'static str, OsString)> {
+        let mut preload = OsString::from(&parts.plugin);
+        let fronts = parts.fronts.iter().filter(|_| self.mpi_library.is_some());
+        let own = std::env::var_os("LD_PRELOAD").filter(|p| !p.is_empty());
+        for entry in fronts.map(OsString::from).chain(own) {
+            preload.push(":");
+            preload.push(entry);
+        }
+        let t = self.taking;
+        let mut all = vec![
+            ("SPLITPROC_CKPT_DIR", self.ckpt_dir.into()),
+            ("SPLITPROC_ZSTD_LEVEL", t.zstd.clone().into()),
+            ("SPLITPROC_KEEP", t.keep.to_string().into()),
+            ("SPLITPROC_TIMEOUT", t.timeout.to_string().into()),
+            ("SPLITPROC_LOG", t.log.name().into()),
+            ("SPLITPROC_CROSSING", t.crossing.name().into()),
+            ("SPLITPROC_PRELOAD", preload),
+        ];
+        if let Some(seconds) = t.interval {
+            all.push(("SPLITPROC_INTERVAL", seconds.to_string().into()));
+        }
+        all
+    }
+
+    /// Replaces this process; returns only when that fails.
+    pub fn exec(&self, parts: &Parts) -> Failure {
+        let error = Command::new(&parts.loader)
+            .env_remove("SPLITPROC_INTERVAL")
+            .envs(self.variables(parts))
+            .args(self.arguments(parts))
+            .exec();
+        Failure::new(126, format!("{}: {error}", parts.loader.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn parts() -> Parts {
+        Parts {
+            loader: "/b/lh-loader".into(),
+            host: "/b/host".into(),
+            mpi: "/b/mpi".into(),
+            plugin: "/b/libsplitproc.so".into(),
+            fronts: vec!["/b/fronts/libmpich.so.12".into()],
+        }
+    }
+
+    #[test]
+    fn the_loader_is_told_what_the_contract_says() {
+        let line = [
+            "splitproc",
+            "launch",
+            "--interval",
+            "5",
+            "--zstd",
+            "off",
+            "--log",
+            "debug",
+            "--",
+            "p",
+        ];
+        let Command::Launch(launch) = Cli::parse_from(line).command else {
+            panic!()
+        };
+        let argv = ["p".into(), "-x".into()];
+        let mut start = Start {
+            ckpt_dir: Path::new("/c"),
+            taking: &launch.taking,
+            mpi_library: Some(Path::new("/m.so")),
+            hole: [128, 8320],
+            restore: Some(("00ff", Path::new("/i.img"))),
+            exe: Path::new("/p"),
+            argv: &argv,
+        };
+        let joined = start.arguments(&parts()).join(" ".as_ref());
+        assert_eq!(
+            joined,
+            "--half host /b/host --half mpi /b/mpi --mpi-lib /m.so --hole 128 8320 --random 00ff --restore /i.img --log debug --exe /p -- p -x"
+        );
+        let get = |start: &Start, name| {
+            start
+                .variables(&parts())
+                .into_iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.into_string().unwrap())
+        };
+        assert_eq!(get(&start, "SPLITPROC_INTERVAL").as_deref(), Some("5"));
+        assert_eq!(get(&start, "SPLITPROC_ZSTD_LEVEL").as_deref(), Some("off"));
+        let preload = get(&start, "SPLITPROC_PRELOAD").unwrap();
+        assert!(preload.starts_with("/b/libsplitproc.so:/b/fronts/libmpich.so.12"));
+        (start.mpi_library, start.restore) = (None, None);
+        let joined = start
+            .arguments(&parts())
+            .join(" ".as_ref())
+            .into_string()
+            .unwrap();
+        assert!(!joined.contains("mpi") && !joined.contains("random"));
+        assert!(!get(&start, "SPLITPROC_PRELOAD").unwrap().contains("fronts"));
+    }
+}

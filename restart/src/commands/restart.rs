@@ -1,0 +1,162 @@
+//! `splitproc restart`: checks everything that can be checked, then becomes the loader.
+
+use super::cli::Restart;
+use super::launch::{checkpoint_dir, library_for_restart};
+use super::loader::{Parts, Start};
+use super::{images, mpi, Failure, Outcome};
+use restart::image::Reader;
+use restart::meta::{self, Meta};
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Runs the command; returns only when it fails.
+pub fn run(args: &Restart) -> Outcome {
+    let (rank, size) = mpi::rank_and_size()?;
+    let manifest = images::manifest(&args.dir, args.generation)?;
+    if manifest.ranks != size {
+        let how = if manifest.ranks == 1 {
+            "start it without an MPI launcher, or with 1 rank".into()
+        } else {
+            format!(
+                "start it with `mpirun.mpich -n {} splitproc restart {}`",
+                manifest.ranks,
+                args.dir.display()
+            )
+        };
+        let text = format!(
+            "generation {} has {} rank(s), but {size} were started; {how}",
+            manifest.generation, manifest.ranks
+        );
+        return Err(Failure::new(1, text));
+    }
+    // Rank 0 looks at every rank's image, so that one message tells of a file that is not there.
+    if rank == 0 {
+        for other in 1..size {
+            images::open(&args.dir, &manifest, other)?;
+        }
+    }
+    let image = images::open(&args.dir, &manifest, rank)?;
+    let meta: Meta = image.section(meta::SECTION)?;
+    check_processor(&meta)?;
+    check_files(&image)?;
+    let parts = Parts::beside_us()?;
+    parts.check()?;
+    let library = library_for_restart(&args.taking, meta.mpi_library.as_deref())?;
+    let ckpt_dir = checkpoint_dir(&args.dir)?;
+    let path = images::path(&ckpt_dir, &manifest, rank);
+    let argv: Vec<OsString> = meta.argv.iter().map(OsString::from).collect();
+    let start = Start {
+        ckpt_dir: &ckpt_dir,
+        taking: &args.taking,
+        mpi_library: library.as_deref(),
+        hole: meta.hole.map(u64::from),
+        restore: Some((&meta.random, &path)),
+        exe: Path::new(&meta.exe),
+        argv: &argv,
+    };
+    Err(start.exec(&parts))
+}
+
+/// Refuses a processor without a feature that the program may have begun to use.
+fn check_processor(meta: &Meta) -> Result<(), Failure> {
+    let missing = meta::missing_flags(&meta.cpu_flags, &meta::cpu_flags());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!(
+        "this processor lacks {}, which the program had on {}; restart on a machine that has it",
+        missing.join(", "),
+        if meta.host.is_empty() { "the machine of the checkpoint" } else { &meta.host }
+    );
+    Err(Failure::new(1, text))
+}
+
+/// Refuses to go on with a changed file in place of one that was mapped and whose bytes the image does not hold.
+fn check_files(image: &Reader) -> Result<(), Failure> {
+    for (i, region) in image.regions().iter().enumerate() {
+        let Some(file) = region
+            .file
+            .as_ref()
+            .filter(|f| !image.held(i) && !f.deleted)
+        else {
+            continue;
+        };
+        let wrong = |what: String| {
+            let text = format!(
+                "{}: {what}; the program has it mapped: put the file back as it was",
+                file.path.display()
+            );
+            Err(Failure::new(1, text))
+        };
+        match std::fs::metadata(&file.path) {
+            Err(e) => return wrong(e.to_string()),
+            Ok(m) if file.size != 0 && m.size() != file.size => {
+                return wrong(format!(
+                    "has {} bytes, but had {} at the checkpoint",
+                    m.size(),
+                    file.size
+                ));
+            }
+            Ok(m) if file.mtime != 0 && m.mtime() != file.mtime && !region.shared => {
+                return wrong("has changed since the checkpoint".into());
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use restart::image::{FileRef, Options, Region, Writer};
+
+    #[test]
+    fn a_mapped_file_that_changed_is_named() {
+        let tmp = tempfile::tempdir().unwrap();
+        let mapped = tmp.path().join("lib.so");
+        std::fs::write(&mapped, "12345").unwrap();
+        let m = std::fs::metadata(&mapped).unwrap();
+        let file = FileRef {
+            path: mapped.clone(),
+            size: 5,
+            mtime: m.mtime(),
+            ..FileRef::default()
+        };
+        let mut writer = Writer::create(tmp.path().join("i.img"), Options::default()).unwrap();
+        writer.region(&Region {
+            start: 4096,
+            end: 8192,
+            prot: 1,
+            file: Some(file),
+            ..Region::default()
+        });
+        writer.finish().unwrap();
+        let image = Reader::open(tmp.path().join("i.img")).unwrap();
+        check_files(&image).unwrap();
+        std::fs::write(&mapped, "123456").unwrap();
+        let text = check_files(&image).unwrap_err().error.to_string();
+        assert!(text.contains("lib.so: has 6 bytes, but had 5"), "{text}");
+        std::fs::remove_file(&mapped).unwrap();
+        assert!(check_files(&image)
+            .unwrap_err()
+            .error
+            .to_string()
+            .contains("No such file"));
+    }
+
+    #[test]
+    fn a_processor_without_a_feature_is_refused() {
+        let mut meta = Meta {
+            cpu_flags: meta::cpu_flags(),
+            host: "n1".into(),
+            ..Meta::default()
+        };
+        check_processor(&meta).unwrap();
+        meta.cpu_flags.push("avx9000".into());
+        let text = check_processor(&meta).unwrap_err().error.to_string();
+        assert!(text.contains("avx9000") && text.contains("n1"), "{text}");
+    }
+}
