@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+extern char **environ;
+
 int main(int argc, char **argv)
 {
     static const unsigned char bytes[] = {0, 1, 0x7f, 0x80, 0xff, '\n', 0};

@@ -1,0 +1,317 @@
+/*
+ * state: what a process can hold besides memory, one kind at a time.
+ *
+ * Usage: state KIND GO
+ *
+ * Sets something up, prints `ready`, waits until the file GO exists, and then uses what it had set
+ * up. Prints `ok`, or says what is lost and exits with 1.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *go;
+
+#define CHECK(condition)                                                  \
+    do {                                                                  \
+        if (!(condition)) {                                               \
+            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition); \
+            exit(1);                                                      \
+        }                                                                 \
+    } while (0)
+
+static void checkpoint_here(void)
+{
+    printf("ready\n");
+    fflush(stdout);
+    struct timespec t = {0, 1000000};
+    while (access(go, F_OK) != 0)
+        nanosleep(&t, NULL);
+}
+
+static void with_pipe(void)
+{
+    int p[2];
+    char text[16] = "";
+    CHECK(pipe(p) == 0 && write(p[1], "contents", 9) == 9);
+    checkpoint_here();
+    CHECK(read(p[0], text, sizeof text) == 9 && strcmp(text, "contents") == 0);
+    CHECK(write(p[1], "more", 5) == 5 && read(p[0], text, sizeof text) == 5);
+}
+
+static void with_socketpair(void)
+{
+    int s[2];
+    char text[16] = "";
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0 && write(s[0], "contents", 9) == 9);
+    checkpoint_here();
+    CHECK(read(s[1], text, sizeof text) == 9 && strcmp(text, "contents") == 0);
+}
+
+static void with_eventfd(void)
+{
+    uint64_t n = 0;
+    int fd = eventfd(7, EFD_NONBLOCK);
+    CHECK(fd >= 0);
+    checkpoint_here();
+    CHECK(read(fd, &n, sizeof n) == sizeof n && n == 7);
+}
+
+static void with_epoll(void)
+{
+    int fd = eventfd(0, EFD_NONBLOCK), ep = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0x1234}, got;
+    CHECK(fd >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event) == 0);
+    checkpoint_here();
+    uint64_t one = 1;
+    CHECK(write(fd, &one, sizeof one) == sizeof one);
+    CHECK(epoll_wait(ep, &got, 1, 1000) == 1 && got.data.u64 == 0x1234);
+}
+
+static void with_file(void)
+{
+    char text[16] = "";
+    int fd = open("state.txt", O_RDWR | O_CREAT | O_TRUNC, 0600), copy;
+    CHECK(fd >= 0 && write(fd, "0123456789", 10) == 10 && lseek(fd, 4, SEEK_SET) == 4);
+    copy = dup(fd);
+    CHECK(copy >= 0 && fcntl(copy, F_SETFD, FD_CLOEXEC) == 0);
+    int append = open("state.txt", O_WRONLY | O_APPEND);
+    checkpoint_here();
+    CHECK(read(fd, text, 2) == 2 && strcmp(text, "45") == 0);
+    CHECK(read(copy, text, 2) == 2 && strcmp(text, "67") == 0); /* they share the offset */
+    CHECK(fcntl(copy, F_GETFD) == FD_CLOEXEC && fcntl(fd, F_GETFD) == 0);
+    CHECK(fcntl(append, F_GETFL) & O_APPEND);
+    CHECK(write(append, "x", 1) == 1 && pread(fd, text, 1, 10) == 1 && text[0] == 'x');
+}
+
+static void with_deleted_file(void)
+{
+    char text[16] = "";
+    int fd = open("deleted.txt", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(fd >= 0 && write(fd, "contents", 9) == 9 && unlink("deleted.txt") == 0);
+    checkpoint_here();
+    CHECK(pread(fd, text, sizeof text, 0) == 9 && strcmp(text, "contents") == 0);
+}
+
+static void with_memfd(void)
+{
+    char text[16] = "";
+    int fd = memfd_create("state", 0);
+    CHECK(fd >= 0 && write(fd, "contents", 9) == 9);
+    checkpoint_here();
+    CHECK(pread(fd, text, sizeof text, 0) == 9 && strcmp(text, "contents") == 0);
+}
+
+static void with_shared_memory(void)
+{
+    char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    strcpy(p + 5000, "contents");
+    checkpoint_here();
+    CHECK(strcmp(p + 5000, "contents") == 0 && p[0] == 0);
+    p[0] = 1;
+}
+
+static void with_mappings(void)
+{
+    char *none = mmap(NULL, 1 << 16, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *only = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = open("mapped.txt", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(fd >= 0 && ftruncate(fd, 8192) == 0 && pwrite(fd, "file", 5, 4096) == 5);
+    char *file = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    CHECK(none != MAP_FAILED && only != MAP_FAILED && file != MAP_FAILED);
+    close(fd);
+    strcpy(only, "read-only");
+    CHECK(mprotect(only, 4096, PROT_READ) == 0);
+    strcpy(file, "changed");
+    checkpoint_here();
+    CHECK(strcmp(only, "read-only") == 0 && strcmp(file, "changed") == 0);
+    CHECK(strcmp(file + 4096, "file") == 0);
+    CHECK(mprotect(none, 1 << 16, PROT_READ | PROT_WRITE) == 0 && none[100] == 0);
+    int p[2];
+    CHECK(pipe(p) == 0 && write(p[1], only, 4) == 4);
+}
+
+static volatile sig_atomic_t handled;
+static void handler(int sig) { handled = sig; }
+
+static void with_pending_signal(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    signal(SIGUSR1, handler);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    raise(SIGUSR1);
+    checkpoint_here();
+    CHECK(handled == 0);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    CHECK(handled == SIGUSR1);
+}
+
+static char alternate[1 << 16];
+static void on_alternate(int sig)
+{
+    char here;
+    CHECK(&here > alternate && &here < alternate + sizeof alternate);
+    handled = sig;
+}
+
+static void with_alternate_stack(void)
+{
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
+    struct sigaction action = {.sa_handler = on_alternate, .sa_flags = SA_ONSTACK};
+    CHECK(sigaltstack(&stack, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+    signal(SIGUSR2, SIG_IGN);
+    checkpoint_here();
+    raise(SIGUSR2);
+    raise(SIGUSR1);
+    CHECK(handled == SIGUSR1);
+}
+
+static void with_itimer(void)
+{
+    struct itimerval often = {{0, 5000}, {0, 5000}};
+    signal(SIGALRM, handler);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    checkpoint_here();
+    handled = 0;
+    struct timespec t = {0, 1000000};
+    for (int i = 0; i < 2000 && !handled; i++)
+        nanosleep(&t, NULL);
+    CHECK(handled == SIGALRM);
+}
+
+static void with_timerfd(void)
+{
+    uint64_t n;
+    struct itimerspec often = {{0, 5000000}, {0, 5000000}};
+    int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    CHECK(fd >= 0 && timerfd_settime(fd, 0, &often, NULL) == 0);
+    checkpoint_here();
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    CHECK(poll(&p, 1, 2000) == 1 && read(fd, &n, sizeof n) == sizeof n);
+}
+
+static void with_limits(void)
+{
+    struct rlimit limit, now;
+    CHECK(getrlimit(RLIMIT_CORE, &limit) == 0);
+    limit.rlim_cur = 0;
+    CHECK(setrlimit(RLIMIT_CORE, &limit) == 0);
+    CHECK(mkdir("below", 0700) == 0 && chdir("below") == 0);
+    umask(0137);
+    checkpoint_here();
+    char cwd[4096];
+    CHECK(getrlimit(RLIMIT_CORE, &now) == 0 && now.rlim_cur == 0 && now.rlim_max == limit.rlim_max);
+    CHECK(getcwd(cwd, sizeof cwd) && strcmp(strrchr(cwd, '/'), "/below") == 0);
+    CHECK(umask(0) == 0137);
+}
+
+static void with_program_break(void)
+{
+    char *old = sbrk(1 << 20);
+    CHECK(old != (void *)-1);
+    strcpy(old, "contents");
+    checkpoint_here();
+    CHECK(strcmp(old, "contents") == 0);
+    char *top = sbrk(0), *more = sbrk(1 << 20);
+    CHECK(more == top && more >= old + (1 << 20) && more[100] == 0);
+}
+
+static int stage;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+static void *waiter(void *name)
+{
+    char now[16];
+    pthread_setname_np(pthread_self(), name);
+    pthread_mutex_lock(&lock);
+    while (!stage)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    pthread_getname_np(pthread_self(), now, sizeof now);
+    CHECK(strcmp(now, name) == 0);
+    return name;
+}
+
+/* Threads that wait for a condition, for a lock, and to be joined; ids and names. */
+static void with_threads(void)
+{
+    pthread_t a, b;
+    void *result;
+    pid_t pid = getpid();
+    pthread_mutex_t own;
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ERRORCHECK);
+    pthread_mutex_init(&own, &kind);
+    CHECK(pthread_mutex_lock(&own) == 0);
+    CHECK(pthread_create(&a, NULL, waiter, "first") == 0);
+    CHECK(pthread_create(&b, NULL, waiter, "second") == 0);
+    checkpoint_here();
+    CHECK(getpid() == pid && gettid() == pid);
+    CHECK(kill(pid, 0) == 0);
+    CHECK(pthread_mutex_unlock(&own) == 0); /* it is still ours */
+    pthread_mutex_lock(&lock);
+    stage = 1;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    CHECK(pthread_join(a, &result) == 0 && strcmp(result, "first") == 0);
+    CHECK(pthread_join(b, &result) == 0 && strcmp(result, "second") == 0);
+    stage = 0;
+    CHECK(pthread_create(&a, NULL, waiter, "third") == 0);
+    CHECK(pthread_cancel(a) == 0 && pthread_join(a, &result) == 0 && result == PTHREAD_CANCELED);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } kinds[] = {
+        {"pipe", with_pipe},
+        {"socketpair", with_socketpair},
+        {"eventfd", with_eventfd},
+        {"epoll", with_epoll},
+        {"file", with_file},
+        {"deleted", with_deleted_file},
+        {"memfd", with_memfd},
+        {"shared", with_shared_memory},
+        {"mappings", with_mappings},
+        {"pending", with_pending_signal},
+        {"altstack", with_alternate_stack},
+        {"itimer", with_itimer},
+        {"timerfd", with_timerfd},
+        {"limits", with_limits},
+        {"brk", with_program_break},
+        {"threads", with_threads},
+    };
+    if (argc != 3)
+        return 2;
+    go = argv[2];
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        if (strcmp(argv[1], kinds[k].name) == 0) {
+            kinds[k].run();
+            printf("ok\n");
+            return 0;
+        }
+    return 2;
+}
