@@ -139,3 +139,40 @@ fn a_stub_page_that_is_full_or_far_is_refused() {
         assert!(page.used > 0 && code[0] == 0xe9 && code[5..7] == [0xcc, 0xcc]);
     }
 }
+
+#[test]
+fn no_branch_of_the_library_leads_into_a_window() {
+    for name in ["libc.so.6", "ld-linux-x86-64.so.2"] {
+        let file = library(name).expect(name);
+        let read = |at: u64, b: &mut [u8]| {
+            b.copy_from_slice(&file[at as usize..at as usize + b.len()]);
+            true
+        };
+        let elf = Elf::open(&read).expect("ELF");
+        elf.code_parts(0, file.len() as u64, &mut |offset, vaddr, len| {
+            let code = &file[offset as usize..(offset + len) as usize];
+            let mut inside = std::collections::BTreeSet::new();
+            let mut from = 0;
+            while let Some(s) = next(code, vaddr, Some(&elf), from) {
+                let w = window(code, &s).expect("room");
+                inside.extend(w.start + 1..w.end);
+                from = s.at + 2;
+            }
+            // The whole text with another decoder: also branches from functions' far-away cold parts.
+            let mut decoder =
+                iced_x86::Decoder::with_ip(64, code, 0, iced_x86::DecoderOptions::NONE);
+            while decoder.can_decode() {
+                let insn = decoder.decode();
+                if insn.is_invalid() || insn.near_branch_target() == 0 {
+                    continue;
+                }
+                let to = insn.near_branch_target() as usize;
+                assert!(
+                    !inside.contains(&to),
+                    "{name}: {:#x} leads to {to:#x}",
+                    insn.ip()
+                );
+            }
+        });
+    }
+}
