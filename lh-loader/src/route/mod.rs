@@ -17,6 +17,8 @@ mod signals;
 mod tasks;
 
 #[cfg(test)]
+mod probe_tests;
+#[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,16 @@
 //! Tests that run patched code for real: a copy of libc's text, mapped and patched as `ld.so` would
 //! have it, whose system-call functions are then called.
 
-use super::{init, map_exec, patch, scan};
+use super::{init, map_exec};
 use crate::arch::{is_err, syscall6};
-use crate::layout::{lower_window, owner, Owner, LOWER_FD_BASE, UPPER_BASE};
+use crate::layout::{owner, Owner, LOWER_FD_BASE};
 use crate::{lhinfo, window};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// lhInfo is one, so tests that use it take turns.
-fn set_up() -> MutexGuard<'static, ()> {
+pub(super) fn set_up() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     static READY: OnceLock<()> = OnceLock::new();
     let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
@@ -33,7 +33,7 @@ fn set_up() -> MutexGuard<'static, ()> {
     turn
 }
 
-fn sys(nr: i64, a: [usize; 6]) -> isize {
+pub(super) fn sys(nr: i64, a: [usize; 6]) -> isize {
     // SAFETY: the tests' own calls.
     unsafe { syscall6(nr as usize, a[0], a[1], a[2], a[3], a[4], a[5]) }
 }
@@ -94,8 +94,8 @@ impl Copy {
     }
 }
 
-const ANON: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
-const RW: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+pub(super) const ANON: usize = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
+pub(super) const RW: usize = (libc::PROT_READ | libc::PROT_WRITE) as usize;
 
 #[test]
 fn memory_of_each_half_is_in_its_window() {
@@ -298,24 +298,68 @@ fn processes_are_made_and_waited_for() {
     }
 }
 
+extern "C" fn exit_6() -> ! {
+    sys(libc::SYS_exit_group, [6, 0, 0, 0, 0, 0]);
+    unreachable!()
+}
+
 #[test]
-fn clone3_starts_a_process_on_its_stack() {
+fn clone3_starts_children_with_and_without_a_stack() {
     let _turn = set_up();
     let copy = copy_of_libc(Owner::Upper);
-    // No stack: fork by clone3.
+    let status_of = |pid: isize| {
+        assert!(pid > 0, "{pid}");
+        let mut status = 0i32;
+        let at = &raw mut status as usize;
+        assert_eq!(sys(libc::SYS_wait4, [pid as usize, at, 0, 0, 0, 0]), pid);
+        assert!(libc::WIFEXITED(status), "{status:x}");
+        libc::WEXITSTATUS(status)
+    };
     let mut args = [0u64; 8];
     args[4] = libc::SIGCHLD as u64;
     let pid = copy.generic(libc::SYS_clone3, [args.as_ptr() as usize, 64, 0, 0, 0, 0]);
     if pid == 0 {
         sys(libc::SYS_exit_group, [5, 0, 0, 0, 0, 0]);
     }
-    assert!(pid > 0);
-    let mut status = 0i32;
-    sys(
-        libc::SYS_wait4,
-        [pid as usize, &raw mut status as usize, 0, 0, 0, 0],
-    );
-    assert_eq!(libc::WEXITSTATUS(status), 5);
+    assert_eq!(status_of(pid), 5);
+    // The child comes out of `syscall()` on its own stack, whose first word is where it returns to.
+    let mut stack = vec![0u64; 8192];
+    let top = (&raw mut stack[8000] as usize) & !15;
+    let word = (top - stack.as_ptr() as usize) / 8;
+    stack[word] = exit_6 as *const () as u64;
+    args[0] = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    args[5] = stack.as_ptr() as u64;
+    args[6] = (word * 8) as u64;
+    let given = args;
+    let pid = copy.generic(libc::SYS_clone3, [args.as_ptr() as usize, 64, 0, 0, 0, 0]);
+    assert_eq!(status_of(pid), 6);
+    assert_eq!(args, given);
+}
+
+#[test]
+fn after_a_restart_the_program_keeps_its_ids() {
+    let _turn = set_up();
+    let copy = copy_of_libc(Owner::Upper);
+    // SAFETY: lhInfo is mapped.
+    let info = unsafe { lhinfo::get() };
+    let (pid, tid) = (std::process::id(), sys(libc::SYS_gettid, [0; 6]) as u32);
+    info.upper.pid.store(3_000_001, SeqCst);
+    info.threads[0].tid.store(3_000_002, SeqCst);
+    info.threads[0].real_tid.store(tid, SeqCst);
+    info.thread_count.store(1, SeqCst);
+    assert_eq!(copy.generic(libc::SYS_getpid, [0; 6]), pid as isize);
+    info.upper.generation.store(1, SeqCst);
+    let got = [libc::SYS_getpid, libc::SYS_gettid].map(|nr| copy.generic(nr, [0; 6]));
+    let killed = [
+        copy.generic(libc::SYS_kill, [3_000_001, 0, 0, 0, 0, 0]),
+        copy.generic(libc::SYS_tgkill, [3_000_001, 3_000_002, 0, 0, 0, 0]),
+        copy.generic(libc::SYS_tkill, [3_000_002, 0, 0, 0, 0, 0]),
+    ];
+    info.upper.generation.store(0, SeqCst);
+    info.upper.pid.store(0, SeqCst);
+    info.thread_count.store(0, SeqCst);
+    assert_eq!(got, [3_000_001, 3_000_002]);
+    assert_eq!(killed, [0; 3]);
 }
 
 #[test]
@@ -402,98 +446,4 @@ fn the_program_s_path_is_what_lhinfo_says() {
     assert!(n > 0 && &out[..n as usize] != b"/app");
     // SAFETY: as above.
     unsafe { (&raw mut (*lhinfo::ptr()).upper.exe).cast::<u8>().write(0) };
-}
-
-core::arch::global_asm!(
-    ".globl splitproc_probe, splitproc_probe_end",
-    "splitproc_probe:",
-    "push rbx; push rbp; push r12; push r13; push r14; push r15",
-    "mov rax, rdi; mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov r10, r8; mov r8, r9; mov r9, 0",
-    "mov rbx, 0x1111; mov rbp, 0x2222; mov r12, 0x3333; mov r13, 0x4444; mov r14, 0x5555; mov r15, 0x6666",
-    "mov rcx, 0x123456789abcdef; movq xmm0, rcx; movq xmm7, rcx; movq xmm15, rcx; mov [rsp-8], rcx; mov [rsp-128], rcx",
-    "stc; std",
-    "syscall",
-    "mov r11, rax",
-    "jnc 2f",
-    "mov rcx, 0x123456789abcdef",
-    "cmp rcx, [rsp-8]; jne 2f; cmp rcx, [rsp-128]; jne 2f",
-    "pushfq; pop rax; cld; test eax, 0x400; jz 2f",
-    "movq rax, xmm0; cmp rax, rcx; jne 2f; movq rax, xmm7; cmp rax, rcx; jne 2f; movq rax, xmm15; cmp rax, rcx; jne 2f",
-    "cmp rbx, 0x1111; jne 2f; cmp rbp, 0x2222; jne 2f; cmp r12, 0x3333; jne 2f",
-    "cmp r13, 0x4444; jne 2f; cmp r14, 0x5555; jne 2f; cmp r15, 0x6666; jne 2f",
-    "mov rax, r11; jmp 3f",
-    "2: cld; mov rax, -9999",
-    "3: pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx; ret",
-    "splitproc_probe_end:",
-);
-
-unsafe extern "C" {
-    fn splitproc_probe();
-    fn splitproc_probe_end();
-}
-
-#[test]
-fn registers_flags_vectors_and_red_zone_survive() {
-    let _turn = set_up();
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let (from, to) = (
-        splitproc_probe as *const () as usize,
-        splitproc_probe_end as *const () as usize,
-    );
-    // SAFETY: the code is copied to a page of its own, patched, and made executable.
-    unsafe {
-        let page = window::map(Owner::Upper, 8192, RW, ANON, usize::MAX, 0) as usize;
-        core::ptr::copy_nonoverlapping(from as *const u8, page as *mut u8, to - from);
-        let code = core::slice::from_raw_parts_mut(page as *mut u8, to - from);
-        let site = scan::next(code, 0, None, 0).expect("site");
-        assert_eq!(site.nr, None);
-        let mut stubs = patch::StubPage {
-            base: page + 4096,
-            len: 4096,
-            used: 0,
-        };
-        patch::patch(code, page, &site, lhinfo::LHINFO_ROUTER, &mut stubs).expect("patched");
-        assert_eq!(scan::next(code, 0, None, 0).map(|s| s.at), None);
-        assert_eq!(
-            sys(
-                libc::SYS_mprotect,
-                [
-                    page,
-                    8192,
-                    (libc::PROT_READ | libc::PROT_EXEC) as usize,
-                    0,
-                    0,
-                    0
-                ]
-            ),
-            0
-        );
-        type Probe = unsafe extern "C" fn(i64, usize, usize, usize, usize, usize) -> isize;
-        let probe: Probe = core::mem::transmute(page);
-        assert_eq!(
-            probe(libc::SYS_getpid, 0, 0, 0, 0, 0),
-            std::process::id() as isize
-        );
-        let got = probe(libc::SYS_mmap, 0, 4096, RW, ANON, usize::MAX);
-        assert!(got as usize >= UPPER_BASE, "{got:x}");
-        assert_eq!(owner(got as usize), Owner::Upper);
-        let start = std::time::Instant::now();
-        for _ in 0..100_000 {
-            CALLS.fetch_add(
-                usize::from(probe(libc::SYS_getppid, 0, 0, 0, 0, 0) > 0),
-                SeqCst,
-            );
-        }
-        let routed = start.elapsed();
-        let start = std::time::Instant::now();
-        for _ in 0..100_000 {
-            core::hint::black_box(sys(libc::SYS_getppid, [0; 6]));
-        }
-        eprintln!(
-            "100,000 calls: routed {routed:?}, native {:?}",
-            start.elapsed()
-        );
-        assert_eq!(CALLS.load(SeqCst), 100_000);
-    }
-    assert_eq!(owner(lower_window(0)), Owner::Lower(0));
 }
