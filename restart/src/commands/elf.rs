@@ -4,6 +4,8 @@ use goblin::container::Ctx;
 use goblin::elf::dynamic::Dynamic;
 use goblin::elf::header;
 use goblin::elf::program_header::{ProgramHeader, PT_INTERP, PT_TLS};
+use goblin::elf::section_header::{SectionHeader, SHT_SYMTAB};
+use goblin::elf::sym::{Symtab, STT_TLS};
 use goblin::strtab::Strtab;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -136,34 +138,79 @@ impl Elf {
     }
 }
 
-/// Length of the hole at the start of libsplitproc.so's thread-local storage.
+/// Length of the hole in libsplitproc.so's thread-local storage.
 pub const HOLE: u64 = 8192;
+/// The thread-local symbol that it bears.
+const HOLE_SYMBOL: &str = "splitproc_tls_hole";
+
+/// libsplitproc.so's thread-local storage, and how far into it the hole begins.
+pub fn plugin(path: &Path) -> Result<(Tls, u64), String> {
+    let file = Mapped::open(path).map_err(|e| e.to_string())?;
+    let bytes = file.bytes();
+    let tls = Elf::parse(bytes)?
+        .tls
+        .ok_or("it has no thread-local storage")?;
+    let at = hole_symbol(bytes).map_err(|e| e.to_string())?;
+    match at {
+        Some(at) if at + HOLE <= tls.size => Ok((tls, at)),
+        Some(_) => Err("its hole is too small".into()),
+        None => Err("its symbols do not say where its hole is: it must not be stripped".into()),
+    }
+}
+
+/// The symbol's value: its distance from the start of the block. The symbol is hidden, so only the full
+/// symbol table has it.
+fn hole_symbol(bytes: &[u8]) -> goblin::error::Result<Option<u64>> {
+    let header = goblin::elf::Elf::parse_header(bytes)?;
+    let context = Ctx::new(header.container()?, header.endianness()?);
+    let sections = SectionHeader::parse(
+        bytes,
+        header.e_shoff as usize,
+        header.e_shnum as usize,
+        context,
+    )?;
+    let Some(table) = sections
+        .iter()
+        .find(|s| s.sh_type == SHT_SYMTAB && s.sh_entsize > 0)
+    else {
+        return Ok(None);
+    };
+    let Some(names) = sections.get(table.sh_link as usize) else {
+        return Ok(None);
+    };
+    let names = Strtab::parse(bytes, names.sh_offset as usize, names.sh_size as usize, 0)?;
+    let count = (table.sh_size / table.sh_entsize) as usize;
+    let symbols = Symtab::parse(bytes, table.sh_offset as usize, count, context)?;
+    let found = symbols
+        .iter()
+        .find(|s| s.st_type() == STT_TLS && names.get_at(s.st_name) == Some(HOLE_SYMBOL));
+    Ok(found.map(|s| s.st_value))
+}
 
 /// Where the hole will be in every thread, as distances below FS: `[top, bottom]`, top < bottom.
+/// `at` is its distance from the start of the plugin's block.
 ///
 /// Offsets are handed out the way glibc's `_dl_determine_tlsoffset` does it: the program first, then
 /// the preloaded libraries in order, of which libsplitproc.so is the first.
-pub fn hole(program: Option<Tls>, plugin: Tls) -> [u64; 2] {
+pub fn hole(program: Option<Tls>, plugin: Tls, at: u64) -> [u64; 2] {
     let round = |n: u64, align: u64| n.div_ceil(align) * align;
     let mut offset = 0;
     // The room that the program's alignment leaves above its block.
-    let (mut free_top, mut free_bottom) = (0, 0);
+    let mut free = 0;
     if let Some(tls) = program {
         let first = tls.vaddr.wrapping_neg() & (tls.align - 1);
-        let end = round(tls.size.saturating_sub(first), tls.align) + first;
-        if end > tls.size {
-            (free_top, free_bottom) = (0, end - tls.size);
-        }
-        offset = end;
+        offset = round(tls.size.saturating_sub(first), tls.align) + first;
+        free = offset - tls.size;
     }
     let first = plugin.vaddr.wrapping_neg() & (plugin.align - 1);
     let place =
-        |above: u64| round(above + plugin.size - first.min(plugin.size), plugin.align) + first;
-    let mut bottom = place(offset);
-    if free_bottom - free_top >= plugin.size && place(free_top) <= free_bottom {
-        bottom = place(free_top);
-    }
-    [bottom - HOLE, bottom]
+        |above: u64| round((above + plugin.size).saturating_sub(first), plugin.align) + first;
+    let block = if place(0) <= free {
+        place(0)
+    } else {
+        place(offset)
+    };
+    [block - at - HOLE, block - at]
 }
 
 #[cfg(test)]
@@ -177,19 +224,30 @@ mod tests {
     #[test]
     fn the_hole_follows_the_programs_thread_local_storage() {
         let plugin = tls(8192 + 100, 64, 0x1000);
-        assert_eq!(hole(None, plugin), [8320 - 8192, 8320]);
-        assert_eq!(hole(Some(tls(4, 4, 0x2004)), plugin), [8320 - 8192, 8320]);
-        assert_eq!(hole(Some(tls(100, 32, 0x40)), plugin), [8448 - 8192, 8448]);
+        assert_eq!(hole(None, plugin, 0), [8320 - 8192, 8320]);
         assert_eq!(
-            hole(Some(tls(100 << 10, 16, 0)), plugin),
+            hole(Some(tls(4, 4, 0x2004)), plugin, 0),
+            [8320 - 8192, 8320]
+        );
+        assert_eq!(
+            hole(Some(tls(100, 32, 0x40)), plugin, 0),
+            [8448 - 8192, 8448]
+        );
+        assert_eq!(
+            hole(Some(tls(100 << 10, 16, 0)), plugin, 0),
             [(100 << 10) + 8320 - 8192, (100 << 10) + 8320]
         );
     }
 
     #[test]
+    fn the_hole_may_lie_behind_the_plugins_own_variables() {
+        assert_eq!(hole(None, tls(8192 + 100, 64, 0x1000), 64), [64, 8320 - 64]);
+    }
+
+    #[test]
     fn the_hole_may_fall_into_room_that_alignment_left() {
         let plugin = tls(8192, 64, 0);
-        assert_eq!(hole(Some(tls(64, 1 << 16, 0)), plugin), [0, 8192]);
+        assert_eq!(hole(Some(tls(64, 1 << 16, 0)), plugin, 0), [0, 8192]);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! `splitproc launch`: finds and checks everything, then becomes the loader.
 
 use super::cli::{Launch, Taking};
-use super::elf::{hole, Elf, HOLE};
 use super::loader::{Parts, Start};
-use super::{mpi, program, Failure, Outcome};
+use super::{elf, mpi, program, Failure, Outcome};
 use restart::manifest;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,21 +32,16 @@ pub fn run(args: &Launch) -> Outcome {
         }
     }
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
-    let plugin = Elf::read(&parts.plugin)
-        .map_err(|e| Failure::new(1, format!("{}: {e}", parts.plugin.display())))?;
-    let Some(tls) = plugin.tls.filter(|t| t.size >= HOLE) else {
-        let text = "has no hole in its thread-local storage: it was not built with this splitproc; build both again";
-        return Err(Failure::new(
-            1,
-            format!("{}: {text}", parts.plugin.display()),
-        ));
-    };
+    let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
+        let what = "build splitproc again (cargo build --release --workspace)";
+        Failure::new(1, format!("{}: {e}; {what}", parts.plugin.display()))
+    })?;
     let ckpt_dir = checkpoint_dir(&args.ckpt_dir)?;
     let start = Start {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
-        hole: hole(program.elf.tls, tls),
+        hole: elf::hole(program.elf.tls, tls, at),
         restore: None,
         exe: &program.exe,
         argv: &program.argv,
