@@ -91,8 +91,8 @@ fn main() {
         let (safety, note) = ("/// # Safety\n/// As the MPI standard says of its arguments.", "`MPI_");
         writeln!(
             exports,
-            "/// {note}{name}`.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn MPI_{name}({params}) -> {ret_type} {{\n    // SAFETY: the caller keeps MPI's rules for the arguments.\n    unsafe {{ {body} }}\n}}\n\
-             /// {note}{name}`, for tools that interpose it.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn PMPI_{name}({params}) -> {ret_type} {{\n    // SAFETY: the caller keeps MPI's rules for the arguments.\n    unsafe {{ MPI_{name}({pass}) }}\n}}"
+            "/// {note}{name}`.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn MPI_{name}({params}) -> {ret_type} {{\n    {body}\n}}\n\
+             /// {note}{name}`, for tools that interpose it.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn PMPI_{name}({params}) -> {ret_type} {{\n    MPI_{name}({pass})\n}}"
         )
         .unwrap();
         count += 1;

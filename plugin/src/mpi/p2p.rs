@@ -137,12 +137,12 @@ pub unsafe fn sendrecv(
     if !matches!(outcome, Ok(SUCCESS)) {
         if let Some(r) = request::get(requests[0]) {
             lower::must(ix::Cancel, &[r.lower.as_ptr() as u64]);
-            complete::wait_one(&mut requests[0], &mut Status::EMPTY);
+            complete::wait_one(&mut requests[0], &mut Status::default());
         }
         return finish(comm, outcome);
     }
     let mut received = Status::EMPTY;
-    let first = complete::wait_one(&mut requests[1], &mut Status::EMPTY);
+    let first = complete::wait_one(&mut requests[1], &mut Status::default());
     let second = complete::wait_one(&mut requests[0], &mut received);
     put_status(status, received);
     finish(comm, Ok(if second != SUCCESS { second } else { first }))
