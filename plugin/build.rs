@@ -1,0 +1,108 @@
+//! Generates the MPI front's `extern "C"` exports from `mpi/spec.txt`.
+use std::fmt::Write as _;
+use std::{env, fs, path::Path};
+
+/// C parameter type of one letter of the specification.
+fn rust_type(letter: char) -> &'static str {
+    match letter {
+        'p' | 'b' | 'd' => "usize",
+        'l' => "i64",
+        'f' => "f64",
+        _ => "i32",
+    }
+}
+
+/// How one argument is handed to the lower half.
+fn lower_arg(letter: char, index: usize) -> String {
+    match letter {
+        'C' => format!("handle::comm(a{index})?"),
+        'D' => format!("handle::datatype(a{index})?"),
+        'O' => format!("handle::op(a{index})?"),
+        'd' => format!("types{index}.as_ptr() as u64"),
+        _ => format!("a{index} as u64"),
+    }
+}
+
+/// Statements that translate arrays of datatypes; their length is the communicator's.
+fn arrays(args: &str) -> String {
+    let comm = args.find('C').unwrap_or(0);
+    args.char_indices()
+        .filter(|(_, c)| *c == 'd')
+        .map(|(i, _)| {
+            let side = if args[..i].contains('d') { "recv_len" } else { "send_len" };
+            format!("let types{i} = handle::datatypes(a{i}, handle::{side}(a{comm})?)?; ")
+        })
+        .collect()
+}
+
+fn main() {
+    println!("cargo:rerun-if-changed=mpi/spec.txt");
+    println!("cargo:rerun-if-changed=build.rs");
+    let spec = fs::read_to_string("mpi/spec.txt").expect("plugin/mpi/spec.txt");
+    let mut exports = String::new();
+    let mut index = String::new();
+    let mut names = String::new();
+    let mut kinds = String::new();
+    let mut count = 0;
+    for line in spec.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        let f: Vec<&str> = line.split(' ').collect();
+        let [name, class, ret, args] = f[..] else {
+            panic!("mpi/spec.txt: four fields expected: {line}");
+        };
+        let args = if args == "-" { "" } else { args };
+        let params: String = args
+            .char_indices()
+            .map(|(i, c)| format!("a{i}: {}, ", rust_type(c)))
+            .collect();
+        let pass: String = (0..args.len()).map(|i| format!("a{i}, ")).collect();
+        let lower: Vec<String> = args.char_indices().map(|(i, c)| lower_arg(c, i)).collect();
+        let lower = lower.join(", ");
+        let arrays = arrays(args);
+        let comm = args.find('C').map_or("COMM_SELF".into(), |i| format!("a{i}"));
+        let in_place: Vec<String> = args
+            .char_indices()
+            .filter(|(_, c)| *c == 'b')
+            .map(|(i, _)| format!("a{i} == IN_PLACE"))
+            .collect();
+        let in_place = if in_place.is_empty() { "false".into() } else { in_place.join(" || ") };
+        let ret_type = rust_type(ret.chars().next().expect("a return type"));
+        writeln!(index, "pub const {name}: usize = {count};").unwrap();
+        writeln!(names, "\"{name}\",").unwrap();
+        writeln!(kinds, "\"{args}\",").unwrap();
+        let body = match class.split_once(':') {
+            Some(("hand", module)) => {
+                format!("crate::mpi::{module}::{}({pass})", name.to_lowercase())
+            }
+            None if class == "coll" => format!(
+                "coll::blocking(ix::{name}, {comm}, {in_place}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
+            ),
+            None if class == "icoll" => {
+                let n = args.len() - 1;
+                let words: Vec<String> = (0..n).map(|i| format!("a{i} as u64")).collect();
+                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words.join(", "))
+            }
+            None if class == "fwd" => format!(
+                "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
+            ),
+            _ => format!("unsupported(\"{name}\")"),
+        };
+        // An unsupported function's parameters are not looked at, so it needs none.
+        let (params, pass) = if class == "no" { (String::new(), String::new()) } else { (params, pass) };
+        let (safety, note) = ("/// # Safety\n/// As the MPI standard says of its arguments.", "`MPI_");
+        writeln!(
+            exports,
+            "/// {note}{name}`.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn MPI_{name}({params}) -> {ret_type} {{\n    {body}\n}}\n\
+             /// {note}{name}`, for tools that interpose it.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn PMPI_{name}({params}) -> {ret_type} {{\n    MPI_{name}({pass})\n}}"
+        )
+        .unwrap();
+        count += 1;
+    }
+    let out = env::var("OUT_DIR").expect("OUT_DIR");
+    fs::write(Path::new(&out).join("exports.rs"), exports).expect("write exports.rs");
+    let table = format!(
+        "/// Indices of the functions in the lower half's table.\n#[allow(non_upper_case_globals, missing_docs, dead_code)]\npub mod ix {{ {index} }}\n\
+         /// Number of functions.\npub const COUNT: usize = {count};\n/// Names, without `MPI_`.\npub static NAMES: [&str; COUNT] = [{names}];\n\
+         /// Parameter letters, as in `mpi/spec.txt`.\npub static KINDS: [&str; COUNT] = [{kinds}];\n"
+    );
+    fs::write(Path::new(&out).join("table.rs"), table).expect("write table.rs");
+}

@@ -1,0 +1,73 @@
+//! Collectives: sequence numbers, and the hold while a cut is taken.
+
+use super::abi::SUCCESS;
+use super::front::{again, finish};
+use super::lower::Outcome;
+use super::model::comm::{self as comms, MUST};
+use super::model::Comm;
+use crate::gate::{self, Call, Inside};
+use std::sync::atomic::{compiler_fence, AtomicU32, Ordering::*};
+
+/// Non-zero while a cut is taken; counts up at each change of a target, so that it can be waited on.
+pub static CUT: AtomicU32 = AtomicU32::new(0);
+
+/// Enters the next collective of a communicator; held in the upper half if a cut is being taken and the
+/// collective lies beyond its target. The sequence number.
+#[inline(always)]
+pub fn enter(c: &Comm, must: bool, call: Call, blocking: bool) -> (Inside, u64) {
+    loop {
+        let inside = gate::enter(call);
+        let n = c.entered.load(Relaxed) + 1;
+        if blocking {
+            c.blocking.store(n | if must { MUST } else { 0 }, Relaxed);
+        }
+        c.entered.store(n, Relaxed);
+        compiler_fence(SeqCst);
+        if CUT.load(Relaxed) == 0 || n <= c.target.load(SeqCst) {
+            return (inside, n);
+        }
+        hold(c, n, inside);
+    }
+}
+
+#[cold]
+fn hold(c: &Comm, n: u64, inside: Inside) {
+    c.blocking.store(0, SeqCst);
+    c.entered.store(n - 1, SeqCst);
+    c.held.store(n, SeqCst);
+    drop(inside);
+    loop {
+        let seen = CUT.load(SeqCst);
+        if seen == 0 || n <= c.target.load(SeqCst) {
+            break;
+        }
+        // SAFETY: a futex wait on a static word.
+        unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAIT, seen, 0usize) };
+    }
+    c.held.store(0, SeqCst);
+}
+
+/// Leaves a blocking collective.
+#[inline(always)]
+pub fn leave(c: &Comm, n: u64) {
+    c.left.store(n, Relaxed);
+    c.blocking.store(0, Release);
+}
+
+/// Runs a blocking collective. In place means that its input is overwritten: then it cannot be called again.
+#[inline(always)]
+pub fn blocking(_index: usize, comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
+    let c = match comms::get(comm) {
+        Ok(c) => c,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let call = if in_place { Call::MustComplete } else { Call::Reexecutable };
+    let (inside, n) = enter(c, in_place, call, true);
+    let outcome = again(f);
+    leave(c, n);
+    drop(inside);
+    match outcome {
+        Ok(SUCCESS) => SUCCESS,
+        other => finish(comm, other),
+    }
+}

@@ -1,0 +1,354 @@
+//! Communicators: made by the lower half, described by the model.
+
+use super::abi::*;
+use super::coll;
+use super::front::{again, finish, forward, local, put, query};
+use super::lower::{self, ix, must, Fail, Outcome};
+use super::model::objects::{find, Info, INFOS};
+use super::model::request::{self, Extra, Kind};
+use super::model::{comm as comms, lock, Comm, Guard, Locked};
+use super::{attrs, errs, groups};
+use crate::gate::Call;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// World ranks of a lower group, which is freed.
+unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
+    let (mut n, mut world) = (0i32, 0i32);
+    must(ix::Group_size, &[group as u64, &mut n as *mut i32 as u64]);
+    must(ix::Comm_group, &[COMM_WORLD as u64, &mut world as *mut i32 as u64]);
+    let mine: Vec<i32> = (0..n).collect();
+    let mut out = vec![0i32; n as usize];
+    must(
+        ix::Group_translate_ranks,
+        &[group as u64, n as u64, mine.as_ptr() as u64, world as u64, out.as_mut_ptr() as u64],
+    );
+    must(ix::Group_free, &[&mut world as *mut i32 as u64]);
+    must(ix::Group_free, &[&mut group as *mut i32 as u64]);
+    out
+}
+
+/// Runs something with a lower group of these world ranks.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outcome {
+    let (mut world, mut group) = (0i32, 0i32);
+    must(ix::Comm_group, &[COMM_WORLD as u64, &mut world as *mut i32 as u64]);
+    let at = &mut group as *mut i32 as u64;
+    let made = must(ix::Group_incl, &[world as u64, ranks.len() as u64, ranks.as_ptr() as u64, at]);
+    must(ix::Group_free, &[&mut world as *mut i32 as u64]);
+    if made != SUCCESS {
+        return Ok(made);
+    }
+    let outcome = f(group as u64);
+    if group != GROUP_EMPTY {
+        must(ix::Group_free, &[at]);
+    }
+    outcome
+}
+
+/// Describes a communicator that the lower half made.
+///
+/// # Safety
+/// `lower` must be a communicator of the lower half.
+pub unsafe fn adopt(parent: &Comm, lower: i32) -> &'static Comm {
+    must(ix::Comm_set_errhandler, &[lower as u64, ERRORS_RETURN as u64]);
+    let (mut inter, mut group, mut rank) = (0i32, 0i32, 0i32);
+    must(ix::Comm_test_inter, &[lower as u64, &mut inter as *mut i32 as u64]);
+    must(ix::Comm_group, &[lower as u64, &mut group as *mut i32 as u64]);
+    must(ix::Comm_rank, &[lower as u64, &mut rank as *mut i32 as u64]);
+    let own = ranks_of(group);
+    let remote = (inter != 0).then(|| {
+        must(ix::Comm_remote_group, &[lower as u64, &mut group as *mut i32 as u64]);
+        ranks_of(group)
+    });
+    let guard = lock();
+    let id = comms::new_id(&guard, parent.id.load(Relaxed), &own, remote.as_deref());
+    let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
+    errs::inherit(&guard, parent, c);
+    c
+}
+
+/// A collective that makes a communicator.
+///
+/// # Safety
+/// As the MPI standard says of the call.
+pub unsafe fn create(
+    comm: i32,
+    out: usize,
+    mut call: impl FnMut(&Comm, u64) -> Outcome,
+    after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
+) -> i32 {
+    let c = match comms::get(comm) {
+        Ok(c) => c,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let (inside, n) = coll::enter(c, false, Call::Reexecutable, true);
+    let mut new = COMM_NULL;
+    let outcome = again(|| call(c, &mut new as *mut i32 as u64));
+    inside.set(Call::MustComplete);
+    if let Ok(SUCCESS) = outcome {
+        put(out, if new == COMM_NULL { COMM_NULL } else { made(c, new, after) });
+    }
+    coll::leave(c, n);
+    drop(inside);
+    finish(comm, outcome)
+}
+
+unsafe fn made(c: &'static Comm, new: i32, after: impl FnOnce(&Guard, &'static Comm, &'static Comm)) -> i32 {
+    let child = adopt(c, new);
+    after(&lock(), c, child);
+    child.handle.load(Relaxed)
+}
+
+fn low(c: &Comm) -> u64 {
+    c.lower.load(Relaxed) as u64
+}
+
+fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
+    to.meta.get(guard).info = from.meta.get(guard).info.clone();
+    to.meta.get(guard).topology = from.meta.get(guard).topology.clone();
+}
+
+pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
+    let code = create(comm, out, |c, at| lower::call(ix::Comm_dup, &[low(c), at]), copy_info);
+    if code != SUCCESS {
+        return code;
+    }
+    attrs::copy_all(comm, out)
+}
+
+pub unsafe fn comm_dup_with_info(comm: i32, info: i32, out: usize) -> i32 {
+    let code = create(comm, out, |c, at| lower::call(ix::Comm_dup, &[low(c), at]), copy_info);
+    if code != SUCCESS {
+        return code;
+    }
+    comm_set_info(*(out as *const i32), info);
+    attrs::copy_all(comm, out)
+}
+
+pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
+    let c = match comms::get(comm) {
+        Ok(c) => c,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
+    let outcome = (|| -> Outcome {
+        let guard = lock();
+        let id = comms::new_id(&guard, c.id.load(Relaxed), &c.group, c.remote.as_deref());
+        let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
+        let (h, new) = comms::register(&guard, fresh);
+        errs::inherit(&guard, c, new);
+        copy_info(&guard, c, new);
+        c.meta.get(&guard).pending.push((n, false));
+        let (rh, r) = request::make(&guard, Kind::Idup, c, DATATYPE_NULL);
+        r.function.set(ix::Comm_idup);
+        r.extra.set(Some(Box::new(Extra { sequence: n, comm: Some(new), ..Extra::default() })));
+        drop(guard);
+        put(out, h);
+        put(request, rh);
+        idup_issue(r)
+    })();
+    drop(inside);
+    if !matches!(outcome, Ok(SUCCESS)) {
+        return finish(comm, outcome);
+    }
+    attrs::copy_all(comm, out)
+}
+
+/// Issues, or after a restart issues again, a non-blocking duplication.
+///
+/// # Safety
+/// The request must be one.
+pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
+    let extra = r.extra.take();
+    let new = extra.as_ref().and_then(|e| e.comm);
+    r.extra.set(extra);
+    let (Some(c), Some(new)) = (r.comm.get(), new) else { return Err(Fail::Code(ERR_REQUEST)) };
+    lower::call(ix::Comm_idup, &[low(c), new.lower.as_ptr() as u64, r.lower.as_ptr() as u64])
+}
+
+/// A non-blocking duplication is complete.
+pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
+    // SAFETY: the lower half has filled in the new communicator's handle.
+    unsafe { must(ix::Comm_set_errhandler, &[low(new), ERRORS_RETURN as u64]) };
+}
+
+pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
+    create(comm, out, |c, at| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]), |_, _, _| {})
+}
+
+pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: usize) -> i32 {
+    create(
+        comm,
+        out,
+        |c, at| lower::call(ix::Comm_split_type, &[low(c), kind as u64, key as u64, INFO_NULL as u64, at]),
+        |_, _, _| {},
+    )
+}
+
+pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
+    let ranks = match groups::ranks(group) {
+        Ok(r) => r,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    create(
+        comm,
+        out,
+        |c, at| with_group(&ranks, |g| lower::call(ix::Comm_create, &[low(c), g, at])),
+        |_, _, _| {},
+    )
+}
+
+/// Creation that is not a collective of one communicator: it has to complete.
+unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> Outcome) -> i32 {
+    forward(comm, || {
+        let c = comms::get(comm)?;
+        let mut new = COMM_NULL;
+        let outcome = call(c, &mut new as *mut i32 as u64);
+        if let Ok(SUCCESS) = outcome {
+            put(out, if new == COMM_NULL { COMM_NULL } else { made(c, new, |_, _, _| {}) });
+        }
+        outcome
+    })
+}
+
+pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
+    create_apart(comm, out, |c, at| {
+        with_group(&groups::ranks(group)?, |g| lower::call(ix::Comm_create_group, &[low(c), g, tag as u64, at]))
+    })
+}
+
+pub unsafe fn intercomm_create(comm: i32, leader: i32, peer: i32, remote: i32, tag: i32, out: usize) -> i32 {
+    let code = create_apart(comm, out, |c, at| {
+        // Only the leader's peer communicator means anything.
+        let peer = comms::get(peer).map_or(COMM_NULL as u64, low);
+        lower::call(ix::Intercomm_create, &[low(c), leader as u64, peer, remote as u64, tag as u64, at])
+    });
+    if code == SUCCESS {
+        if let Ok(c) = comms::get(*(out as *const i32)) {
+            // Both sides must agree on the identity, and their parents differ.
+            let guard = lock();
+            let id = comms::new_id(&guard, 3, &c.group, c.remote.as_deref());
+            c.id.store(id, Relaxed);
+        }
+    }
+    code
+}
+
+pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
+    create(comm, out, |c, at| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]), |_, _, _| {})
+}
+
+pub unsafe fn comm_free(at: usize) -> i32 {
+    let comm = *(at as *const i32);
+    let code = attrs::delete_all(comm);
+    if code != SUCCESS {
+        return code;
+    }
+    local(comm, || {
+        let c = comms::get(comm)?;
+        if c.predefined() {
+            return Err(Fail::Code(ERR_COMM));
+        }
+        let guard = lock();
+        let handler = std::mem::replace(&mut c.meta.get(&guard).errhandler, ERRORS_ARE_FATAL);
+        errs::release(&guard, handler);
+        c.release(&guard);
+        put(at, COMM_NULL);
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_disconnect(at: usize) -> i32 {
+    comm_free(at)
+}
+
+#[inline(always)]
+pub unsafe fn comm_rank(comm: i32, out: usize) -> i32 {
+    query(comm, || comms::get(comm).map(|c| put(out, c.rank)))
+}
+
+#[inline(always)]
+pub unsafe fn comm_size(comm: i32, out: usize) -> i32 {
+    query(comm, || comms::get(comm).map(|c| put(out, c.group.len() as i32)))
+}
+
+pub unsafe fn comm_remote_size(comm: i32, out: usize) -> i32 {
+    query(comm, || {
+        let c = comms::get(comm)?;
+        let remote = c.remote.as_ref().ok_or(Fail::Code(ERR_COMM))?;
+        put(out, remote.len() as i32);
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_test_inter(comm: i32, out: usize) -> i32 {
+    query(comm, || comms::get(comm).map(|c| put(out, c.remote.is_some() as i32)))
+}
+
+pub unsafe fn comm_group(comm: i32, out: usize) -> i32 {
+    local(comm, || {
+        put(out, groups::register(comms::get(comm)?.group.clone()));
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_remote_group(comm: i32, out: usize) -> i32 {
+    local(comm, || {
+        let remote = comms::get(comm)?.remote.clone().ok_or(Fail::Code(ERR_COMM))?;
+        put(out, groups::register(remote));
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_compare(first: i32, second: i32, out: usize) -> i32 {
+    query(first, || {
+        let (a, b) = (comms::get(first)?, comms::get(second)?);
+        let own = groups::compare(&a.group, &b.group);
+        let remote = match (&a.remote, &b.remote) {
+            (None, None) => IDENT,
+            (Some(x), Some(y)) => groups::compare(x, y),
+            _ => UNEQUAL,
+        };
+        let worst = own.max(remote);
+        put(out, if first == second { IDENT } else { worst.max(CONGRUENT) });
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_set_name(comm: i32, name: usize) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        c.meta.get(&lock()).name = super::infos::text(name, MAX_OBJECT_NAME - 1);
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_get_name(comm: i32, out: usize, len: usize) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        super::infos::put_text(out, len, &c.meta.get(&lock()).name);
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        let guard = lock();
+        let pairs = find(&INFOS, V_INFO, info).map(|i| i.pairs.get(&guard).clone());
+        c.meta.get(&guard).info = pairs.unwrap_or_default();
+        Ok(())
+    })
+}
+
+pub unsafe fn comm_get_info(comm: i32, out: usize) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        let guard = lock();
+        let pairs = Locked::new(c.meta.get(&guard).info.clone());
+        put(out, V_INFO | INFOS.add(&guard, Info { pairs }));
+        Ok(())
+    })
+}

@@ -1,0 +1,374 @@
+//! Completing requests: wait, test, cancel, free.
+
+use super::abi::*;
+use super::front::{finish, forward, put, put_status, slice};
+use super::lower::{self, ix, must, Fail};
+use super::model::request::{self, Kind, Request};
+use super::model::{lock, Guard};
+use super::p2p::{count_received, count_sent};
+use super::{icoll, status};
+use crate::gate::{self, Call};
+
+/// Takes note of what the lower half completed.
+pub fn settle(guard: &Guard, r: &'static Request, status: &Status) {
+    let Some(c) = r.comm.get() else { return };
+    match r.kind.get() {
+        Kind::Send if status.cancelled() => count_sent(c, r.peer.get(), u64::MAX),
+        Kind::Recv | Kind::MatchedRecv if !status.cancelled() => count_received(c, status.source),
+        Kind::Coll | Kind::Idup => icoll::complete(guard, r, c),
+        _ => {}
+    }
+}
+
+/// Ends a completed request: a persistent one becomes inactive, another one is gone.
+#[inline(always)]
+fn close(guard: &Guard, handle: &mut i32, r: &'static Request) {
+    r.done.set(false);
+    if r.persistent.get() {
+        r.active.set(false);
+    } else {
+        request::release(guard, *handle, r);
+        *handle = REQUEST_NULL;
+    }
+}
+
+/// Takes a request that is complete in the model; its code.
+fn take(guard: &Guard, handle: &mut i32, r: &'static Request, out: &mut Status) -> i32 {
+    *out = r.status.get();
+    close(guard, handle, r);
+    out.error
+}
+
+/// Waits for one request.
+///
+/// # Safety
+/// As the MPI standard says of the request.
+#[inline(always)]
+pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
+    *out = Status::EMPTY;
+    if *handle == REQUEST_NULL {
+        return SUCCESS;
+    }
+    let inside = gate::enter(Call::Reexecutable);
+    let Some(r) = request::get(*handle) else { return ERR_REQUEST };
+    if !r.active.get() {
+        return SUCCESS;
+    }
+    if r.kind.get() == Kind::Generalized {
+        drop(inside);
+        return status::wait_generalized(handle, r, out);
+    }
+    loop {
+        let guard = lock();
+        if r.done.get() {
+            return take(&guard, handle, r, out);
+        }
+        r.waiting.set(true);
+        drop(guard);
+        let mut raw = Status::EMPTY;
+        let outcome = lower::call(ix::Wait, &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64]);
+        let guard = lock();
+        r.waiting.set(false);
+        match outcome {
+            Err(_) => continue, // the replay posted it again, or found it complete
+            Ok(code) => {
+                settle(&guard, r, &raw);
+                close(&guard, handle, r);
+                *out = raw;
+                return code;
+            }
+        }
+    }
+}
+
+/// Tests one request: its code if it is complete.
+///
+/// # Safety
+/// As the MPI standard says of the request.
+pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
+    *out = Status::EMPTY;
+    if *handle == REQUEST_NULL {
+        return Some(SUCCESS);
+    }
+    let _inside = gate::enter(Call::MustComplete);
+    let Some(r) = request::get(*handle) else { return Some(ERR_REQUEST) };
+    if !r.active.get() {
+        return Some(SUCCESS);
+    }
+    if r.kind.get() == Kind::Generalized {
+        return r.done.get().then(|| status::take_generalized(handle, r, out));
+    }
+    if !r.done.get() {
+        poll(&lock(), r);
+    }
+    r.done.get().then(|| take(&lock(), handle, r, out))
+}
+
+/// Asks the lower half whether a request is complete; if so it is complete in the model.
+///
+/// # Safety
+/// No thread may be waiting on it.
+pub unsafe fn poll(guard: &Guard, r: &'static Request) -> bool {
+    let (mut flag, mut raw) = (0i32, Status::EMPTY);
+    let place = &mut raw as *mut Status as u64;
+    let code = must(ix::Test, &[r.lower.as_ptr() as u64, &mut flag as *mut i32 as u64, place]);
+    if flag == 0 && code == SUCCESS {
+        return false;
+    }
+    settle(guard, r, &raw);
+    raw.error = code;
+    r.status.set(raw);
+    r.done.set(true);
+    true
+}
+
+unsafe fn idle(handle: i32) -> bool {
+    handle == REQUEST_NULL || request::get(handle).is_some_and(|r| !r.active.get())
+}
+
+fn comm_of(handle: i32) -> i32 {
+    request::get(handle)
+        .and_then(|r| r.comm.get())
+        .map_or(COMM_WORLD, |c| c.handle.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+pub unsafe fn wait(at: usize, status: usize) -> i32 {
+    let handle = &mut *(at as *mut i32);
+    let before = *handle;
+    let mut own = Status::EMPTY;
+    let code = wait_one(handle, &mut own);
+    put_status(status, own);
+    if code != SUCCESS {
+        return finish(if before == *handle { comm_of(before) } else { COMM_WORLD }, Ok(code));
+    }
+    SUCCESS
+}
+
+pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
+    let mut own = Status::EMPTY;
+    match test_one(&mut *(at as *mut i32), &mut own) {
+        None => {
+            put(flag, 0);
+            SUCCESS
+        }
+        Some(code) => {
+            put(flag, 1);
+            put_status(status, own);
+            finish(COMM_WORLD, Ok(code))
+        }
+    }
+}
+
+/// Statuses of calls that complete several requests: the error field is set when one failed.
+unsafe fn put_at(statuses: usize, i: usize, s: Status) {
+    if statuses != STATUS_IGNORE && statuses != 0 {
+        put_status(statuses + i * size_of::<Status>(), s);
+    }
+}
+
+unsafe fn put_error(statuses: usize, i: usize, code: i32) {
+    if statuses != STATUS_IGNORE && statuses != 0 {
+        (*((statuses + i * size_of::<Status>()) as *mut Status)).error = code;
+    }
+}
+
+pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
+    let mut failed = false;
+    let n = slice::<i32>(at, n).len();
+    for i in 0..n {
+        let mut own = Status::EMPTY;
+        let code = wait_one(&mut *((at + 4 * i) as *mut i32), &mut own);
+        put_at(statuses, i, own);
+        if code != SUCCESS && !failed {
+            failed = true;
+            (0..i).for_each(|j| put_error(statuses, j, SUCCESS));
+        }
+        if failed {
+            put_error(statuses, i, code);
+        }
+    }
+    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
+}
+
+pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
+    let list = slice::<i32>(at, n);
+    let ready = {
+        let _inside = gate::enter(Call::MustComplete);
+        let guard = lock();
+        let mut ready = true;
+        for h in list {
+            if let Some(r) = request::get(*h) {
+                let asks = r.active.get() && !r.done.get();
+                ready &= !asks || (r.kind.get() != Kind::Generalized && poll(&guard, r));
+            }
+        }
+        ready
+    };
+    put(flag, ready as i32);
+    if ready {
+        waitall(n, at, statuses)
+    } else {
+        SUCCESS
+    }
+}
+
+/// One look at all requests: the first that is complete, or `None`; `Err` if none is active.
+unsafe fn any(n: i32, at: usize, own: &mut Status) -> Result<Option<(usize, i32)>, ()> {
+    let mut active = false;
+    for i in 0..slice::<i32>(at, n).len() {
+        let h = (at + 4 * i) as *mut i32;
+        if !idle(*h) {
+            active = true;
+            if let Some(code) = test_one(&mut *h, own) {
+                return Ok(Some((i, code)));
+            }
+        }
+    }
+    if active {
+        Ok(None)
+    } else {
+        Err(())
+    }
+}
+
+pub unsafe fn waitany(n: i32, at: usize, index: usize, status: usize) -> i32 {
+    loop {
+        let flag = 0i32;
+        let code = testany(n, at, index, &flag as *const i32 as usize, status);
+        if std::ptr::read_volatile(&flag) != 0 || code != SUCCESS {
+            return code;
+        }
+    }
+}
+
+pub unsafe fn testany(n: i32, at: usize, index: usize, flag: usize, status: usize) -> i32 {
+    let mut own = Status::EMPTY;
+    let found = any(n, at, &mut own);
+    put(flag, !matches!(found, Ok(None)) as i32);
+    match found {
+        Ok(None) => {
+            put(index, UNDEFINED);
+            SUCCESS
+        }
+        Err(()) => {
+            put(index, UNDEFINED);
+            put_status(status, Status::EMPTY);
+            SUCCESS
+        }
+        Ok(Some((i, code))) => {
+            put(index, i as i32);
+            put_status(status, own);
+            finish(COMM_WORLD, Ok(code))
+        }
+    }
+}
+
+pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
+    loop {
+        let code = testsome(n, at, count, indices, statuses);
+        if *(count as *const i32) != 0 || code != SUCCESS {
+            return code;
+        }
+    }
+}
+
+pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
+    let (mut done, mut active, mut codes) = (0usize, false, Vec::new());
+    for i in 0..slice::<i32>(at, n).len() {
+        let h = (at + 4 * i) as *mut i32;
+        if idle(*h) {
+            continue;
+        }
+        active = true;
+        let mut own = Status::EMPTY;
+        if let Some(code) = test_one(&mut *h, &mut own) {
+            put(indices + 4 * done, i as i32);
+            put_at(statuses, done, own);
+            codes.push(code);
+            done += 1;
+        }
+    }
+    put(count, if active { done as i32 } else { UNDEFINED });
+    if codes.iter().all(|c| *c == SUCCESS) {
+        return SUCCESS;
+    }
+    for (i, code) in codes.iter().enumerate() {
+        put_error(statuses, i, *code);
+    }
+    finish(COMM_WORLD, Ok(ERR_IN_STATUS))
+}
+
+pub unsafe fn request_free(at: usize) -> i32 {
+    forward(COMM_WORLD, || {
+        let handle = &mut *(at as *mut i32);
+        let r = request::get(*handle).ok_or(Fail::Code(ERR_REQUEST))?;
+        let guard = lock();
+        sweep(&guard);
+        if r.active.get() && !r.done.get() && r.kind.get() != Kind::Generalized {
+            r.freed.set(true);
+            request::FREED.fetch_add(1, std::sync::atomic::Ordering::Relaxed); // it still has to be counted when it completes
+        } else {
+            if r.persistent.get() {
+                must(ix::Request_free, &[r.lower.as_ptr() as u64]);
+            } else if r.kind.get() == Kind::Generalized {
+                status::free(r);
+            }
+            request::release(&guard, *handle, r);
+        }
+        *handle = REQUEST_NULL;
+        Ok(SUCCESS)
+    })
+}
+
+/// Ends requests that were freed while active and are complete now.
+///
+/// # Safety
+/// Under the gate.
+pub unsafe fn sweep(guard: &Guard) {
+    for (h, r) in request::freed(guard) {
+        if r.done.get() || poll(guard, r) {
+            if r.persistent.get() {
+                must(ix::Request_free, &[r.lower.as_ptr() as u64]);
+            }
+            request::release(guard, h, r);
+        }
+    }
+}
+
+pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32 {
+    forward(COMM_WORLD, || {
+        put(flag, 1);
+        if handle == REQUEST_NULL {
+            put_status(status, Status::EMPTY);
+            return Ok(SUCCESS);
+        }
+        let r = request::get(handle).ok_or(Fail::Code(ERR_REQUEST))?;
+        if !r.active.get() {
+            put_status(status, Status::EMPTY);
+            return Ok(SUCCESS);
+        }
+        if !r.done.get() && (r.kind.get() == Kind::Generalized || !poll(&lock(), r)) {
+            put(flag, 0);
+            return Ok(SUCCESS);
+        }
+        let mut own = r.status.get();
+        if r.kind.get() == Kind::Generalized {
+            status::query_request(r, &mut own);
+        }
+        put_status(status, own);
+        Ok(SUCCESS)
+    })
+}
+
+pub unsafe fn cancel(at: usize) -> i32 {
+    forward(COMM_WORLD, || {
+        let r = request::get(*(at as *const i32)).ok_or(Fail::Code(ERR_REQUEST))?;
+        if r.kind.get() == Kind::Generalized {
+            return Ok(status::cancel(r));
+        }
+        if r.done.get() || !r.active.get() {
+            return Ok(SUCCESS);
+        }
+        lower::call(ix::Cancel, &[r.lower.as_ptr() as u64])
+    })
+}

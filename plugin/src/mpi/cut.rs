@@ -1,0 +1,221 @@
+//! The cut's first phase: every rank reaches a common point in each communicator's collectives.
+//!
+//! See `DESIGN.md`: the target of a communicator is the highest collective that some member has left, or is
+//! in and must complete, and at least the lowest that all members have entered. Collectives beyond the
+//! target are held in the upper half; everything else runs on.
+
+
+use super::coll::CUT;
+use super::complete::{poll, sweep};
+use super::model::comm::{self as comms, MUST};
+use super::model::{lock, request, Comm};
+use super::{drain, env};
+use crate::{gate, host};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::*;
+use std::time::{Duration, Instant};
+
+/// How long a checkpoint waits for calls that must complete.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// What one rank says of one communicator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Entry {
+    id: u64,
+    entered: u64,
+    must: u64,
+    met: u64,
+    held: u64,
+}
+
+fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
+    let blocking = c.blocking.load(SeqCst);
+    let entered = c.entered.load(SeqCst);
+    let current = blocking & !MUST;
+    let mut must = c.left.load(SeqCst);
+    if blocking & MUST != 0 {
+        must = must.max(current);
+    }
+    for (n, in_place) in pending {
+        if *in_place {
+            must = must.max(*n);
+        }
+    }
+    let oldest = pending.iter().map(|p| p.0).chain((current != 0).then_some(current)).min();
+    let met = oldest.map_or(entered, |n| n - 1);
+    Entry { id: c.id.load(SeqCst), entered, must, met, held: c.held.load(SeqCst) }
+}
+
+fn local() -> Vec<Entry> {
+    let guard = lock();
+    comms::all(&guard)
+        .into_iter()
+        .filter(|c| c.group.len() + c.remote.as_ref().map_or(0, Vec::len) > 1)
+        .map(|c| entry(c, &c.meta.get(&guard).pending.clone()))
+        .collect()
+}
+
+fn encode(list: &[Entry]) -> Vec<u8> {
+    list.iter().flat_map(|e| [e.id, e.entered, e.must, e.met, e.held]).flat_map(u64::to_le_bytes).collect()
+}
+
+fn decode(bytes: &[u8]) -> Vec<Entry> {
+    let words: Vec<u64> =
+        bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())).collect();
+    words
+        .chunks_exact(5)
+        .map(|w| Entry { id: w[0], entered: w[1], must: w[2], met: w[3], held: w[4] })
+        .collect()
+}
+
+/// Computes all targets from what all ranks said: alike on every rank.
+fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Option<String> {
+    let mut low: HashMap<u64, u64> = HashMap::new();
+    for e in all.iter().flatten() {
+        let t = targets.entry(e.id).or_insert(0);
+        *t = (*t).max(e.must);
+        let l = low.entry(e.id).or_insert(u64::MAX);
+        *l = (*l).min(e.entered);
+    }
+    for (id, l) in low {
+        let t = targets.entry(id).or_insert(0);
+        *t = (*t).max(l);
+    }
+    let mut behind = None;
+    for (rank, list) in all.iter().enumerate() {
+        let below = list.iter().find(|e| e.met < targets[&e.id]);
+        if let Some(e) = below {
+            behind.get_or_insert_with(|| {
+                let t = targets[&e.id];
+                format!("rank {rank} has completed {} of {t} collectives of communicator {:x}", e.met, e.id)
+            });
+            // It may owe a collective beyond a target before it can reach this one.
+            for e in list {
+                let t = targets.get_mut(&e.id).expect("every communicator has a target");
+                *t = (*t).max(e.entered).max(e.held);
+            }
+        }
+    }
+    if stuck && behind.is_some() {
+        // Somebody who is held may owe a message to somebody who is behind.
+        for e in all.iter().flatten() {
+            let t = targets.get_mut(&e.id).expect("every communicator has a target");
+            *t = (*t).max(e.held);
+        }
+    }
+    behind
+}
+
+fn publish(targets: &HashMap<u64, u64>) {
+    let guard = lock();
+    for c in comms::all(&guard) {
+        if let Some(t) = targets.get(&c.id.load(SeqCst)) {
+            c.target.store(*t, SeqCst);
+        }
+    }
+    drop(guard);
+    CUT.fetch_add(1, SeqCst);
+    wake();
+}
+
+fn wake() {
+    // SAFETY: wakes waiters on a static word.
+    unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Tests non-blocking collectives that no thread waits on: progress below the targets.
+///
+/// # Safety
+/// On the helper thread.
+unsafe fn progress() {
+    let guard = lock();
+    for (_, r) in request::all(&guard) {
+        let coll = matches!(r.kind.get(), request::Kind::Coll | request::Kind::Idup);
+        if coll && r.active.get() && !r.done.get() && !r.waiting.get() {
+            poll(&guard, r);
+        }
+    }
+}
+
+fn targets() -> Result<(), String> {
+    let begin = Instant::now();
+    let mut aims = HashMap::new();
+    let mut before: Option<Vec<Vec<Entry>>> = None;
+    let mut still = 0;
+    loop {
+        // SAFETY: this is the helper thread.
+        unsafe { progress() };
+        let said = host::exchange(&encode(&local())).map_err(|e| e.message)?;
+        let all: Vec<Vec<Entry>> = said.iter().map(|b| decode(b)).collect();
+        still = if before.as_ref() == Some(&all) { still + 1 } else { 0 };
+        let old = aims.clone();
+        let behind = aim(&all, &mut aims, still >= 3);
+        if old != aims {
+            publish(&aims);
+        }
+        match behind {
+            None if old == aims && before.is_some() => return Ok(()),
+            None => {}
+            Some(message) if begin.elapsed() > LIMIT => return Err(message),
+            Some(_) => std::thread::sleep(Duration::from_micros(if still > 3 { 2000 } else { 200 })),
+        }
+        before = Some(all);
+    }
+}
+
+/// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on.
+pub fn presuspend() -> Result<(), String> {
+    if !env::active() {
+        gate::close();
+        return Ok(());
+    }
+    super::model::lock::share();
+    let guard = lock();
+    for c in comms::all(&guard) {
+        c.target.store(0, SeqCst);
+    }
+    drop(guard);
+    CUT.store(1, SeqCst);
+    super::model::lock::barrier();
+    let outcome = targets().and_then(|()| {
+        gate::close();
+        // SAFETY: the gate is closed and this is the helper thread.
+        unsafe { drain::run() }
+    });
+    if outcome.is_err() {
+        resume();
+    }
+    outcome
+}
+
+/// The checkpoint is over: held collectives and the gate are let go.
+pub fn resume() {
+    if env::active() {
+        let guard = lock();
+        for c in comms::all(&guard) {
+            c.target.store(u64::MAX, SeqCst);
+        }
+        // SAFETY: the lower half is up and the gate still closed, or never was.
+        unsafe { sweep(&guard) };
+        drop(guard);
+        if !env::multiple() && gate::closed() {
+            unshare_when_quiet();
+        }
+        CUT.store(0, SeqCst);
+        wake();
+    }
+    gate::open();
+}
+
+/// With the gate closed, threads that are still inside may yet come out and take the lock: the lock goes
+/// back to its fast form only when none is.
+fn unshare_when_quiet() {
+    let guard = lock();
+    let waiting = request::all(&guard).iter().any(|(_, r)| r.waiting.get());
+    let inside = comms::all(&guard).iter().any(|c| c.blocking.load(SeqCst) != 0);
+    drop(guard);
+    if !waiting && !inside {
+        super::model::lock::unshare();
+    }
+}
+

@@ -1,0 +1,219 @@
+//! Environment: start, end, time, memory, buffers.
+
+use super::abi::*;
+use super::front::{finish, forward, put};
+use super::lower::{self, ix, must, Outcome};
+use super::model::{comm, lock, Locked, WORLD_RANK, WORLD_SIZE};
+use crate::{gate, host};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+static FINALIZED: AtomicBool = AtomicBool::new(false);
+static PROVIDED: AtomicI32 = AtomicI32::new(0);
+static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
+/// The buffer that `MPI_Buffer_attach` gave: address and size.
+pub static BSEND: Locked<(usize, i32)> = Locked::new((0, 0));
+
+/// Between `MPI_Init` and `MPI_Finalize`?
+pub fn active() -> bool {
+    INITIALIZED.load(Relaxed) && !FINALIZED.load(Relaxed)
+}
+
+/// Starts MPI in the lower half, at `MPI_THREAD_MULTIPLE` because the drain calls it while other
+/// threads are blocked in it. Returns rank and size.
+///
+/// # Safety
+/// Once per lower half.
+pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
+    lower::resolve();
+    let (mut provided, mut rank, mut size) = (0i32, 0i32, 0i32);
+    let check = |code: i32| if code == SUCCESS { Ok(()) } else { Err(code) };
+    check(must(ix::Init_thread, &[0, 0, THREAD_MULTIPLE as u64, &mut provided as *mut i32 as u64]))?;
+    for c in [COMM_WORLD, COMM_SELF] {
+        check(must(ix::Comm_set_errhandler, &[c as u64, ERRORS_RETURN as u64]))?;
+    }
+    check(must(ix::Comm_rank, &[COMM_WORLD as u64, &mut rank as *mut i32 as u64]))?;
+    check(must(ix::Comm_size, &[COMM_WORLD as u64, &mut size as *mut i32 as u64]))?;
+    Ok((rank, size))
+}
+
+/// Connects the ranks' hosts: rank 0's address travels over MPI itself.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn connect(rank: i32, size: i32) -> Result<(), String> {
+    let mut blob = host::listen();
+    let mut len = blob.len() as i32;
+    let word = |p: *mut i32| p as u64;
+    must(ix::Bcast, &[word(&mut len), 1, INT as u64, 0, COMM_WORLD as u64]);
+    blob.resize(len.max(0) as usize, 0);
+    must(ix::Bcast, &[blob.as_mut_ptr() as u64, len as u64, BYTE as u64, 0, COMM_WORLD as u64]);
+    host::connect(rank as u32, size as u32, &blob).map_err(|e| e.message)
+}
+
+pub unsafe fn init(_argc: usize, _argv: usize) -> i32 {
+    start(0, 0)
+}
+
+pub unsafe fn init_thread(_argc: usize, _argv: usize, required: i32, provided: usize) -> i32 {
+    start(required, provided)
+}
+
+unsafe fn start(required: i32, provided: usize) -> i32 {
+    let inside = gate::enter(gate::Call::MustComplete);
+    let granted = required.clamp(0, THREAD_MULTIPLE);
+    let (rank, size) = match start_lower() {
+        Ok(found) => found,
+        Err(code) => {
+            eprintln!("splitproc: MPI_Init failed in the lower half with code {code}");
+            return code;
+        }
+    };
+    WORLD_RANK.store(rank, Relaxed);
+    WORLD_SIZE.store(size, Relaxed);
+    comm::make_predefined(rank, size);
+    super::p2p::make_counters(size as usize);
+    PROVIDED.store(granted, Relaxed);
+    if granted == THREAD_MULTIPLE {
+        super::model::lock::share();
+    }
+    MAIN_THREAD.store(libc::pthread_self() as u64, Relaxed);
+    if provided != 0 {
+        put(provided, granted);
+    }
+    if let Err(message) = connect(rank, size) {
+        eprintln!("splitproc: rank {rank}: {message}");
+        libc::_exit(1);
+    }
+    INITIALIZED.store(true, Relaxed);
+    drop(inside);
+    SUCCESS
+}
+
+/// Did the application ask for `MPI_THREAD_MULTIPLE`?
+pub fn multiple() -> bool {
+    PROVIDED.load(Relaxed) == THREAD_MULTIPLE
+}
+
+pub unsafe fn initialized(flag: usize) -> i32 {
+    put(flag, INITIALIZED.load(Relaxed) as i32);
+    SUCCESS
+}
+
+pub unsafe fn finalized(flag: usize) -> i32 {
+    put(flag, FINALIZED.load(Relaxed) as i32);
+    SUCCESS
+}
+
+pub unsafe fn finalize() -> i32 {
+    super::attrs::delete_all_of_self();
+    let inside = gate::enter(gate::Call::MustComplete);
+    let code = must(ix::Finalize, &[]);
+    FINALIZED.store(true, Relaxed);
+    drop(inside);
+    code
+}
+
+pub unsafe fn abort(comm: i32, code: i32) -> i32 {
+    let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
+    forward(comm, || lower::call(ix::Abort, &[lower, code as u64]))
+}
+
+pub unsafe fn query_thread(provided: usize) -> i32 {
+    put(provided, PROVIDED.load(Relaxed));
+    SUCCESS
+}
+
+pub unsafe fn is_thread_main(flag: usize) -> i32 {
+    put(flag, (MAIN_THREAD.load(Relaxed) == libc::pthread_self() as u64) as i32);
+    SUCCESS
+}
+
+pub unsafe fn get_processor_name(name: usize, len: usize) -> i32 {
+    forward(COMM_SELF, || lower::call(ix::Get_processor_name, &[name as u64, len as u64]))
+}
+
+pub unsafe fn wtime() -> f64 {
+    let mut t: libc::timespec = std::mem::zeroed();
+    libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t);
+    t.tv_sec as f64 + t.tv_nsec as f64 * 1e-9
+}
+
+pub unsafe fn wtick() -> f64 {
+    1e-9
+}
+
+pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
+    put(version, 3);
+    put(subversion, 1);
+    SUCCESS
+}
+
+pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
+    if super::lower::resolved() {
+        return forward(COMM_SELF, || lower::call(ix::Get_library_version, &[text as u64, len as u64]));
+    }
+    let s = concat!("splitproc ", env!("CARGO_PKG_VERSION"), "\0");
+    std::ptr::copy_nonoverlapping(s.as_ptr(), text as *mut u8, s.len());
+    put(len, s.len() as i32 - 1);
+    SUCCESS
+}
+
+pub unsafe fn pcontrol(_level: i32) -> i32 {
+    SUCCESS
+}
+
+pub unsafe fn alloc_mem(size: i64, _info: i32, out: usize) -> i32 {
+    let p = libc::malloc(size.max(1) as usize);
+    put(out, p);
+    if p.is_null() {
+        finish(COMM_SELF, Ok(34))
+    } else {
+        SUCCESS
+    }
+}
+
+pub unsafe fn free_mem(p: usize) -> i32 {
+    libc::free(p as *mut _);
+    SUCCESS
+}
+
+pub unsafe fn get_address(p: usize, out: usize) -> i32 {
+    put(out, p as i64);
+    SUCCESS
+}
+
+pub unsafe fn address(p: usize, out: usize) -> i32 {
+    get_address(p, out)
+}
+
+pub unsafe fn aint_add(base: i64, disp: i64) -> i64 {
+    base.wrapping_add(disp)
+}
+
+pub unsafe fn aint_diff(a: i64, b: i64) -> i64 {
+    a.wrapping_sub(b)
+}
+
+pub unsafe fn buffer_attach(p: usize, size: i32) -> i32 {
+    forward(COMM_SELF, || {
+        let r: Outcome = lower::call(ix::Buffer_attach, &[p as u64, size as u64]);
+        if let Ok(SUCCESS) = r {
+            *BSEND.get(&lock()) = (p, size);
+        }
+        r
+    })
+}
+
+pub unsafe fn buffer_detach(out: usize, size: usize) -> i32 {
+    forward(COMM_SELF, || {
+        let (mut p, mut n) = (0usize, 0i32);
+        let r = lower::call(ix::Buffer_detach, &[&mut p as *mut usize as u64, &mut n as *mut i32 as u64]);
+        if let Ok(SUCCESS) = r {
+            *BSEND.get(&lock()) = (0, 0);
+            put(out, p);
+            put(size, n);
+        }
+        r
+    })
+}

@@ -1,0 +1,204 @@
+//! Error handlers. The lower half always returns its errors; what is done about them is decided here.
+
+use super::abi::*;
+use super::front::{forward, local, put};
+use super::lower::{ix, must, Fail};
+use super::model::objects::{find, Errhandler, ERRHANDLERS};
+use super::model::{comm as comms, lock, Guard, WORLD_RANK};
+use crate::gate;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+
+/// Applies the communicator's error handler to an error.
+#[cold]
+pub fn raise(comm: i32, code: i32) -> i32 {
+    let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
+    let Ok(c) = c else { fatal(COMM_WORLD, code) };
+    let mut handle = c.handle.load(Relaxed);
+    let handler = c.meta.get(&lock()).errhandler;
+    match handler {
+        ERRORS_RETURN => code,
+        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
+        user => {
+            if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, user) {
+                let mut value = code;
+                type Function = unsafe extern "C" fn(*mut i32, *mut i32, ...);
+                // SAFETY: the application registered a function of this type.
+                let f: Function = unsafe { std::mem::transmute(e.function) };
+                // SAFETY: as above; both arguments live through the call.
+                unsafe { f(&mut handle, &mut value) };
+            }
+            code
+        }
+    }
+}
+
+/// The text of an error code.
+pub fn text(code: i32) -> String {
+    let mut buffer = [0u8; 512];
+    let mut len = 0i32;
+    let at = &mut len as *mut i32 as u64;
+    // SAFETY: the buffer has MPI_MAX_ERROR_STRING bytes.
+    unsafe { must(ix::Error_string, &[code as u64, buffer.as_mut_ptr() as u64, at]) };
+    String::from_utf8_lossy(&buffer[..(len.max(0) as usize).min(512)]).into_owned()
+}
+
+fn fatal(comm: i32, code: i32) -> ! {
+    eprintln!("Abort({code}) on node {}: Fatal error in an MPI call: {}", WORLD_RANK.load(Relaxed), text(code));
+    // SAFETY: the whole job ends here.
+    unsafe {
+        let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
+        must(ix::Abort, &[lower, code as u64]);
+        libc::_exit(1)
+    }
+}
+
+fn hold(handle: i32) {
+    if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
+        e.refs.fetch_add(1, Relaxed);
+    }
+}
+
+/// One use of an error handler fewer.
+pub fn release(guard: &Guard, handle: i32) {
+    if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
+        if e.refs.fetch_sub(1, Relaxed) == 1 {
+            ERRHANDLERS.remove(guard, handle & INDEX_MASK);
+        }
+    }
+}
+
+/// Gives a new communicator its parent's error handler.
+pub fn inherit(guard: &Guard, parent: &comms::Comm, child: &comms::Comm) {
+    let e = parent.meta.get(guard).errhandler;
+    hold(e);
+    child.meta.get(guard).errhandler = e;
+}
+
+pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
+    local(COMM_SELF, || {
+        let guard = lock();
+        let i = ERRHANDLERS.add(&guard, Errhandler { function, refs: AtomicU32::new(1) });
+        put(out, V_ERRHANDLER | i);
+        Ok(())
+    })
+}
+
+pub unsafe fn errhandler_create(function: usize, out: usize) -> i32 {
+    comm_create_errhandler(function, out)
+}
+
+pub unsafe fn comm_set_errhandler(comm: i32, handler: i32) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        let guard = lock();
+        hold(handler);
+        let old = std::mem::replace(&mut c.meta.get(&guard).errhandler, handler);
+        release(&guard, old);
+        Ok(())
+    })
+}
+
+pub unsafe fn errhandler_set(comm: i32, handler: i32) -> i32 {
+    comm_set_errhandler(comm, handler)
+}
+
+pub unsafe fn comm_get_errhandler(comm: i32, out: usize) -> i32 {
+    local(comm, || {
+        let c = comms::get(comm)?;
+        let guard = lock();
+        let e = c.meta.get(&guard).errhandler;
+        hold(e);
+        put(out, e);
+        Ok(())
+    })
+}
+
+pub unsafe fn errhandler_get(comm: i32, out: usize) -> i32 {
+    comm_get_errhandler(comm, out)
+}
+
+pub unsafe fn comm_call_errhandler(comm: i32, code: i32) -> i32 {
+    if let Err(Fail::Code(e)) = comms::get(comm).map(|_| ()) {
+        return raise(COMM_SELF, e);
+    }
+    raise(comm, code);
+    SUCCESS
+}
+
+pub unsafe fn errhandler_free(at: usize) -> i32 {
+    local(COMM_SELF, || {
+        release(&lock(), *(at as *const i32));
+        put(at, ERRHANDLER_NULL);
+        Ok(())
+    })
+}
+
+pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
+    forward(COMM_SELF, || super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64]))
+}
+
+pub unsafe fn error_class(code: i32, class: usize) -> i32 {
+    forward(COMM_SELF, || super::lower::call(ix::Error_class, &[code as u64, class as u64]))
+}
+
+/// Error classes and codes that the application added, so that a restart can add them again.
+static ADDED: super::model::Locked<Vec<Added>> = super::model::Locked::new(Vec::new());
+
+/// One addition.
+enum Added {
+    Class,
+    Code(i32),
+    Text(i32, String),
+}
+
+static LAST: AtomicI32 = AtomicI32::new(0);
+
+/// The last error code used, for `MPI_LASTUSEDCODE`; 0 if none was added.
+pub fn last_used() -> i32 {
+    LAST.load(Relaxed)
+}
+
+unsafe fn add(index: usize, args: &[u64], out: usize, what: Added) -> i32 {
+    let inside = gate::enter(gate::Call::MustComplete);
+    let code = must(index, args);
+    if code == SUCCESS {
+        if out != 0 {
+            LAST.fetch_max(*(out as *const i32), Relaxed);
+        }
+        ADDED.get(&lock()).push(what);
+    }
+    drop(inside);
+    super::front::finish(COMM_SELF, Ok(code))
+}
+
+pub unsafe fn add_error_class(out: usize) -> i32 {
+    add(ix::Add_error_class, &[out as u64], out, Added::Class)
+}
+
+pub unsafe fn add_error_code(class: i32, out: usize) -> i32 {
+    add(ix::Add_error_code, &[class as u64, out as u64], out, Added::Code(class))
+}
+
+pub unsafe fn add_error_string(code: i32, text: usize) -> i32 {
+    let string = std::ffi::CStr::from_ptr(text as *const libc::c_char).to_string_lossy().into_owned();
+    add(ix::Add_error_string, &[code as u64, text as u64], 0, Added::Text(code, string))
+}
+
+/// Adds the application's classes, codes and strings to a fresh lower half.
+pub fn replay(guard: &Guard) {
+    let mut value = 0i32;
+    let out = &mut value as *mut i32 as u64;
+    for a in ADDED.get(guard).iter() {
+        // SAFETY: plain values and a string that lives through the call.
+        unsafe {
+            match a {
+                Added::Class => must(ix::Add_error_class, &[out]),
+                Added::Code(class) => must(ix::Add_error_code, &[*class as u64, out]),
+                Added::Text(code, s) => {
+                    let s = std::ffi::CString::new(s.as_str()).unwrap_or_default();
+                    must(ix::Add_error_string, &[*code as u64, s.as_ptr() as u64])
+                }
+            };
+        }
+    }
+}

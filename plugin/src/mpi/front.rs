@@ -1,0 +1,93 @@
+//! The exported functions, generated from `plugin/mpi/spec.txt`, and what they have in common.
+
+use super::abi::*;
+use super::lower::{self, ix, Fail, Outcome};
+use super::{coll, errs, handle, icoll};
+use crate::gate;
+
+include!(concat!(env!("OUT_DIR"), "/exports.rs"));
+
+/// Ends the program: a call that is not there yet is never passed through silently.
+#[cold]
+pub fn unsupported(name: &str) -> ! {
+    eprintln!("splitproc: MPI_{name} is not supported yet");
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(70) }
+}
+
+/// Turns an outcome into the code that the application gets, through the error handler.
+#[inline(always)]
+pub fn finish(comm: i32, outcome: Outcome) -> i32 {
+    match outcome {
+        Ok(SUCCESS) => SUCCESS,
+        Ok(code) | Err(Fail::Code(code)) => errs::raise(comm, code),
+        Err(Fail::Restarted) => errs::raise(comm, ERR_OTHER),
+    }
+}
+
+/// Runs a call that has to complete before the process may stop.
+#[inline(always)]
+pub fn forward(comm: i32, f: impl FnOnce() -> Outcome) -> i32 {
+    let inside = gate::enter(gate::Call::MustComplete);
+    let outcome = f();
+    drop(inside);
+    finish(comm, outcome)
+}
+
+/// Runs a re-executable call: after a restart it is translated and called again.
+#[inline(always)]
+pub fn again(mut f: impl FnMut() -> Outcome) -> Outcome {
+    loop {
+        match f() {
+            Err(Fail::Restarted) => continue,
+            other => return other,
+        }
+    }
+}
+
+/// Runs something on the model alone.
+pub fn local(comm: i32, f: impl FnOnce() -> Result<(), Fail>) -> i32 {
+    let inside = gate::enter(gate::Call::MustComplete);
+    let outcome = f();
+    drop(inside);
+    finish(comm, outcome.map(|()| SUCCESS))
+}
+
+/// A query: the model is only read, so the gate need not be passed.
+#[inline(always)]
+pub fn query(comm: i32, f: impl FnOnce() -> Result<(), Fail>) -> i32 {
+    finish(comm, f().map(|()| SUCCESS))
+}
+
+/// Stores a result where the application wants it.
+///
+/// # Safety
+/// `at` must be a place for a `T`.
+#[inline(always)]
+pub unsafe fn put<T>(at: usize, value: T) {
+    (at as *mut T).write(value);
+}
+
+/// Stores a status unless it is to be ignored.
+///
+/// # Safety
+/// `at` must be `MPI_STATUS_IGNORE` or a place for a status.
+#[inline(always)]
+pub unsafe fn put_status(at: usize, mut status: Status) {
+    if at != STATUS_IGNORE && at != 0 {
+        let p = at as *mut Status;
+        status.error = (*p).error; // only calls that return MPI_ERR_IN_STATUS set it
+        p.write(status);
+    }
+}
+
+/// `n` values at an address.
+///
+/// # Safety
+/// They must be there, and stay.
+pub unsafe fn slice<'a, T>(at: usize, n: i32) -> &'a [T] {
+    if n <= 0 || at == 0 {
+        return &[];
+    }
+    std::slice::from_raw_parts(at as *const T, n as usize)
+}

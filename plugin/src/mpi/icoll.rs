@@ -1,0 +1,115 @@
+//! Non-blocking collectives: entered when they are initiated, left when the request completes.
+
+use super::abi::*;
+use super::coll;
+use super::front::{finish, put};
+use super::handle;
+use super::lower::{self, Fail, Outcome, KINDS};
+use super::model::request::{self, Extra, Kind, Request};
+use super::model::{comm as comms, datatype, lock, Comm, Guard};
+use crate::gate::Call;
+use std::sync::atomic::Ordering::*;
+
+/// Translates recorded arguments; arrays of datatypes are kept in `arrays`.
+///
+/// # Safety
+/// The arguments must be what the function's specification says.
+pub unsafe fn translate(index: usize, args: &[u64], arrays: &mut Vec<Vec<i32>>) -> Result<Vec<u64>, Fail> {
+    let kinds = KINDS[index].as_bytes();
+    let comm = kinds.iter().position(|k| *k == b'C').map_or(COMM_SELF, |i| args[i] as i32);
+    let mut out = Vec::with_capacity(args.len() + 1);
+    for (i, a) in args.iter().enumerate() {
+        out.push(match kinds[i] {
+            b'C' => handle::comm(*a as i32)?,
+            b'D' => handle::datatype(*a as i32)?,
+            b'O' => handle::op(*a as i32)?,
+            b'd' => {
+                let first = !kinds[..i].contains(&b'd');
+                let n = if first { handle::send_len(comm)? } else { handle::recv_len(comm)? };
+                arrays.push(handle::datatypes(*a as usize, n)?);
+                arrays.last().map_or(0, |v| v.as_ptr() as u64)
+            }
+            _ => *a,
+        });
+    }
+    Ok(out)
+}
+
+/// Calls the lower half for a request that has its arguments recorded.
+///
+/// # Safety
+/// The arguments must still hold.
+pub unsafe fn issue(r: &Request) -> Outcome {
+    let mut extra = r.extra.take().unwrap_or_default();
+    extra.arrays.clear();
+    let words = translate(r.function.get(), &extra.args, &mut extra.arrays);
+    r.extra.set(Some(extra));
+    let mut words = words?;
+    words.push(r.lower.as_ptr() as u64);
+    lower::call(r.function.get(), &words)
+}
+
+/// Initiates a non-blocking collective.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: usize) -> i32 {
+    let c = match comms::get(comm) {
+        Ok(c) => c,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let (inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
+    let outcome = (|| -> Outcome {
+        let guard = lock();
+        c.meta.get(&guard).pending.push((n, in_place));
+        let (h, r) = request::make(&guard, Kind::Coll, c, DATATYPE_NULL);
+        r.function.set(index);
+        let mut extra = Box::new(Extra { args: args.to_vec(), sequence: n, ..Extra::default() });
+        hold_types(index, args, c, &mut extra);
+        r.extra.set(Some(extra));
+        drop(guard);
+        match issue(r) {
+            Ok(SUCCESS) => {
+                put(out, h);
+                Ok(SUCCESS)
+            }
+            other => {
+                let guard = lock();
+                complete(&guard, r, c);
+                request::release(&guard, h, r);
+                other
+            }
+        }
+    })();
+    drop(inside);
+    finish(comm, outcome)
+}
+
+unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
+    for (i, k) in KINDS[index].bytes().enumerate().take(args.len()) {
+        if k == b'D' {
+            extra.types.push(args[i] as i32);
+        } else if k == b'd' && args[i] != 0 && args[i] as usize != IN_PLACE {
+            let first = !KINDS[index][..i].contains('d');
+            let h = c.handle.load(Relaxed);
+            let n = if first { handle::send_len(h) } else { handle::recv_len(h) }.unwrap_or(0);
+            let list = std::slice::from_raw_parts(args[i] as *const i32, n);
+            extra.types.extend_from_slice(list);
+        }
+    }
+    for t in &extra.types {
+        datatype::hold(*t);
+    }
+}
+
+/// A request's collective is complete: this member has left it.
+pub fn complete(guard: &Guard, r: &'static Request, c: &'static Comm) {
+    let Some(mut extra) = r.extra.take() else { return };
+    let n = extra.sequence;
+    c.meta.get(guard).pending.retain(|(k, _)| *k != n);
+    c.left.fetch_max(n, Relaxed);
+    if let Some(new) = extra.comm.take() {
+        super::comms::idup_done(guard, c, new);
+    }
+    r.extra.set(Some(extra));
+}

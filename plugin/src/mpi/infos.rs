@@ -1,0 +1,137 @@
+//! Info objects: pure data.
+
+use super::abi::*;
+use super::front::{local, put};
+use super::lower::Fail;
+use super::model::objects::{find, Info, INFOS};
+use super::model::{lock, Locked};
+
+/// `MPI_ERR_INFO_NOKEY` and `MPI_ERR_INFO` of the MPICH ABI.
+const NOKEY: i32 = 31;
+const ERR_INFO: i32 = 28;
+
+/// A C string, cut at a length.
+///
+/// # Safety
+/// `at` must be a C string.
+pub unsafe fn text(at: usize, most: usize) -> String {
+    let s = std::ffi::CStr::from_ptr(at as *const libc::c_char).to_bytes();
+    String::from_utf8_lossy(&s[..s.len().min(most)]).into_owned()
+}
+
+/// Gives a string and its length.
+///
+/// # Safety
+/// There must be room.
+pub unsafe fn put_text(at: usize, len: usize, s: &str) {
+    std::ptr::copy_nonoverlapping(s.as_ptr(), at as *mut u8, s.len());
+    put(at + s.len(), 0u8);
+    put(len, s.len() as i32);
+}
+
+fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), Fail>) -> i32 {
+    local(COMM_SELF, || {
+        let info = find(&INFOS, V_INFO, handle);
+        let guard = lock();
+        match info {
+            Some(i) => f(i.pairs.get(&guard)),
+            None if handle == INFO_ENV => f(&mut Vec::new()),
+            None => Err(Fail::Code(ERR_INFO)),
+        }
+    })
+}
+
+unsafe fn add(list: Vec<(String, String)>, out: usize) {
+    put(out, V_INFO | INFOS.add(&lock(), Info { pairs: Locked::new(list) }));
+}
+
+pub unsafe fn info_create(out: usize) -> i32 {
+    local(COMM_SELF, || {
+        add(Vec::new(), out);
+        Ok(())
+    })
+}
+
+pub unsafe fn info_dup(info: i32, out: usize) -> i32 {
+    let mut copy = Vec::new();
+    let code = pairs(info, |p| {
+        copy = p.clone();
+        Ok(())
+    });
+    if code == SUCCESS {
+        add(copy, out);
+    }
+    code
+}
+
+pub unsafe fn info_free(at: usize) -> i32 {
+    local(COMM_SELF, || {
+        let h = *(at as *const i32);
+        find(&INFOS, V_INFO, h).ok_or(Fail::Code(ERR_INFO))?;
+        INFOS.remove(&lock(), h & INDEX_MASK);
+        put(at, INFO_NULL);
+        Ok(())
+    })
+}
+
+pub unsafe fn info_set(info: i32, key: usize, value: usize) -> i32 {
+    let (k, v) = (text(key, MAX_INFO_KEY), text(value, 1024));
+    pairs(info, |p| {
+        match p.iter_mut().find(|(a, _)| *a == k) {
+            Some(pair) => pair.1 = v,
+            None => p.push((k, v)),
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn info_get(info: i32, key: usize, room: i32, value: usize, flag: usize) -> i32 {
+    let k = text(key, MAX_INFO_KEY);
+    pairs(info, |p| {
+        let found = p.iter().find(|(a, _)| *a == k);
+        put(flag, found.is_some() as i32);
+        if let Some((_, v)) = found {
+            let n = v.len().min(room.max(0) as usize);
+            std::ptr::copy_nonoverlapping(v.as_ptr(), value as *mut u8, n);
+            put(value + n, 0u8);
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn info_get_valuelen(info: i32, key: usize, len: usize, flag: usize) -> i32 {
+    let k = text(key, MAX_INFO_KEY);
+    pairs(info, |p| {
+        let found = p.iter().find(|(a, _)| *a == k);
+        put(flag, found.is_some() as i32);
+        if let Some((_, v)) = found {
+            put(len, v.len() as i32);
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn info_get_nkeys(info: i32, out: usize) -> i32 {
+    pairs(info, |p| {
+        put(out, p.len() as i32);
+        Ok(())
+    })
+}
+
+pub unsafe fn info_get_nthkey(info: i32, n: i32, key: usize) -> i32 {
+    pairs(info, |p| {
+        let (k, _) = p.get(n as usize).ok_or(Fail::Code(ERR_ARG))?;
+        std::ptr::copy_nonoverlapping(k.as_ptr(), key as *mut u8, k.len());
+        put(key + k.len(), 0u8);
+        Ok(())
+    })
+}
+
+pub unsafe fn info_delete(info: i32, key: usize) -> i32 {
+    let k = text(key, MAX_INFO_KEY);
+    pairs(info, |p| {
+        let i = p.iter().position(|(a, _)| *a == k).ok_or(Fail::Code(NOKEY))?;
+        p.remove(i);
+        Ok(())
+    })
+}

@@ -1,0 +1,81 @@
+//! The lower half's functions: resolved once into a static table, called by index.
+
+use crate::crossing::{self, Restarted};
+use std::ffi::CString;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+include!(concat!(env!("OUT_DIR"), "/table.rs"));
+
+/// Why a call into the lower half gave no result code of its own.
+#[derive(Debug)]
+pub enum Fail {
+    /// An MPI error found by the front.
+    Code(i32),
+    /// The thread is in a restarted process: translate and call again.
+    Restarted,
+}
+
+impl From<Restarted> for Fail {
+    fn from(_: Restarted) -> Fail {
+        Fail::Restarted
+    }
+}
+
+/// What calls into the lower half give.
+pub type Outcome = Result<i32, Fail>;
+
+static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
+static HALF: AtomicUsize = AtomicUsize::new(0);
+/// The lower half's `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY`.
+pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// Looks every function up in the half; after a restart again.
+pub fn resolve() {
+    let half = crossing::mpi_half();
+    HALF.store(half, Relaxed);
+    for (slot, name) in TABLE.iter().zip(NAMES) {
+        // The profiling names are the implementation; a tool in the lower half is not ours to call.
+        let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
+        slot.store(crossing::sym(half, &name), Relaxed);
+    }
+    for (slot, name) in WEIGHTS.iter().zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"]) {
+        let at = crossing::sym(half, name) as *const usize;
+        if !at.is_null() {
+            // SAFETY: an exported pointer variable of the loaded library.
+            slot.store(unsafe { *at }, Relaxed);
+        }
+    }
+}
+
+/// Calls function `index` of the lower half.
+///
+/// # Safety
+/// The arguments must be what the function expects, handles translated.
+#[inline(always)]
+pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
+    let f = TABLE[index].load(Relaxed);
+    // SAFETY: the table holds the function's address; the caller answers for the arguments.
+    let r = unsafe { crossing::cross(HALF.load(Relaxed), f, args) };
+    match r {
+        Ok(code) => Ok(code as i32),
+        Err(_) => Err(Fail::Restarted),
+    }
+}
+
+/// Calls a function from a place that no restart can interrupt; an MPI code either way.
+///
+/// # Safety
+/// As `call`.
+#[inline(always)]
+pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
+    // SAFETY: as the caller says.
+    match unsafe { call(index, args) } {
+        Ok(code) | Err(Fail::Code(code)) => code,
+        Err(Fail::Restarted) => super::abi::ERR_OTHER,
+    }
+}
+
+/// Is the table filled?
+pub fn resolved() -> bool {
+    TABLE[ix::Init].load(Relaxed) != 0
+}

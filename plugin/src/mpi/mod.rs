@@ -1,0 +1,38 @@
+//! The MPI front: every function of the MPICH ABI over the model and the lower half.
+//!
+//! `front` holds the exports, generated from `plugin/mpi/spec.txt`; the other modules implement the
+//! functions that are more than translation. `cut`, `drain` and `replay` are what a checkpoint and a
+//! restart need. All functions named like MPI's take what MPI's do; pointers are plain words, for most
+//! are only passed on.
+#![allow(clippy::missing_safety_doc, clippy::too_many_arguments, missing_docs)]
+
+pub mod abi;
+pub mod attrs;
+pub mod coll;
+pub mod comms;
+pub mod complete;
+pub mod cut;
+pub mod drain;
+pub mod env;
+pub mod errs;
+pub mod front;
+pub mod groups;
+pub mod handle;
+pub mod icoll;
+pub mod infos;
+pub mod lower;
+pub mod model;
+pub mod ops;
+pub mod p2p;
+pub mod probe;
+pub mod replay;
+pub mod start;
+pub mod status;
+pub mod topos;
+pub mod typeq;
+pub mod types;
+pub mod unexpected;
+
+pub use cut::{presuspend, resume};
+pub use env::active;
+pub use replay::restart;

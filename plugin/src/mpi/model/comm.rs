@@ -1,0 +1,214 @@
+//! Communicators.
+
+use super::super::abi::*;
+use super::super::lower::{ix, must, Fail};
+use super::{lock, serial, Guard, Locked};
+use super::table::Table;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// A topology as the application made it.
+#[derive(Clone, Debug)]
+pub enum Topology {
+    /// Dimensions, periods.
+    Cart { dims: Vec<i32>, periods: Vec<i32> },
+    /// Index and edges.
+    Graph { index: Vec<i32>, edges: Vec<i32> },
+    /// Sources, their weights, destinations, their weights, and whether weights were given.
+    Dist { sources: Vec<i32>, in_weights: Vec<i32>, dests: Vec<i32>, out_weights: Vec<i32>, weighted: bool },
+}
+
+/// What only changes rarely, under the model's lock.
+#[derive(Default)]
+pub struct Meta {
+    /// `MPI_Comm_set_name`.
+    pub name: String,
+    /// Error handler's (virtual) handle.
+    pub errhandler: i32,
+    /// Attributes: keyval and value, in the order they were set.
+    pub attrs: Vec<(i32, usize)>,
+    /// Hints.
+    pub info: Vec<(String, String)>,
+    /// Topology.
+    pub topology: Option<Topology>,
+    /// Non-blocking collectives in flight: sequence number, and whether they must complete.
+    pub pending: Vec<(u64, bool)>,
+}
+
+/// A communicator.
+pub struct Comm {
+    /// The lower half's handle.
+    pub lower: AtomicI32,
+    /// The application's handle.
+    pub handle: AtomicI32,
+    /// This process's rank in the (local) group.
+    pub rank: i32,
+    /// World ranks of the (local) group.
+    pub group: Vec<i32>,
+    /// World ranks of the remote group of an intercommunicator.
+    pub remote: Option<Vec<i32>>,
+    /// The same number on all members, and no other communicator's.
+    pub id: AtomicU64,
+    /// Creation number.
+    pub serial: u64,
+    /// Sequence number of the last collective entered.
+    pub entered: AtomicU64,
+    /// Highest sequence number of a collective that this member has left.
+    pub left: AtomicU64,
+    /// The blocking collective in progress, 0 if none; the top bit says that it must complete.
+    pub blocking: AtomicU64,
+    /// Sequence number of a collective that a thread is held before, 0 if none.
+    pub held: AtomicU64,
+    /// While a cut is taken: collectives beyond this are held.
+    pub target: AtomicU64,
+    /// Uses: the application's handle and requests in flight.
+    pub refs: AtomicU32,
+    /// The rest.
+    pub meta: Locked<Meta>,
+}
+
+/// Top bit of `Comm::blocking`.
+pub const MUST: u64 = 1 << 63;
+
+/// User-made communicators.
+pub static COMMS: Table<Comm> = Table::new();
+static WORLD: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
+static SELF: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
+static IDS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
+
+impl Comm {
+    /// A new model object.
+    pub fn new(lower: i32, rank: i32, group: Vec<i32>, remote: Option<Vec<i32>>, id: u64) -> Comm {
+        let errhandler = ERRORS_ARE_FATAL;
+        Comm {
+            lower: AtomicI32::new(lower),
+            handle: AtomicI32::new(COMM_NULL),
+            rank,
+            group,
+            remote,
+            id: AtomicU64::new(id),
+            serial: serial(),
+            entered: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            blocking: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            target: AtomicU64::new(u64::MAX),
+            refs: AtomicU32::new(1),
+            meta: Locked::new(Meta { errhandler, ..Meta::default() }),
+        }
+    }
+
+    /// World ranks of the processes that point-to-point ranks name.
+    #[inline(always)]
+    pub fn peers(&self) -> &[i32] {
+        match &self.remote {
+            Some(remote) => remote,
+            None => &self.group,
+        }
+    }
+
+    /// The world rank of a peer, if it is a process.
+    #[inline(always)]
+    pub fn world_rank(&self, rank: i32) -> Option<usize> {
+        self.peers().get(rank as usize).map(|r| *r as usize)
+    }
+
+    /// True for `MPI_COMM_WORLD` and `MPI_COMM_SELF`.
+    pub fn predefined(&self) -> bool {
+        self.handle.load(Relaxed) & KIND_MASK == COMM_WORLD & KIND_MASK
+    }
+
+    /// One more use.
+    #[inline(always)]
+    pub fn hold(&self) {
+        if !self.predefined() {
+            self.refs.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// One use fewer; the last one frees the communicator in both halves.
+    #[inline(always)]
+    pub fn release(&self, guard: &Guard) {
+        if !self.predefined() && self.refs.fetch_sub(1, Relaxed) == 1 {
+            self.free(guard);
+        }
+    }
+
+    #[cold]
+    fn free(&self, guard: &Guard) {
+        // SAFETY: the lower handle is valid until this call.
+        unsafe { must(ix::Comm_free, &[self.lower.as_ptr() as u64]) };
+        COMMS.remove(guard, self.handle.load(Relaxed) & INDEX_MASK);
+    }
+}
+
+/// Makes the predefined communicators.
+pub fn make_predefined(rank: i32, size: i32) {
+    let world = Comm::new(COMM_WORLD, rank, (0..size).collect(), None, 1);
+    world.handle.store(COMM_WORLD, Relaxed);
+    let own = Comm::new(COMM_SELF, 0, vec![rank], None, 2);
+    own.handle.store(COMM_SELF, Relaxed);
+    let guard = lock();
+    world.meta.get(&guard).name = "MPI_COMM_WORLD".into();
+    own.meta.get(&guard).name = "MPI_COMM_SELF".into();
+    drop(guard);
+    WORLD.store(Box::into_raw(Box::new(world)), Relaxed);
+    SELF.store(Box::into_raw(Box::new(own)), Relaxed);
+}
+
+/// Registers a user-made communicator and gives its handle.
+pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
+    let i = COMMS.reserve(guard);
+    let handle = V_COMM | i as i32;
+    comm.handle.store(handle, Relaxed);
+    (handle, COMMS.put(i, comm))
+}
+
+/// The communicator that a handle names.
+#[inline(always)]
+pub fn get(handle: i32) -> Result<&'static Comm, Fail> {
+    let found = if handle == COMM_WORLD {
+        // SAFETY: null before MPI_Init, a leaked box after.
+        unsafe { WORLD.load(Relaxed).as_ref() }
+    } else if handle == COMM_SELF {
+        // SAFETY: as above.
+        unsafe { SELF.load(Relaxed).as_ref() }
+    } else if handle & KIND_MASK == V_COMM {
+        COMMS.get(handle & INDEX_MASK)
+    } else {
+        None
+    };
+    found.ok_or(Fail::Code(ERR_COMM))
+}
+
+/// All communicators, in creation order.
+pub fn all(guard: &Guard) -> Vec<&'static Comm> {
+    let predefined = [COMM_WORLD, COMM_SELF].into_iter().filter_map(|h| get(h).ok());
+    let mut list: Vec<_> = predefined.chain(COMMS.all(guard).into_iter().map(|(_, c)| c)).collect();
+    list.sort_by_key(|c| c.serial);
+    list
+}
+
+/// An identity that all members of a new communicator compute alike: from the parent, the group and
+/// how often that pair was used before.
+pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>) -> u64 {
+    let mut h = mix(parent, 0x5eed);
+    let (first, second) = match remote {
+        Some(r) if r.first() < group.first() => (r, Some(group)),
+        other => (group, other),
+    };
+    for r in first {
+        h = mix(h, *r as u64);
+    }
+    for r in second.unwrap_or_default() {
+        h = mix(h, !(*r as u64));
+    }
+    let n = IDS.get(guard).get_or_insert_with(HashMap::new).entry(h).or_insert(0);
+    *n += 1;
+    mix(h, *n) | 4
+}
+
+fn mix(a: u64, b: u64) -> u64 {
+    let x = (a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 29)
+}

@@ -1,0 +1,108 @@
+//! The model's lock: free for a program with one MPI thread, a spin lock otherwise.
+//!
+//! A program that did not ask for `MPI_THREAD_MULTIPLE` calls MPI from one thread at a time, so its
+//! lock is two plain stores. While a cut is taken the plugin's helper works on the model too: it
+//! biases the lock the other way (`share`), issues a process-wide barrier, and waits until the
+//! owner is out of its critical section.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
+
+static SHARED: AtomicBool = AtomicBool::new(false);
+static HELD: AtomicBool = AtomicBool::new(false);
+static WORD: AtomicBool = AtomicBool::new(false);
+
+/// The right to change the model.
+pub struct Guard {
+    spin: bool,
+}
+
+/// Takes the lock.
+#[inline(always)]
+pub fn lock() -> Guard {
+    if !SHARED.load(Relaxed) {
+        HELD.store(true, Relaxed);
+        compiler_fence(SeqCst);
+        if !SHARED.load(Relaxed) {
+            return Guard { spin: false };
+        }
+        HELD.store(false, Release);
+    }
+    spin()
+}
+
+#[cold]
+fn spin() -> Guard {
+    let mut tries = 0u32;
+    while WORD.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
+        tries += 1;
+        if tries % 64 == 0 {
+            std::thread::yield_now();
+        }
+        std::hint::spin_loop();
+    }
+    Guard { spin: true }
+}
+
+impl Drop for Guard {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.spin {
+            WORD.store(false, Release);
+        } else {
+            HELD.store(false, Release);
+        }
+    }
+}
+
+/// Several threads will use the model from now on.
+pub fn share() {
+    SHARED.store(true, SeqCst);
+    barrier();
+    while HELD.load(Acquire) {
+        std::thread::yield_now();
+    }
+}
+
+/// One thread again; only with the gate closed.
+pub fn unshare() {
+    SHARED.store(false, SeqCst);
+}
+
+/// True if several threads may use the model.
+#[inline(always)]
+pub fn shared() -> bool {
+    SHARED.load(Relaxed)
+}
+
+/// Every thread of the process passes a full barrier.
+pub fn barrier() {
+    const PRIVATE_EXPEDITED: i32 = 8;
+    const REGISTER_PRIVATE_EXPEDITED: i32 = 16;
+    // SAFETY: membarrier touches no memory of ours.
+    unsafe {
+        libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0);
+        libc::syscall(libc::SYS_membarrier, PRIVATE_EXPEDITED, 0, 0);
+    }
+}
+
+/// Data that is only touched under the model's lock.
+pub struct Locked<T>(UnsafeCell<T>);
+
+// SAFETY: access needs a `Guard`, of which there is one at a time.
+unsafe impl<T: Send> Sync for Locked<T> {}
+
+impl<T> Locked<T> {
+    /// Wraps a value.
+    pub const fn new(value: T) -> Self {
+        Locked(UnsafeCell::new(value))
+    }
+
+    /// The value, for as long as the lock is held.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub fn get<'a>(&'a self, _guard: &'a Guard) -> &'a mut T {
+        // SAFETY: the guard is the only one, and callers keep one reference at a time.
+        unsafe { &mut *self.0.get() }
+    }
+}

@@ -1,0 +1,41 @@
+//! The model of what is alive in MPI: everything that a restart needs to rebuild the lower half.
+
+pub mod comm;
+pub mod datatype;
+pub mod lock;
+pub mod objects;
+pub mod request;
+pub mod table;
+
+pub use comm::Comm;
+pub use datatype::Datatype;
+pub use lock::{lock, shared, Guard, Locked};
+pub use request::Request;
+
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+/// `MPI_COMM_WORLD`'s size; 0 before `MPI_Init`.
+pub static WORLD_SIZE: AtomicI32 = AtomicI32::new(0);
+/// This process's rank in `MPI_COMM_WORLD`.
+pub static WORLD_RANK: AtomicI32 = AtomicI32::new(0);
+
+/// The next creation number.
+pub fn serial() -> u64 {
+    if shared() {
+        return SERIAL.fetch_add(1, Relaxed);
+    }
+    let n = SERIAL.load(Relaxed);
+    SERIAL.store(n + 1, Relaxed);
+    n
+}
+
+/// Adds to a counter that one thread writes, or several if the model is shared.
+#[inline(always)]
+pub fn bump(counter: &AtomicU64, by: u64) {
+    if shared() {
+        counter.fetch_add(by, Relaxed);
+    } else {
+        counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+    }
+}

@@ -1,0 +1,72 @@
+//! Groups, operators, error handlers, keyvals and info objects: small, and pure data but for operators.
+
+use super::super::abi::*;
+use super::table::Table;
+use super::Locked;
+use std::sync::atomic::{AtomicI32, AtomicU32};
+
+/// A group: world ranks.
+pub struct Group {
+    /// World ranks, by rank in the group.
+    pub ranks: Vec<i32>,
+}
+
+/// A user-made reduction operator.
+pub struct Op {
+    /// The lower half's handle.
+    pub lower: AtomicI32,
+    /// The application's function.
+    pub function: usize,
+    /// Commutative?
+    pub commute: i32,
+    /// Which trampoline calls the function.
+    pub slot: usize,
+    /// Creation number.
+    pub serial: u64,
+}
+
+/// A user-made error handler.
+pub struct Errhandler {
+    /// The application's function.
+    pub function: usize,
+    /// Handles and communicators that name it.
+    pub refs: AtomicU32,
+}
+
+/// A user-made attribute key.
+pub struct Keyval {
+    /// Copy function, 0: none.
+    pub copy: usize,
+    /// Delete function, 0: none.
+    pub delete: usize,
+    /// Extra state.
+    pub extra: usize,
+    /// The handle and attributes that name it.
+    pub refs: AtomicU32,
+}
+
+/// An info object: keys and values in order.
+pub struct Info {
+    /// Pairs.
+    pub pairs: Locked<Vec<(String, String)>>,
+}
+
+/// Groups.
+pub static GROUPS: Table<Group> = Table::new();
+/// Operators.
+pub static OPS: Table<Op> = Table::new();
+/// Error handlers.
+pub static ERRHANDLERS: Table<Errhandler> = Table::new();
+/// Keyvals of communicators and datatypes.
+pub static KEYVALS: Table<Keyval> = Table::new();
+/// Info objects.
+pub static INFOS: Table<Info> = Table::new();
+
+/// The object a handle of a kind names.
+pub fn find<T>(table: &'static Table<T>, kind: i32, handle: i32) -> Option<&'static T> {
+    if handle & KIND_MASK == kind & KIND_MASK {
+        table.get(handle & INDEX_MASK)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,205 @@
+//! Requests, in a pool: making and completing one is on the fast path.
+
+use super::super::abi::*;
+use super::lock::Locked;
+use super::{datatype, serial, Comm, Guard};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
+
+/// What a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A send, in one of the modes.
+    Send,
+    /// A receive.
+    Recv,
+    /// A receive of a matched message.
+    MatchedRecv,
+    /// A non-blocking collective.
+    Coll,
+    /// `MPI_Comm_idup`.
+    Idup,
+    /// Completed by the application.
+    Generalized,
+}
+
+/// What only some requests have.
+#[derive(Default)]
+pub struct Extra {
+    /// A collective's arguments as the application gave them.
+    pub args: Vec<u64>,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Translated arrays that must live as long as the request.
+    pub arrays: Vec<Vec<i32>>,
+    /// Datatypes held.
+    pub types: Vec<i32>,
+    /// The new communicator of an idup.
+    pub comm: Option<&'static Comm>,
+    /// A generalized request's functions: query, free, cancel, extra state.
+    pub functions: [usize; 4],
+}
+
+/// A request.
+pub struct Request {
+    /// The lower half's handle.
+    pub lower: AtomicI32,
+    /// What it is.
+    pub kind: Cell<Kind>,
+    /// In use.
+    pub live: Cell<bool>,
+    /// Made by `MPI_*_init`.
+    pub persistent: Cell<bool>,
+    /// Started and not completed.
+    pub active: Cell<bool>,
+    /// Complete in the model: `status` is valid and the lower half knows of it no more.
+    pub done: Cell<bool>,
+    /// A thread is blocked on it in the lower half.
+    pub waiting: Cell<bool>,
+    /// Freed by the application while active.
+    pub freed: Cell<bool>,
+    /// Function of the lower half that made it.
+    pub function: Cell<usize>,
+    /// Communicator.
+    pub comm: Cell<Option<&'static Comm>>,
+    /// Buffer, count, datatype.
+    pub buffer: Cell<usize>,
+    /// Count.
+    pub count: Cell<i32>,
+    /// The application's datatype handle.
+    pub datatype: Cell<i32>,
+    /// Destination or source.
+    pub peer: Cell<i32>,
+    /// Tag.
+    pub tag: Cell<i32>,
+    /// Order in which it was started.
+    pub serial: Cell<u64>,
+    /// Valid if `done`.
+    pub status: Cell<Status>,
+    /// The rest.
+    pub extra: Cell<Option<Box<Extra>>>,
+}
+
+// SAFETY: a request is used by the one thread that completes it; the cut's helper takes the model's
+// lock and leaves alone those that a thread waits on.
+unsafe impl Sync for Request {}
+
+const CHUNK: usize = 256;
+const CHUNKS: usize = 16384;
+static POOL: [AtomicPtr<[Request; CHUNK]>; CHUNKS] =
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
+static MADE: AtomicU32 = AtomicU32::new(0);
+static FREE: Locked<Vec<i32>> = Locked::new(Vec::new());
+
+const fn blank() -> Request {
+    Request {
+        lower: AtomicI32::new(REQUEST_NULL),
+        kind: Cell::new(Kind::Send),
+        live: Cell::new(false),
+        persistent: Cell::new(false),
+        active: Cell::new(false),
+        done: Cell::new(false),
+        waiting: Cell::new(false),
+        freed: Cell::new(false),
+        function: Cell::new(0),
+        comm: Cell::new(None),
+        buffer: Cell::new(0),
+        count: Cell::new(0),
+        datatype: Cell::new(0),
+        peer: Cell::new(0),
+        tag: Cell::new(0),
+        serial: Cell::new(0),
+        status: Cell::new(Status::EMPTY),
+        extra: Cell::new(None),
+    }
+}
+
+#[inline(always)]
+fn at(index: i32) -> Option<&'static Request> {
+    let chunk = POOL.get(index as usize / CHUNK)?.load(Acquire);
+    // SAFETY: chunks are leaked boxes.
+    unsafe { chunk.as_ref() }.map(|c| &c[index as usize % CHUNK])
+}
+
+/// The live request that a handle names.
+#[inline(always)]
+pub fn get(handle: i32) -> Option<&'static Request> {
+    if handle & !INDEX_MASK == V_REQUEST {
+        at(handle & INDEX_MASK).filter(|r| r.live.get())
+    } else {
+        None
+    }
+}
+
+/// Makes a request; the communicator and datatype are held.
+#[inline(always)]
+pub fn make(guard: &Guard, kind: Kind, comm: &'static Comm, datatype: i32) -> (i32, &'static Request) {
+    let index = match FREE.get(guard).pop() {
+        Some(i) => i,
+        None => grow(guard),
+    };
+    let r = at(index).expect("a pool chunk was just made");
+    r.kind.set(kind);
+    r.live.set(true);
+    r.persistent.set(false);
+    r.active.set(true);
+    r.done.set(false);
+    r.waiting.set(false);
+    r.freed.set(false);
+    r.comm.set(Some(comm));
+    r.datatype.set(datatype);
+    r.serial.set(serial());
+    comm.hold();
+    datatype::hold(datatype);
+    (V_REQUEST | index, r)
+}
+
+#[cold]
+fn grow(guard: &Guard) -> i32 {
+    let n = MADE.load(Relaxed);
+    let chunk: Box<[Request; CHUNK]> = Box::new([const { blank() }; CHUNK]);
+    POOL[n as usize / CHUNK].store(Box::into_raw(chunk), Release);
+    MADE.store(n + CHUNK as u32, Relaxed);
+    let free = FREE.get(guard);
+    free.extend((n as i32 + 1..n as i32 + CHUNK as i32).rev());
+    n as i32
+}
+
+/// Gives a request back.
+#[inline(always)]
+pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
+    r.live.set(false);
+    if r.freed.replace(false) {
+        FREED.fetch_sub(1, Relaxed);
+    }
+    if let Some(c) = r.comm.take() {
+        c.release(guard);
+    }
+    datatype::release(guard, r.datatype.get());
+    if let Some(extra) = r.extra.take() {
+        for t in extra.types {
+            datatype::release(guard, t);
+        }
+    }
+    FREE.get(guard).push(handle & INDEX_MASK);
+}
+
+/// All live requests, in the order they were started.
+pub fn all(_guard: &Guard) -> Vec<(i32, &'static Request)> {
+    let n = MADE.load(Relaxed) as i32;
+    let mut list: Vec<_> =
+        (0..n).filter_map(|i| Some((V_REQUEST | i, at(i).filter(|r| r.live.get())?))).collect();
+    list.sort_by_key(|(_, r)| r.serial.get());
+    list
+}
+
+/// Requests that the application freed while they were active.
+pub fn freed(guard: &Guard) -> Vec<(i32, &'static Request)> {
+    if FREED.load(Relaxed) == 0 {
+        return Vec::new();
+    }
+    all(guard).into_iter().filter(|(_, r)| r.freed.get()).collect()
+}
+
+/// Number of those.
+pub static FREED: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,96 @@
+//! Reduction operators. The lower half knows a user's operator by one of a fixed pool of trampolines.
+
+use super::abi::*;
+use super::front::{forward, put, query};
+use super::lower::{self, ix, must, Fail};
+use super::model::objects::{find, Op, OPS};
+use super::model::{datatype, lock, serial, Guard};
+use crate::crossing;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+
+/// Most user-made operators at one time.
+const POOL: usize = 64;
+static FUNCTIONS: [AtomicUsize; POOL] = [const { AtomicUsize::new(0) }; POOL];
+
+type Function = unsafe extern "C" fn(usize, usize, *mut i32, *mut i32);
+
+unsafe extern "C" fn trampoline<const SLOT: usize>(a: usize, b: usize, n: *mut i32, t: *mut i32) {
+    crossing::upper(|| {
+        // SAFETY: the slot holds the function that the application registered.
+        let f: Function = unsafe { std::mem::transmute(FUNCTIONS[SLOT].load(Relaxed)) };
+        // SAFETY: the lower half's arguments are those of an MPI_User_function.
+        unsafe { f(a, b, n, &mut virtual_type(*t)) };
+    });
+}
+
+/// The application's handle of a lower datatype.
+fn virtual_type(lower: i32) -> i32 {
+    if datatype::predefined(lower) {
+        return lower;
+    }
+    let guard = lock();
+    let all = datatype::TYPES.all(&guard);
+    let found = all.into_iter().find(|(_, t)| t.lower.load(Relaxed) == lower);
+    found.map_or(lower, |(i, _)| V_DATATYPE | i)
+}
+
+macro_rules! pool {
+    ($($n:literal)*) => { [$(trampoline::<$n>),*] };
+}
+static TRAMPOLINES: [Function; POOL] = pool!(
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
+);
+
+pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
+    forward(COMM_SELF, || {
+        let guard = lock();
+        let slot = FUNCTIONS.iter().position(|f| f.load(Relaxed) == 0).ok_or(Fail::Code(ERR_OTHER))?;
+        let mut new = 0i32;
+        let code = must(ix::Op_create, &[TRAMPOLINES[slot] as usize as u64, commute as u64, &mut new as *mut i32 as u64]);
+        if code == SUCCESS {
+            FUNCTIONS[slot].store(function, Relaxed);
+            let op = Op { lower: AtomicI32::new(new), function, commute, slot, serial: serial() };
+            put(out, V_OP | OPS.add(&guard, op));
+        }
+        Ok(code)
+    })
+}
+
+pub unsafe fn op_free(at: usize) -> i32 {
+    forward(COMM_SELF, || {
+        let h = *(at as *const i32);
+        let op = find(&OPS, V_OP, h).ok_or(Fail::Code(ERR_OP))?;
+        let guard = lock();
+        let code = must(ix::Op_free, &[op.lower.as_ptr() as u64]);
+        FUNCTIONS[op.slot].store(0, Relaxed);
+        OPS.remove(&guard, h & INDEX_MASK);
+        put(at, OP_NULL);
+        Ok(code)
+    })
+}
+
+pub unsafe fn op_commutative(op: i32, out: usize) -> i32 {
+    if let Some(o) = find(&OPS, V_OP, op) {
+        return query(COMM_SELF, || {
+            put(out, o.commute);
+            Ok(())
+        });
+    }
+    forward(COMM_SELF, || lower::call(ix::Op_commutative, &[op as u64, out as u64]))
+}
+
+/// Makes the operators again in a fresh lower half.
+pub fn replay(guard: &Guard) -> Result<(), String> {
+    let mut list = OPS.all(guard);
+    list.sort_by_key(|(_, o)| o.serial);
+    for (_, o) in list {
+        let f = TRAMPOLINES[o.slot] as usize as u64;
+        // SAFETY: the trampoline is a MPI_User_function.
+        let code = unsafe { must(ix::Op_create, &[f, o.commute as u64, o.lower.as_ptr() as u64]) };
+        if code != SUCCESS {
+            return Err(format!("MPI_Op_create failed with {code}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Statuses, and generalized requests (which live in the model alone).
+
+use super::abi::*;
+use super::front::{finish, forward, put, query};
+use super::handle;
+use super::lower::{self, ix, Fail};
+use super::model::request::{self, Extra, Kind, Request};
+use super::model::{comm as comms, datatype, lock};
+use std::mem::transmute;
+
+pub unsafe fn test_cancelled(status: usize, flag: usize) -> i32 {
+    put(flag, (*(status as *const Status)).cancelled() as i32);
+    SUCCESS
+}
+
+pub unsafe fn get_count(status: usize, t: i32, out: usize) -> i32 {
+    query(COMM_SELF, || {
+        let bytes = (*(status as *const Status)).count();
+        let size = datatype::sizes(t)?.size as u64;
+        let n = match size {
+            0 if bytes == 0 => 0,
+            0 => UNDEFINED,
+            _ if !bytes.is_multiple_of(size) => UNDEFINED,
+            _ => i32::try_from(bytes / size).unwrap_or(UNDEFINED),
+        };
+        put(out, n);
+        Ok(())
+    })
+}
+
+pub unsafe fn get_elements(status: usize, t: i32, out: usize) -> i32 {
+    forward(COMM_SELF, || lower::call(ix::Get_elements, &[status as u64, handle::datatype(t)?, out as u64]))
+}
+
+pub unsafe fn get_elements_x(status: usize, t: i32, out: usize) -> i32 {
+    forward(COMM_SELF, || lower::call(ix::Get_elements_x, &[status as u64, handle::datatype(t)?, out as u64]))
+}
+
+pub unsafe fn status_set_elements(status: usize, t: i32, n: i32) -> i32 {
+    status_set_elements_x(status, t, n as i64)
+}
+
+pub unsafe fn status_set_elements_x(status: usize, t: i32, n: i64) -> i32 {
+    forward(COMM_SELF, || {
+        lower::call(ix::Status_set_elements_x, &[status as u64, handle::datatype(t)?, n as u64])
+    })
+}
+
+pub unsafe fn status_set_cancelled(status: usize, flag: i32) -> i32 {
+    let s = &mut *(status as *mut Status);
+    s.count_hi_and_cancelled = (s.count_hi_and_cancelled & !1) | (flag != 0) as i32;
+    SUCCESS
+}
+
+pub unsafe fn grequest_start(query: usize, free: usize, cancel: usize, extra: usize, out: usize) -> i32 {
+    forward(COMM_SELF, || {
+        let c = comms::get(COMM_SELF)?;
+        let (h, r) = request::make(&lock(), Kind::Generalized, c, DATATYPE_NULL);
+        let functions = [query, free, cancel, extra];
+        r.extra.set(Some(Box::new(Extra { functions, ..Extra::default() })));
+        put(out, h);
+        Ok(SUCCESS)
+    })
+}
+
+pub unsafe fn grequest_complete(handle: i32) -> i32 {
+    forward(COMM_SELF, || {
+        request::get(handle).ok_or(Fail::Code(ERR_REQUEST))?.done.set(true);
+        Ok(SUCCESS)
+    })
+}
+
+fn functions(r: &Request) -> [usize; 4] {
+    let extra = r.extra.take();
+    let f = extra.as_ref().map_or([0; 4], |e| e.functions);
+    r.extra.set(extra);
+    f
+}
+
+/// Asks the application for the status of a generalized request.
+pub fn query_request(r: &Request, out: &mut Status) -> i32 {
+    let [f, _, _, state] = functions(r);
+    // SAFETY: the application registered a MPI_Grequest_query_function.
+    unsafe { transmute::<usize, unsafe extern "C" fn(usize, *mut Status) -> i32>(f)(state, out) }
+}
+
+/// Tells the application that a generalized request is gone.
+pub fn free(r: &Request) -> i32 {
+    let [_, f, _, state] = functions(r);
+    // SAFETY: the application registered a MPI_Grequest_free_function.
+    unsafe { transmute::<usize, unsafe extern "C" fn(usize) -> i32>(f)(state) }
+}
+
+/// Asks the application to cancel a generalized request.
+pub fn cancel(r: &Request) -> i32 {
+    let [_, _, f, state] = functions(r);
+    // SAFETY: the application registered a MPI_Grequest_cancel_function.
+    unsafe { transmute::<usize, unsafe extern "C" fn(usize, i32) -> i32>(f)(state, r.done.get() as i32) }
+}
+
+/// Waits until the application completes a generalized request.
+pub fn wait_generalized(handle: &mut i32, r: &'static Request, out: &mut Status) -> i32 {
+    while !r.done.get() {
+        std::thread::yield_now();
+    }
+    take_generalized(handle, r, out)
+}
+
+/// Ends a complete generalized request.
+pub fn take_generalized(handle: &mut i32, r: &'static Request, out: &mut Status) -> i32 {
+    let asked = query_request(r, out);
+    let freed = free(r);
+    request::release(&lock(), *handle, r);
+    *handle = REQUEST_NULL;
+    if asked != SUCCESS {
+        return finish(COMM_SELF, Ok(asked));
+    }
+    freed
+}

@@ -1,0 +1,116 @@
+//! Messages that the drain took out of the lower half before the application asked for them.
+//! Later receives and probes look here first, in the order of arrival.
+
+use super::abi::*;
+use super::handle;
+use super::lower::{ix, must, Fail};
+use super::model::{datatype, lock, Comm, Locked};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// A drained message.
+#[derive(Debug)]
+pub struct Message {
+    /// Identity of the communicator.
+    pub comm: u64,
+    /// Rank of the sender in it.
+    pub source: i32,
+    /// Tag.
+    pub tag: i32,
+    /// Packed contents.
+    pub bytes: Vec<u8>,
+}
+
+static QUEUE: Locked<Vec<Message>> = Locked::new(Vec::new());
+static LEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Is there any?
+#[inline(always)]
+pub fn any() -> bool {
+    LEN.load(Relaxed) != 0
+}
+
+/// Adds a drained message.
+pub fn push(message: Message) {
+    let guard = lock();
+    QUEUE.get(&guard).push(message);
+    LEN.fetch_add(1, Relaxed);
+}
+
+fn matches(m: &Message, comm: &Comm, source: i32, tag: i32) -> bool {
+    m.comm == comm.id.load(Relaxed)
+        && (source == ANY_SOURCE || source == m.source)
+        && (tag == ANY_TAG || tag == m.tag)
+}
+
+/// Takes the first message that matches.
+pub fn take(comm: &Comm, source: i32, tag: i32) -> Option<Message> {
+    let guard = lock();
+    let queue = QUEUE.get(&guard);
+    let i = queue.iter().position(|m| matches(m, comm, source, tag))?;
+    LEN.fetch_sub(1, Relaxed);
+    Some(queue.remove(i))
+}
+
+/// The status of the first message that matches, which stays.
+pub fn peek(comm: &Comm, source: i32, tag: i32) -> Option<Status> {
+    let guard = lock();
+    QUEUE.get(&guard).iter().find(|m| matches(m, comm, source, tag)).map(Message::status)
+}
+
+impl Message {
+    /// What a receive of it reports.
+    pub fn status(&self) -> Status {
+        let mut s = Status { source: self.source, tag: self.tag, ..Status::EMPTY };
+        s.set_count(self.bytes.len() as u64);
+        s
+    }
+
+    /// Unpacks it into the application's buffer: the MPI code of the receive.
+    ///
+    /// # Safety
+    /// The buffer must hold `n` elements of the datatype.
+    pub unsafe fn deliver(&self, buf: usize, n: i32, t: i32, status: &mut Status) -> Result<i32, Fail> {
+        *status = self.status();
+        let size = datatype::sizes(t)?.size.max(0) as usize;
+        let room = size * n.max(0) as usize;
+        let len = self.bytes.len().min(room);
+        if size > 0 && len > 0 {
+            unpack(&self.bytes[..len], buf, n, t, size)?;
+        }
+        if self.bytes.len() > room {
+            status.set_count(room as u64);
+            return Ok(ERR_TRUNCATE);
+        }
+        Ok(SUCCESS)
+    }
+}
+
+unsafe fn unpack(bytes: &[u8], buf: usize, n: i32, t: i32, size: usize) -> Result<(), Fail> {
+    if t & KIND_MASK == 0x4c00_0000 {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf as *mut u8, bytes.len());
+        return Ok(());
+    }
+    // A last element that is not complete is unpacked from a padded copy of the packed buffer: first
+    // the buffer as it is now, then the message over it.
+    let whole = bytes.len().is_multiple_of(size);
+    let elements = if whole { (bytes.len() / size) as i32 } else { (bytes.len() / size) as i32 + 1 };
+    let lower = handle::datatype(t)?;
+    let mut position = 0i32;
+    let mut padded;
+    let mut source = bytes.as_ptr();
+    let mut len = bytes.len();
+    if !whole && elements <= n {
+        len = elements as usize * size;
+        padded = vec![0u8; len];
+        let args = [buf as u64, elements as u64, lower, padded.as_mut_ptr() as u64, len as u64, &mut position as *mut i32 as u64, COMM_SELF as u64];
+        must(ix::Pack, &args);
+        padded[..bytes.len()].copy_from_slice(bytes);
+        source = padded.as_ptr();
+        position = 0;
+    }
+    let args = [source as u64, len as u64, &mut position as *mut i32 as u64, buf as u64, elements as u64, lower, COMM_SELF as u64];
+    match must(ix::Unpack, &args) {
+        SUCCESS => Ok(()),
+        code => Err(Fail::Code(code)),
+    }
+}
