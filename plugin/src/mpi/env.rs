@@ -60,7 +60,16 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
 /// # Safety
 /// MPI is started in the lower half.
 pub unsafe fn connect(rank: i32, size: i32) -> Result<(), String> {
-    let mut blob = host::listen();
+    // Only rank 0's address matters; the others take part in the broadcast even if it has none.
+    let listened = if rank == 0 {
+        host::listen()
+    } else {
+        Ok(Vec::new())
+    };
+    let (mut blob, failed) = match listened {
+        Ok(blob) => (blob, None),
+        Err(e) => (Vec::new(), Some(e.message)),
+    };
     let mut len = blob.len() as i32;
     let word = |p: *mut i32| p as u64;
     must(
@@ -78,6 +87,9 @@ pub unsafe fn connect(rank: i32, size: i32) -> Result<(), String> {
             COMM_WORLD as u64,
         ],
     );
+    if let Some(message) = failed {
+        return Err(message);
+    }
     host::connect(rank as u32, size as u32, &blob).map_err(|e| e.message)
 }
 

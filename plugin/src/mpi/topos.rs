@@ -25,12 +25,12 @@ pub static MPI_UNWEIGHTED: Pointer = Pointer(&MARKS[0]);
 pub static MPI_WEIGHTS_EMPTY: Pointer = Pointer(&MARKS[1]);
 
 /// A weights argument as the lower half wants it.
-fn weights(at: usize) -> u64 {
+pub(super) fn weights(at: usize) -> u64 {
     let mark = MARKS.iter().position(|m| m.as_ptr() as usize == at);
     mark.map_or(at as u64, |i| WEIGHTS[i].load(Relaxed) as u64)
 }
 
-fn unweighted(at: usize) -> bool {
+pub(super) fn unweighted(at: usize) -> bool {
     at == MARKS[0].as_ptr() as usize
 }
 
@@ -48,7 +48,7 @@ pub fn degrees(c: &Comm) -> Option<[usize; 2]> {
     })
 }
 
-fn neighbours<'a>(index: &[i32], edges: &'a [i32], rank: i32) -> Option<&'a [i32]> {
+pub(super) fn neighbours<'a>(index: &[i32], edges: &'a [i32], rank: i32) -> Option<&'a [i32]> {
     let end = *index.get(rank as usize)? as usize;
     let start = if rank == 0 {
         0
@@ -104,11 +104,16 @@ pub unsafe fn build(t: &Topology, base: i32, out: u64) -> i32 {
     }
 }
 
-fn low(c: &Comm) -> u64 {
+pub(super) fn low(c: &Comm) -> u64 {
     c.lower.load(Relaxed) as u64
 }
 
-unsafe fn with(comm: i32, out: usize, call: impl FnMut(&Comm, u64) -> Outcome, t: Topology) -> i32 {
+pub(super) unsafe fn with(
+    comm: i32,
+    out: usize,
+    call: impl FnMut(&Comm, u64) -> Outcome,
+    t: Topology,
+) -> i32 {
     create(comm, out, call, |guard, _, new| {
         new.meta.get(guard).topology = Some(t)
     })
@@ -185,7 +190,7 @@ fn rank_at(dims: &[i32], periods: &[i32], at: &[i32]) -> i32 {
     rank
 }
 
-unsafe fn copy(list: &[i32], most: i32, out: usize) {
+pub(super) unsafe fn copy(list: &[i32], most: i32, out: usize) {
     let n = list.len().min(most.max(0) as usize);
     std::ptr::copy_nonoverlapping(list.as_ptr(), out as *mut i32, n);
 }
@@ -291,102 +296,6 @@ pub unsafe fn dims_create(nodes: i32, n: i32, dims: usize) -> i32 {
     })
 }
 
-pub unsafe fn graph_create(
-    comm: i32,
-    n: i32,
-    index: usize,
-    edges: usize,
-    reorder: i32,
-    out: usize,
-) -> i32 {
-    let i = slice::<i32>(index, n).to_vec();
-    let e = slice::<i32>(edges, i.last().copied().unwrap_or(0)).to_vec();
-    let t = Topology::Graph {
-        index: i.clone(),
-        edges: e.clone(),
-    };
-    let args = [
-        n as u64,
-        i.as_ptr() as u64,
-        e.as_ptr() as u64,
-        reorder as u64,
-    ];
-    with(
-        comm,
-        out,
-        |c, at| {
-            lower::call(
-                ix::Graph_create,
-                &[low(c), args[0], args[1], args[2], args[3], at],
-            )
-        },
-        t,
-    )
-}
-
-fn graph(comm: i32) -> Result<(Vec<i32>, Vec<i32>), Fail> {
-    match of(comms::get(comm)?) {
-        Some(Topology::Graph { index, edges }) => Ok((index, edges)),
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
-    }
-}
-
-pub unsafe fn graphdims_get(comm: i32, nodes: usize, edges: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        put(nodes, i.len() as i32);
-        put(edges, e.len() as i32);
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_get(comm: i32, ni: i32, ne: i32, index: usize, edges: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        copy(&i, ni, index);
-        copy(&e, ne, edges);
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_map(comm: i32, n: i32, index: usize, edges: usize, out: usize) -> i32 {
-    forward(comm, || {
-        lower::call(
-            ix::Graph_map,
-            &[
-                super::handle::comm(comm)?,
-                n as u64,
-                index as u64,
-                edges as u64,
-                out as u64,
-            ],
-        )
-    })
-}
-
-pub unsafe fn graph_neighbors_count(comm: i32, rank: i32, out: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        put(
-            out,
-            neighbours(&i, &e, rank).ok_or(Fail::Code(ERR_RANK))?.len() as i32,
-        );
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_neighbors(comm: i32, rank: i32, most: i32, out: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        copy(
-            neighbours(&i, &e, rank).ok_or(Fail::Code(ERR_RANK))?,
-            most,
-            out,
-        );
-        Ok(())
-    })
-}
-
 pub unsafe fn topo_test(comm: i32, out: usize) -> i32 {
     query(comm, || {
         put(
@@ -399,161 +308,5 @@ pub unsafe fn topo_test(comm: i32, out: usize) -> i32 {
             },
         );
         Ok(())
-    })
-}
-
-/// Records what the lower half says the neighbours of a distributed graph are.
-unsafe fn record(new: &Comm, weighted: bool) -> Topology {
-    let (mut i, mut o, mut w) = (0i32, 0i32, 0i32);
-    let at = |p: &mut i32| p as *mut i32 as u64;
-    lower::must(
-        ix::Dist_graph_neighbors_count,
-        &[low(new), at(&mut i), at(&mut o), at(&mut w)],
-    );
-    let blank = |n: i32| vec![0i32; n.max(0) as usize];
-    let (mut sources, mut in_weights, mut dests, mut out_weights) =
-        (blank(i), blank(i), blank(o), blank(o));
-    let p = |v: &mut Vec<i32>| v.as_mut_ptr() as u64;
-    let (iw, ow) = if weighted {
-        (p(&mut in_weights), p(&mut out_weights))
-    } else {
-        (
-            WEIGHTS[0].load(Relaxed) as u64,
-            WEIGHTS[0].load(Relaxed) as u64,
-        )
-    };
-    lower::must(
-        ix::Dist_graph_neighbors,
-        &[
-            low(new),
-            i as u64,
-            p(&mut sources),
-            iw,
-            o as u64,
-            p(&mut dests),
-            ow,
-        ],
-    );
-    Topology::Dist {
-        sources,
-        in_weights,
-        dests,
-        out_weights,
-        weighted,
-    }
-}
-
-unsafe fn dist(
-    comm: i32,
-    out: usize,
-    weighted: bool,
-    call: impl FnMut(&Comm, u64) -> Outcome,
-) -> i32 {
-    create(comm, out, call, |guard, _, new| {
-        new.meta.get(guard).topology = Some(record(new, weighted))
-    })
-}
-
-pub unsafe fn dist_graph_create_adjacent(
-    comm: i32,
-    ni: i32,
-    sources: usize,
-    iw: usize,
-    no: i32,
-    dests: usize,
-    ow: usize,
-    _info: i32,
-    reorder: i32,
-    out: usize,
-) -> i32 {
-    dist(comm, out, !unweighted(iw), |c, at| {
-        let (iw, ow, info) = (weights(iw), weights(ow), INFO_NULL as u64);
-        let args = [
-            low(c),
-            ni as u64,
-            sources as u64,
-            iw,
-            no as u64,
-            dests as u64,
-            ow,
-            info,
-            reorder as u64,
-            at,
-        ];
-        lower::call(ix::Dist_graph_create_adjacent, &args)
-    })
-}
-
-pub unsafe fn dist_graph_create(
-    comm: i32,
-    n: i32,
-    sources: usize,
-    degrees: usize,
-    dests: usize,
-    w: usize,
-    _info: i32,
-    reorder: i32,
-    out: usize,
-) -> i32 {
-    dist(comm, out, !unweighted(w), |c, at| {
-        let (w, info) = (weights(w), INFO_NULL as u64);
-        let args = [
-            low(c),
-            n as u64,
-            sources as u64,
-            degrees as u64,
-            dests as u64,
-            w,
-            info,
-            reorder as u64,
-            at,
-        ];
-        lower::call(ix::Dist_graph_create, &args)
-    })
-}
-
-pub unsafe fn dist_graph_neighbors_count(comm: i32, i: usize, o: usize, w: usize) -> i32 {
-    query(comm, || match of(comms::get(comm)?) {
-        Some(Topology::Dist {
-            sources,
-            dests,
-            weighted,
-            ..
-        }) => {
-            put(i, sources.len() as i32);
-            put(o, dests.len() as i32);
-            put(w, weighted as i32);
-            Ok(())
-        }
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
-    })
-}
-
-pub unsafe fn dist_graph_neighbors(
-    comm: i32,
-    ni: i32,
-    s: usize,
-    iw: usize,
-    no: i32,
-    d: usize,
-    ow: usize,
-) -> i32 {
-    query(comm, || match of(comms::get(comm)?) {
-        Some(Topology::Dist {
-            sources,
-            in_weights,
-            dests,
-            out_weights,
-            weighted,
-        }) => {
-            copy(&sources, ni, s);
-            copy(&dests, no, d);
-            if weighted {
-                copy(&in_weights, ni, iw);
-                copy(&out_weights, no, ow);
-            }
-            Ok(())
-        }
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
     })
 }
