@@ -14,6 +14,8 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &Status) {
     let Some(c) = r.comm.get() else { return };
     match r.kind.get() {
         Kind::Send if status.cancelled() => count_sent(c, r.peer.get(), u64::MAX),
+        // MPICH leaves rank 0 as the source of an Irecv from MPI_PROC_NULL; no message was sent for that one.
+        Kind::Recv if r.peer.get() == PROC_NULL => {}
         Kind::Recv | Kind::MatchedRecv if !status.cancelled() => count_received(c, status.source),
         Kind::Coll | Kind::Idup => icoll::complete(guard, r, c),
         _ => {}
