@@ -1,0 +1,288 @@
+//! One checkpoint, from the request to the commit.
+//!
+//! Every rank goes through the same steps, and a vote of all ends each: the plugin's cut (PRESUSPEND);
+//! threads stopped and nothing found that can't be saved; image written; manifest committed. The first
+//! refusal anywhere lets all go on, and its reason is what the requester gets.
+
+use super::coordinator::{Job, Order, Outcome, Work};
+use super::frame::Key;
+use super::launch::Settings;
+use super::mailbox::Channel;
+use super::{save, stop, EVENT_BOUND, STOPPED};
+use anyhow::{anyhow, bail, Context, Result};
+use restart::image::Summary;
+use restart::manifest::{self, ImageEntry, Manifest};
+use serde::{Deserialize, Serialize};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Events of the plugin's helper.
+const PRESUSPEND: u32 = 1;
+const RESUME: u32 = 2;
+/// A rank that writes its image is waited for so long.
+const SAVE_BOUND: Duration = Duration::from_secs(3600);
+
+/// A rank's vote.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Vote {
+    /// Why not; `None`: go on.
+    refusal: Option<String>,
+    /// After saving: length and fingerprint of the image.
+    image: Option<(u64, u32)>,
+    /// After saving: how long the threads have been stopped.
+    seconds: f64,
+}
+
+/// Serves the queue for ever.
+pub fn serve(job: &Arc<Job>, settings: &Settings, events: Channel, queue: &Receiver<Work>) {
+    while let Ok(work) = queue.recv() {
+        job.set_busy(true);
+        let mut run = Run {
+            job,
+            settings,
+            events,
+            begun: Instant::now(),
+            reply: None,
+        };
+        match work {
+            Work::Request { stop, reply } => {
+                run.reply = reply;
+                run.lead(stop);
+            }
+            Work::Order(order) => {
+                if let Err(error) = run.take_part(&order) {
+                    super::say(&format!("no checkpoint was taken: {error:#}"));
+                }
+            }
+        }
+        job.set_busy(false);
+    }
+}
+
+struct Run<'a> {
+    job: &'a Arc<Job>,
+    settings: &'a Settings,
+    events: Channel,
+    begun: Instant,
+    reply: Option<Sender<Outcome>>,
+}
+
+impl Run<'_> {
+    /// Rank 0: numbers the generation, orders it and says how it went.
+    fn lead(&mut self, stop: bool) {
+        let ordered = match self.job.obstacle() {
+            Some(reason) => Err(anyhow!(reason)),
+            None => self.prepare(),
+        };
+        let result = ordered.and_then(|generation| {
+            let order = self.job.announce(generation, stop);
+            let taken = self.take_part(&order);
+            if taken.is_err() {
+                // What the ranks wrote of it is of no use to anybody.
+                let _ = std::fs::remove_dir_all(manifest::generation_dir(
+                    &self.settings.dir,
+                    generation,
+                ));
+            }
+            taken
+        });
+        if let Err(error) = result {
+            let asked = self.reply.is_some();
+            self.answer(&Outcome::refused(format!("{error:#}")));
+            if !asked {
+                super::say(&format!("no checkpoint was taken: {error:#}"));
+            }
+        }
+    }
+
+    fn prepare(&self) -> Result<u64> {
+        manifest::make_dir(&self.settings.dir)?;
+        Ok(manifest::next_generation(&self.settings.dir)?)
+    }
+
+    fn answer(&mut self, outcome: &Outcome) {
+        self.job.record(outcome);
+        if let Some(reply) = self.reply.take() {
+            // The requester may have gone away.
+            let _ = reply.send(outcome.clone());
+        }
+    }
+
+    /// Every rank: one checkpoint. Afterwards the program runs on, or has ended.
+    fn take_part(&mut self, order: &Order) -> Result<()> {
+        let result = self.steps(order);
+        stop::release();
+        match self.events.request(RESUME, &[], EVENT_BOUND) {
+            Some((0, _)) => {}
+            Some((_, why)) => super::say(&format!(
+                "the plugin can't resume: {}",
+                String::from_utf8_lossy(&why)
+            )),
+            None => super::say("the plugin does not answer: no checkpoint can be taken any more"),
+        }
+        result
+    }
+
+    fn steps(&mut self, order: &Order) -> Result<()> {
+        let timeout = self.settings.timeout;
+        let folder = manifest::generation_dir(&self.settings.dir, order.generation);
+        self.vote(
+            order,
+            1,
+            EVENT_BOUND,
+            self.presuspend()
+                .and_then(|()| Ok(manifest::make_dir(&folder)?)),
+        )?;
+
+        let since = Instant::now();
+        let stopped = save::obstacles(self.settings).and_then(|()| stop::stop(timeout));
+        let (stopped, refusal) = match stopped {
+            Ok(stopped) => (Some(stopped), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.vote(order, 2, timeout * 2, refusal)?;
+        let stopped = stopped.context("threads are stopped")?;
+
+        let (rank, size) = self.job.place().context("the rank is known")?;
+        let place = save::Place {
+            rank,
+            size,
+            generation: order.generation,
+        };
+        let saved = save::save(&folder, place, self.settings, &stopped);
+        let votes = self.vote_saved(order, saved, since)?;
+
+        let mut committed = Ok(());
+        if rank == 0 {
+            committed = self.commit(order, &votes);
+            if let Ok(outcome) = &committed.as_ref().map(|()| self.outcome(order, &votes)) {
+                self.answer(outcome);
+            }
+        }
+        let failed = committed.is_err();
+        let last = self.vote(order, 4, SAVE_BOUND, committed);
+        if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
+            // SAFETY: ends the process at once; the program is saved and must not run on.
+            unsafe { libc::_exit(STOPPED) };
+        }
+        drop(stopped);
+        last.map(|_| ())
+    }
+
+    /// The plugin's cut.
+    fn presuspend(&self) -> Result<()> {
+        match self.events.request(PRESUSPEND, &[], EVENT_BOUND) {
+            Some((0, _)) => Ok(()),
+            Some((_, why)) => Err(anyhow!("{}", String::from_utf8_lossy(&why))),
+            None => Err(anyhow!("the plugin does not answer")),
+        }
+    }
+
+    /// Ends a step: goes on when every rank can.
+    fn vote(
+        &self,
+        order: &Order,
+        phase: u32,
+        bound: Duration,
+        result: Result<()>,
+    ) -> Result<Vec<Vote>> {
+        let refusal = result.err().map(|error| format!("{error:#}"));
+        self.cast(
+            order,
+            phase,
+            bound,
+            &Vote {
+                refusal,
+                ..Vote::default()
+            },
+        )
+    }
+
+    fn vote_saved(
+        &self,
+        order: &Order,
+        saved: Result<Summary>,
+        since: Instant,
+    ) -> Result<Vec<Vote>> {
+        let mut vote = Vote {
+            seconds: since.elapsed().as_secs_f64(),
+            ..Vote::default()
+        };
+        match saved {
+            Ok(summary) => vote.image = Some((summary.bytes, summary.crc)),
+            Err(error) => vote.refusal = Some(format!("{error:#}")),
+        }
+        self.cast(order, 3, SAVE_BOUND, &vote)
+    }
+
+    fn cast(&self, order: &Order, phase: u32, bound: Duration, vote: &Vote) -> Result<Vec<Vote>> {
+        let key = Key {
+            attempt: order.attempt,
+            phase,
+            seq: 0,
+        };
+        let parts = self
+            .job
+            .gather(key, serde_json::to_vec(vote)?, bound)
+            .map_err(|failed| anyhow!(failed.message))?;
+        let votes = parts
+            .iter()
+            .map(|part| serde_json::from_slice(part).context("a rank's vote makes no sense"))
+            .collect::<Result<Vec<Vote>>>()?;
+        for (rank, vote) in votes.iter().enumerate() {
+            match &vote.refusal {
+                Some(reason) if votes.len() > 1 => bail!("rank {rank}: {reason}"),
+                Some(reason) => bail!("{reason}"),
+                None => {}
+            }
+        }
+        Ok(votes)
+    }
+
+    /// Rank 0, when all images are on disk: the manifest, then old generations go.
+    fn commit(&self, order: &Order, votes: &[Vote]) -> Result<()> {
+        let images = (0_u32..).zip(votes).map(|(rank, vote)| {
+            let (bytes, crc) = vote.image.unwrap_or_default();
+            ImageEntry {
+                rank,
+                file: manifest::image_name(rank),
+                bytes,
+                crc,
+            }
+        });
+        let manifest = Manifest {
+            version: manifest::VERSION,
+            job: format!("{}-{}", self.settings.started, std::process::id()),
+            generation: order.generation,
+            ranks: votes.len() as u32,
+            program: self.settings.argv.first().cloned().unwrap_or_default(),
+            argv: self.settings.argv.clone(),
+            created: super::now(),
+            seconds: votes.iter().map(|v| v.seconds).fold(0.0, f64::max),
+            mpi: self.settings.mpi_library.clone(),
+            images: images.collect(),
+        };
+        manifest.commit(&self.settings.dir)?;
+        if let Err(error) = manifest::prune(&self.settings.dir, self.settings.keep) {
+            super::say(&format!("old checkpoints could not be removed: {error}"));
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, order: &Order, votes: &[Vote]) -> Outcome {
+        Outcome {
+            ok: true,
+            reason: None,
+            generation: Some(order.generation),
+            seconds: Some(self.begun.elapsed().as_secs_f64()),
+            bytes: Some(
+                votes
+                    .iter()
+                    .filter_map(|v| v.image)
+                    .map(|(bytes, _)| bytes)
+                    .sum(),
+            ),
+        }
+    }
+}

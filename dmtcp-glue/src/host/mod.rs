@@ -1,0 +1,121 @@
+//! The embedded host: who takes the checkpoints of a job and brings its processes back.
+//!
+//! Threads: `service` answers the plugin, `checkpoint` does what rank 0 orders, `listen` (with one
+//! thread a connection) talks to other ranks and to the `splitproc` command. All of them are tasks of
+//! a lower half: never stopped, never saved.
+
+mod checkpoint;
+mod coordinator;
+mod frame;
+mod launch;
+mod mailbox;
+mod maps;
+mod net;
+mod restore;
+mod save;
+mod service;
+mod stop;
+
+use coordinator::{Job, Work};
+use launch::Settings;
+use lh_loader::lhinfo::{self, HalfStart};
+use mailbox::Channel;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Exit code of a program that was told to stop after its checkpoint.
+pub const STOPPED: i32 = 85;
+/// The plugin's bounds are shorter than this: whoever answers later never does.
+pub const EVENT_BOUND: Duration = Duration::from_secs(900);
+
+/// Says something to the user.
+pub fn say(message: &str) {
+    eprintln!("splitproc: {message}");
+}
+
+/// Ends the process with a message: a restart that can't go on.
+pub fn fatal(message: &str) -> ! {
+    say(message);
+    std::process::exit(1);
+}
+
+/// Starts the host's threads, then gives the kernel's main thread back to the loader.
+///
+/// # Safety
+/// `start` is what the loader passed; called once.
+pub unsafe fn run(start: *mut HalfStart) -> ! {
+    // SAFETY: the loader's static; only the host writes `go`, and it is atomic.
+    let half = unsafe { &*start };
+    // SAFETY: the loader has mapped lhInfo before it loaded this half.
+    crate::sys::init(unsafe { lhinfo::get() }.raw_syscall.load(Ordering::Acquire));
+    let settings = match Settings::from_env(half.restore != 0) {
+        Ok(settings) => Arc::new(settings),
+        Err(error) => fatal(&format!("{error:#}")),
+    };
+    let (work, queue) = channel();
+    let job = Job::new(settings.mpi, settings.timeout, work);
+    let go = &half.go;
+    let begin = move || begin(&job, &settings, queue, go);
+    if let Err(error) = std::thread::Builder::new()
+        .name("checkpoint".into())
+        .spawn(begin)
+    {
+        fatal(&format!("can't start the host's threads: {error}"));
+    }
+    // SAFETY: gives this thread back, as the loader expects.
+    unsafe { (half.ready)(start) }
+}
+
+/// The checkpoint thread: at a restart it first brings the process back.
+fn begin(job: &Arc<Job>, settings: &Arc<Settings>, queue: Receiver<Work>, go: &'static AtomicU32) {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let (events, services) = unsafe {
+        let info = lhinfo::ptr();
+        (
+            Channel::new(&raw mut (*info).events),
+            Channel::new(&raw mut (*info).services),
+        )
+    };
+    let restored = settings.restore.as_deref().map(|image| {
+        restore::memory(image, settings).unwrap_or_else(|error| {
+            fatal(&format!(
+                "can't restart from {}: {error:#}",
+                image.display()
+            ))
+        })
+    });
+    let service = service::Service::new(Arc::clone(job), Arc::clone(settings));
+    service.start(services);
+    if let Some(restored) = restored {
+        if let Err(error) = restored.revive(go, events) {
+            fatal(&format!("can't restart: {error:#}"));
+        }
+    }
+    if let Some(seconds) = settings.interval {
+        let job = Arc::clone(job);
+        let tick = move || loop {
+            std::thread::sleep(seconds);
+            job.submit(Work::Request {
+                stop: false,
+                reply: None,
+            });
+        };
+        if std::thread::Builder::new()
+            .name("interval".into())
+            .spawn(tick)
+            .is_err()
+        {
+            say("--interval: can't start a thread");
+        }
+    }
+    checkpoint::serve(job, settings, events, &queue);
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |t| t.as_secs())
+}

@@ -1,0 +1,276 @@
+//! Bringing the process back: memory, lhInfo, descriptors; then its threads.
+//!
+//! Everything that can be found wrong is found before anything is mapped.
+
+use super::launch::Settings;
+use super::mailbox::{futex_wait, futex_wake, Channel};
+use super::{save, stop, EVENT_BOUND};
+use crate::resources::{Opened, Resources};
+use anyhow::{bail, Context, Result};
+use lh_loader::layout::LHINFO_BASE;
+use lh_loader::lhinfo::{self, LhInfo, HALF_READY, MAX_THREADS};
+use lh_loader::restore::{ALIVE, PARKED};
+use restart::image::{Load, Reader, Region};
+use restart::meta::{self, Meta};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Event of the plugin's helper: adopt the fresh halves and replay.
+const RESTART: u32 = 3;
+/// The other halves are loaded, and threads come up, in less than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process whose memory and descriptors are back.
+pub struct Restored {
+    resources: Resources,
+    /// Tids as they were at the checkpoint, by slot.
+    old: Vec<u32>,
+}
+
+/// Reads and checks the image, then puts memory and descriptors back.
+pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
+    let reader = Reader::open(image)?;
+    reader.verify(|_, _| {})?;
+    let meta: Meta = reader.section(meta::SECTION)?;
+    let resources: Resources = reader.section(save::RESOURCES)?;
+    if settings.mpi && meta.size > 1 && meta.rank != settings.env_rank {
+        bail!(
+            "it is the image of rank {}, and this is rank {}",
+            meta.rank,
+            settings.env_rank
+        );
+    }
+    if reader.section::<u64>(save::LOADER)? != save::loader()? {
+        bail!(
+            "it was written with another build of splitproc's loader; restart with the same build"
+        );
+    }
+    let missing = meta::missing_flags(&meta.cpu_flags, &meta::cpu_flags());
+    if !missing.is_empty() {
+        bail!(
+            "this machine's processor lacks {}, which the program may use",
+            missing.join(", ")
+        );
+    }
+    wait_for_halves()?;
+    let opened = resources.open(&settings.launcher)?;
+    for warning in &opened.warnings {
+        super::say(&format!("warning: {warning}"));
+    }
+    map(&reader, &opened)?;
+    let old = threads()
+        .iter()
+        .map(|t| t.real_tid.load(Ordering::Acquire))
+        .collect();
+    resources.install(&opened, &mut warn)?;
+    Ok(Restored { resources, old })
+}
+
+fn warn(message: String) {
+    super::say(&format!("warning: {message}"));
+}
+
+/// The other halves open files while they are loaded, for a moment at numbers of the application's.
+fn wait_for_halves() -> Result<()> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    let deadline = Instant::now() + PATIENCE;
+    let count = info.half_count as usize;
+    while !info
+        .halves
+        .iter()
+        .take(count)
+        .all(|h| h.state.load(Ordering::Acquire) == HALF_READY)
+    {
+        if Instant::now() >= deadline {
+            bail!("a lower half does not come up");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The saved threads' slots.
+fn threads() -> &'static [lhinfo::Thread] {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    &info.threads[..(info.thread_count.load(Ordering::Acquire) as usize).min(MAX_THREADS)]
+}
+
+/// Maps every region at its address and fills it.
+fn map(reader: &Reader, opened: &Opened) -> Result<()> {
+    // Words, so that the copy of lhInfo is aligned.
+    let mut info = vec![0_u64; lhinfo::LEN / 8];
+    let mut loads = Vec::new();
+    let mut finished = Vec::new();
+    for (index, region) in reader.regions().iter().enumerate() {
+        if region.start == LHINFO_BASE {
+            if region.len() != lhinfo::LEN {
+                bail!("its lhInfo has another size; restart with the same build");
+            }
+            loads.push(Load {
+                region: index,
+                at: info.as_mut_ptr().cast(),
+            });
+            continue;
+        }
+        let what = || {
+            format!(
+                "memory at {:#x}-{:#x} ({})",
+                region.start,
+                region.end,
+                name(region)
+            )
+        };
+        let fill = reader.held(index);
+        map_region(region, fill, opened).with_context(what)?;
+        if fill {
+            loads.push(Load {
+                region: index,
+                at: region.start as *mut u8,
+            });
+            finished.push(region);
+        }
+    }
+    // SAFETY: each target was mapped just now, writable, or is the buffer above; none overlap.
+    unsafe { reader.load(&loads, 0)? };
+    for region in finished {
+        let args = [region.start, region.len(), region.prot as usize, 0, 0, 0];
+        // SAFETY: our own mapping; nobody runs in it yet.
+        unsafe { crate::sys::raw(libc::SYS_mprotect, args) }
+            .with_context(|| format!("memory at {:#x} can't be protected", region.start))?;
+    }
+    // SAFETY: the buffer has the region's size and alignment, and plain data in it.
+    adopt(unsafe { &*info.as_ptr().cast::<LhInfo>() })
+}
+
+fn name(region: &Region) -> String {
+    match &region.file {
+        Some(file) => file.path.display().to_string(),
+        None => region.name.clone(),
+    }
+}
+
+/// Maps one region. What is filled from the image is writable at first.
+fn map_region(region: &Region, fill: bool, opened: &Opened) -> Result<()> {
+    let replace = libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
+    let file = region.file.as_ref().filter(|_| region.shared);
+    let by_path;
+    let (sharing, fd, offset) = match file {
+        Some(file) => match opened.by_inode(file.dev, file.inode) {
+            Some(fd) => (libc::MAP_SHARED, fd, file.offset),
+            // A deleted file that only the mapping held: it lives on in memory.
+            None if file.deleted => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
+            None => {
+                let write = region.prot & libc::PROT_WRITE as u32 != 0;
+                let options = std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(write)
+                    .open(&file.path);
+                by_path = options.context("the file can't be opened again")?;
+                if by_path.metadata()?.len() < file.size {
+                    bail!("the file is shorter than it was");
+                }
+                (libc::MAP_SHARED, by_path.as_raw_fd(), file.offset)
+            }
+        },
+        None if region.shared => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+    };
+    let prot = if fill {
+        libc::PROT_READ | libc::PROT_WRITE
+    } else {
+        region.prot as i32
+    };
+    let flags = sharing | replace;
+    let args = [
+        region.start,
+        region.len(),
+        prot as usize,
+        flags as usize,
+        fd as usize,
+        offset as usize,
+    ];
+    // SAFETY: NOREPLACE covers nothing that is mapped.
+    let at = unsafe { crate::sys::raw(libc::SYS_mmap, args) };
+    match at {
+        Ok(at) if at == region.start => Ok(()),
+        Ok(_) => bail!("the kernel does not map at this address"),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+            bail!("something else is mapped there in this process")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes from the image's lhInfo what is the upper half's; what the loader wrote for the fresh halves stays.
+fn adopt(saved: &LhInfo) -> Result<()> {
+    if saved.magic != lhinfo::MAGIC || saved.version != lhinfo::VERSION {
+        bail!("its lhInfo is of another version");
+    }
+    let info = lhinfo::ptr();
+    let generation = saved.upper.generation.load(Ordering::Acquire) + 1;
+    // SAFETY: nobody else uses these fields until the upper half runs; both sides are plain data.
+    unsafe {
+        std::ptr::copy_nonoverlapping(&raw const saved.upper, &raw mut (*info).upper, 1);
+        std::ptr::copy_nonoverlapping(&raw const saved.threads, &raw mut (*info).threads, 1);
+        (*info).hole = saved.hole;
+        for half in &mut (*info).halves {
+            half.generation = generation;
+        }
+        (*info)
+            .upper
+            .generation
+            .store(generation, Ordering::Release);
+        (*info).upper.release.store(0, Ordering::Release);
+        let count = saved.thread_count.load(Ordering::Acquire);
+        (*info).thread_count.store(count, Ordering::Release);
+    }
+    for thread in threads()
+        .iter()
+        .filter(|t| t.in_call == 1 && t.state.load(Ordering::Acquire) == PARKED)
+    {
+        let frame = thread.frame as *mut libc::ucontext_t;
+        // SAFETY: the kernel's frame on the thread's restored stack; the thread does not run yet.
+        unsafe {
+            (*frame).uc_mcontext.gregs[libc::REG_RIP as usize] = thread.reentry[0] as i64;
+            (*frame).uc_mcontext.gregs[libc::REG_RSP as usize] = thread.reentry[1] as i64;
+        }
+    }
+    Ok(())
+}
+
+impl Restored {
+    /// Brings the threads back, has the plugin replay, and lets the program go on.
+    pub fn revive(self, go: &AtomicU32, events: Channel) -> Result<()> {
+        let wanted: Vec<usize> = (0..threads().len())
+            .filter(|&s| threads()[s].state.load(Ordering::Acquire) == PARKED)
+            .collect();
+        go.store(1, Ordering::Release);
+        futex_wake(go);
+        let deadline = Instant::now() + PATIENCE;
+        for &slot in &wanted {
+            let state = &threads()[slot].state;
+            while state.load(Ordering::Acquire) != ALIVE {
+                if Instant::now() >= deadline {
+                    bail!("a thread of the program does not come back");
+                }
+                futex_wait(state, PARKED, Duration::from_millis(50));
+            }
+        }
+        let real = |old: u32| {
+            let slot = wanted.iter().find(|&&s| self.old[s] == old)?;
+            Some(threads()[*slot].real_tid.load(Ordering::Acquire))
+        };
+        self.resources.arm(&real, &mut warn);
+        match events.request(RESTART, &[], EVENT_BOUND) {
+            Some((0, _)) => {}
+            Some((_, why)) => bail!("{}", String::from_utf8_lossy(&why)),
+            None => bail!("the plugin does not answer"),
+        }
+        stop::release();
+        Ok(())
+    }
+}

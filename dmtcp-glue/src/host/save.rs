@@ -1,0 +1,267 @@
+//! Writing the image of this process, whose threads are stopped.
+
+use super::launch::Settings;
+use super::maps::{self, Mapping};
+use super::stop::Stopped;
+use crate::resources::Resources;
+use anyhow::{Context, Result};
+use lh_loader::layout::PAGE;
+use lh_loader::lhinfo;
+use restart::image::{FileRef, Options, Region, Summary, Writer};
+use restart::manifest;
+use restart::meta::{self, Meta};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// Name of the section that holds `Resources`.
+pub const RESOURCES: &str = "resources";
+/// Name of the section that holds the loader's fingerprint: threads may be stopped in its router.
+pub const LOADER: &str = "loader";
+
+/// Anonymous regions from this size on are looked at in parts, of which untouched ones are not read.
+const SPARSE: usize = 8 << 20;
+/// Size of such a part: one chunk of the image.
+const PART: usize = 1 << 20;
+/// Present or swapped, in `/proc/self/pagemap`.
+const TOUCHED: u64 = 3 << 62;
+
+/// Which image it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The rank.
+    pub rank: u32,
+    /// Ranks of the job.
+    pub size: u32,
+    /// Generation.
+    pub generation: u64,
+}
+
+/// Looks for what can't be saved, before any thread is stopped.
+pub fn obstacles(settings: &Settings) -> Result<()> {
+    Resources::capture(&settings.launcher, &[]).map(|_| ())
+}
+
+/// A fingerprint of the loader's program.
+pub fn loader() -> Result<u64> {
+    let bytes = std::fs::read("/proc/self/exe").context("the loader's program can't be read")?;
+    // FNV-1a: nothing here is hostile.
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    Ok(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// Writes the image.
+pub fn save(
+    folder: &Path,
+    place: Place,
+    settings: &Settings,
+    stopped: &Stopped,
+) -> Result<Summary> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    let tids: Vec<u32> = stopped
+        .slots()
+        .iter()
+        .map(|&s| info.threads[s].real_tid.load(Ordering::Acquire))
+        .collect();
+    let resources = Resources::capture(&settings.launcher, &tids)?;
+    let options = Options {
+        level: settings.level,
+        workers: 0,
+        rank: place.rank,
+        ranks: place.size,
+        generation: place.generation,
+    };
+    let mut writer = Writer::create(folder.join(manifest::image_name(place.rank)), options)?;
+    writer.section(meta::SECTION, &describe(place, settings))?;
+    writer.section(RESOURCES, &resources)?;
+    writer.section(LOADER, &loader()?)?;
+    // What is copied out of unreadable mappings must live until `finish`.
+    let mut copies = Vec::new();
+    let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
+    let pagemap = File::open("/proc/self/pagemap").ok();
+    let mappings = maps::own()?;
+    for mapping in mappings.iter().filter(|m| m.is_saved()) {
+        let mut source = Source {
+            writer: &mut writer,
+            memory: &memory,
+            pagemap: pagemap.as_ref(),
+            copies: &mut copies,
+        };
+        source
+            .add(mapping)
+            .with_context(|| format!("memory at {:#x}", mapping.start))?;
+    }
+    Ok(writer.finish()?)
+}
+
+fn describe(place: Place, settings: &Settings) -> Meta {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    let exe = info.upper.exe.split(|b| *b == 0).next().unwrap_or_default();
+    let read = |path| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    Meta {
+        rank: place.rank,
+        size: place.size,
+        generation: place.generation,
+        program: settings.argv.first().cloned().unwrap_or_default(),
+        argv: settings.argv.clone(),
+        exe: String::from_utf8_lossy(exe).into_owned(),
+        random: info.random.iter().map(|b| format!("{b:02x}")).collect(),
+        hole: info.hole,
+        mpi_library: settings.mpi_library.clone(),
+        cpu_flags: meta::cpu_flags(),
+        kernel: read("/proc/sys/kernel/osrelease"),
+        host: read("/proc/sys/kernel/hostname"),
+        pid: info.upper.pid.load(Ordering::Acquire),
+    }
+}
+
+/// Where regions are read from and written to.
+struct Source<'a> {
+    writer: &'a mut Writer,
+    memory: &'a File,
+    pagemap: Option<&'a File>,
+    copies: &'a mut Vec<Vec<u8>>,
+}
+
+impl Source<'_> {
+    fn add(&mut self, mapping: &Mapping) -> Result<()> {
+        let region = region_of(mapping);
+        let deleted = region.file.as_ref().is_some_and(|f| f.deleted);
+        if mapping.shared && mapping.inode != 0 && !deleted {
+            self.writer.region(&region);
+            return Ok(());
+        }
+        let anonymous = mapping.inode == 0;
+        let readable = mapping.prot & libc::PROT_READ != 0;
+        if anonymous && (mapping.len() >= SPARSE || !readable) {
+            return self.add_sparse(&region, readable);
+        }
+        if anonymous && readable {
+            return self.add_direct(&region);
+        }
+        self.add_copied(&region)
+    }
+
+    /// Anonymous memory that can be read where it is.
+    fn add_direct(&mut self, region: &Region) -> Result<()> {
+        // SAFETY: readable memory of stopped threads; it stays as it is until they are released, which
+        // is after `finish`.
+        unsafe {
+            self.writer
+                .memory(region, region.start as *const u8, region.len())?
+        };
+        Ok(())
+    }
+
+    /// Large memory: only what has been touched is read.
+    fn add_sparse(&mut self, region: &Region, readable: bool) -> Result<()> {
+        let Some(pagemap) = self.pagemap else {
+            return if readable {
+                self.add_direct(region)
+            } else {
+                self.add_copied(region)
+            };
+        };
+        let mut entries = vec![0_u8; PART / PAGE * 8];
+        let mut run: Option<(Region, bool)> = None;
+        let mut at = region.start;
+        while at < region.end {
+            let end = region.end.min((at / PART + 1) * PART);
+            let bytes = &mut entries[..(end - at) / PAGE * 8];
+            pagemap
+                .read_exact_at(bytes, (at / PAGE * 8) as u64)
+                .context("/proc/self/pagemap")?;
+            let touched = bytes.chunks_exact(8).any(|e| {
+                e.try_into()
+                    .is_ok_and(|e| u64::from_ne_bytes(e) & TOUCHED != 0)
+            });
+            match &mut run {
+                Some((part, same)) if *same == touched => part.end = end,
+                _ => {
+                    let next = Region {
+                        start: at,
+                        end,
+                        ..region.clone()
+                    };
+                    if let Some(done) = run.replace((next, touched)) {
+                        self.add_part(done, readable)?;
+                    }
+                }
+            }
+            at = end;
+        }
+        run.map_or(Ok(()), |done| self.add_part(done, readable))
+    }
+
+    fn add_part(&mut self, (part, touched): (Region, bool), readable: bool) -> Result<()> {
+        match (touched, readable) {
+            (false, _) => {
+                self.writer.region(&part);
+                Ok(())
+            }
+            (true, true) => self.add_direct(&part),
+            (true, false) => self.add_copied(&part),
+        }
+    }
+
+    /// Memory that can't be read where it is, or not to its end: what is behind the end of its file is left out.
+    fn add_copied(&mut self, region: &Region) -> Result<()> {
+        let mut bytes = vec![0_u8; region.len()];
+        let mut at = 0;
+        while at < bytes.len() {
+            match self
+                .memory
+                .read_at(&mut bytes[at..], (region.start + at) as u64)
+            {
+                Ok(n @ 1..) => at += n,
+                // Nothing is behind this page: it stays zero.
+                _ => at = (at / PAGE + 1) * PAGE,
+            }
+        }
+        // SAFETY: the copy is kept until after `finish`.
+        unsafe { self.writer.memory(region, bytes.as_ptr(), bytes.len())? };
+        self.copies.push(bytes);
+        Ok(())
+    }
+}
+
+/// A mapping as the image knows it.
+fn region_of(mapping: &Mapping) -> Region {
+    let named = mapping.inode != 0 && mapping.name.starts_with('/');
+    let file = named.then(|| {
+        let path = mapping.name.trim_end_matches(" (deleted)");
+        let now = std::fs::metadata(path)
+            .ok()
+            .filter(|m| m.ino() == mapping.inode);
+        let dev = libc::makedev(mapping.dev.0, mapping.dev.1);
+        FileRef {
+            path: path.into(),
+            offset: mapping.offset,
+            dev: now.as_ref().map_or(dev, MetadataExt::dev),
+            inode: mapping.inode,
+            size: now.as_ref().map_or(0, MetadataExt::size),
+            mtime: now.as_ref().map_or(0, MetadataExt::mtime),
+            deleted: mapping.is_deleted(),
+        }
+    });
+    Region {
+        start: mapping.start,
+        end: mapping.end,
+        prot: mapping.prot as u32,
+        shared: mapping.shared,
+        file,
+        name: if named {
+            String::new()
+        } else {
+            mapping.name.clone()
+        },
+    }
+}

@@ -1,0 +1,194 @@
+//! Files with a name, deleted files, memfds, directories, and devices that hold no state.
+
+use super::blob::Blob;
+use super::descriptors::up;
+use super::info::Info;
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+use std::ffi::CString;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Devices without state: opening them again is all there is to do.
+const DEVICES: [&str; 5] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+];
+/// `F_ADD_SEALS`'s bits of a memfd.
+const F_GET_SEALS: i32 = 1034;
+const F_ADD_SEALS: i32 = 1033;
+
+/// A file as it was at the checkpoint.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct File {
+    path: PathBuf,
+    flags: i32,
+    offset: u64,
+    size: u64,
+    mtime: i64,
+    /// Device number at the checkpoint.
+    pub dev: u64,
+    /// Inode at the checkpoint.
+    pub ino: u64,
+    regular: bool,
+    /// Its bytes, if it has no name.
+    contents: Option<Blob>,
+    /// A memfd: its seals.
+    memfd: Option<i32>,
+}
+
+/// Whether the descriptor's link is a path.
+pub fn has_name(info: &Info) -> bool {
+    info.link.is_absolute()
+}
+
+/// Whether it is one of the devices without state.
+pub fn is_plain_device(info: &Info) -> bool {
+    DEVICES.iter().any(|d| info.link.as_os_str() == *d)
+}
+
+impl File {
+    /// Records an open file.
+    pub fn capture(info: &Info) -> Result<Self> {
+        let regular = info.kind() == libc::S_IFREG;
+        let mut file = File {
+            path: info.link.clone(),
+            flags: info.flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC),
+            offset: info.pos,
+            size: info.size,
+            mtime: info.mtime,
+            dev: info.dev,
+            ino: info.ino,
+            regular,
+            ..File::default()
+        };
+        let text = info.link.to_string_lossy();
+        if text.starts_with("/memfd:") {
+            // SAFETY: only asks.
+            file.memfd = Some(unsafe { libc::fcntl(info.fd, F_GET_SEALS) }.max(0));
+        }
+        let gone = info.links == 0
+            || fs::metadata(&info.link).map(|m| (m.dev(), m.ino())).ok()
+                != Some((info.dev, info.ino));
+        if regular && gone {
+            file.contents = Some(Blob(contents(info)?));
+        } else if gone && !is_plain_device(info) {
+            bail!(
+                "fd {}: the directory {text} is not there any more; it can't be checkpointed",
+                info.fd
+            );
+        }
+        if text.starts_with("/proc/") {
+            bail!(
+                "fd {}: {text} can't be checkpointed; close it first",
+                info.fd
+            );
+        }
+        Ok(file)
+    }
+
+    /// Opens it again.
+    pub fn open(&self, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+        let fd = match &self.contents {
+            Some(bytes) => self.remake(&bytes.0)?,
+            None => open(&self.path, self.flags)
+                .with_context(|| format!("{}: can't be opened again", self.path.display()))?,
+        };
+        let mut file = fs::File::from(fd);
+        if self.regular {
+            if self.contents.is_none() {
+                self.compare(&file, warnings)?;
+            }
+            file.seek(SeekFrom::Start(self.offset))?;
+        } else if self.path.is_dir() {
+            // SAFETY: a directory's position is a cookie; setting it reads nothing.
+            unsafe { libc::lseek(file.as_raw_fd(), self.offset as libc::off_t, libc::SEEK_SET) };
+        }
+        Ok(file.into())
+    }
+
+    /// Makes a file without a name again.
+    fn remake(&self, bytes: &[u8]) -> Result<OwnedFd> {
+        let name = self.path.to_string_lossy();
+        let name = name
+            .trim_end_matches(" (deleted)")
+            .trim_start_matches("/memfd:")
+            .replace('/', "-");
+        let name = CString::new(if self.memfd.is_some() {
+            name.as_str()
+        } else {
+            "deleted"
+        })?;
+        let sealing = if self.memfd.is_some() {
+            libc::MFD_ALLOW_SEALING
+        } else {
+            0
+        };
+        // SAFETY: makes a new descriptor, which becomes ours.
+        let fd = up(unsafe {
+            OwnedFd::from_raw_fd(crate::sys::check(libc::memfd_create(
+                name.as_ptr(),
+                sealing | libc::MFD_CLOEXEC,
+            ))?)
+        })?;
+        let mut file = fs::File::from(fd);
+        file.write_all(bytes)?;
+        if let Some(seals @ 1..) = self.memfd {
+            // SAFETY: seals our own memfd.
+            unsafe { crate::sys::check(libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals))? };
+        }
+        // Opened anew through its link: an open file with the flags that the program's had.
+        open(
+            Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())),
+            self.flags,
+        )
+    }
+
+    /// Warns about a file that is not what it was.
+    fn compare(&self, file: &fs::File, warnings: &mut Vec<String>) -> Result<()> {
+        let now = file.metadata()?;
+        let path = self.path.display();
+        if now.len() < self.size {
+            warnings.push(format!(
+                "{path} is shorter than at the checkpoint: {} bytes, not {}",
+                now.len(),
+                self.size
+            ));
+        } else if now.mtime() < self.mtime {
+            warnings.push(format!("{path} is older than at the checkpoint"));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a path, at a number of the host's own.
+fn open(path: &Path, flags: i32) -> Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let flags =
+        flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC) | libc::O_CLOEXEC | libc::O_NOCTTY;
+    // SAFETY: makes a new descriptor, which becomes ours.
+    up(unsafe { OwnedFd::from_raw_fd(crate::sys::check(libc::open(name.as_ptr(), flags))?) })
+}
+
+/// All bytes of a file without a name, whatever its offset and access mode are.
+fn contents(info: &Info) -> Result<Vec<u8>> {
+    let path = format!("/proc/self/fd/{}", info.fd);
+    let what = || {
+        format!(
+            "fd {}: the deleted file {} can't be read",
+            info.fd,
+            info.link.display()
+        )
+    };
+    let file = fs::File::open(path).with_context(what)?;
+    let mut bytes = vec![0; info.size as usize];
+    file.read_exact_at(&mut bytes, 0).with_context(what)?;
+    Ok(bytes)
+}

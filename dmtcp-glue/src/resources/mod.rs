@@ -1,0 +1,65 @@
+//! What a process has besides memory and threads: descriptors, working directory, limits, signal
+//! actions, timers. Each is captured as plain data and made again in another process; what can't be is
+//! refused, by name, at the checkpoint.
+
+mod blob;
+mod descriptors;
+mod files;
+mod info;
+mod limits;
+mod pipes;
+mod signals;
+mod special;
+mod timers;
+
+pub use descriptors::{Launcher, Opened};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// Everything of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Resources {
+    descriptors: descriptors::Table,
+    limits: limits::Limits,
+    signals: signals::Signals,
+    timers: timers::Timers,
+}
+
+impl Resources {
+    /// Reads what the process has; `tids` are its stopped threads.
+    ///
+    /// # Errors
+    /// Something that can't be saved, named.
+    pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
+        Ok(Resources {
+            descriptors: descriptors::Table::capture(launcher)?,
+            limits: limits::Limits::capture(tids)?,
+            signals: signals::Signals::capture(tids)?,
+            timers: timers::Timers::capture()?,
+        })
+    }
+
+    /// First step of a restart: makes every open file, at numbers of the host's own.
+    ///
+    /// # Errors
+    /// What can't be made, named. Nothing of the process has changed then.
+    pub fn open(&self, launcher: &Launcher) -> Result<Opened> {
+        self.descriptors.open(launcher)
+    }
+
+    /// Second step: descriptors at their numbers, directory, limits, signal actions.
+    pub fn install(&self, opened: &Opened, warn: &mut dyn FnMut(String)) -> Result<()> {
+        self.descriptors.install(opened)?;
+        self.limits.install(warn)?;
+        self.signals.install()
+    }
+
+    /// Last step, once the threads are back: what needs their ids, and what must not run before.
+    /// `real_tid` translates a saved thread's old tid.
+    pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
+        self.limits.arm(real_tid);
+        self.timers.arm(real_tid, warn);
+        self.signals.arm(real_tid);
+    }
+}

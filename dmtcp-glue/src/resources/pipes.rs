@@ -1,0 +1,181 @@
+//! Pipes and Unix socket pairs whose ends are inside the process, with what is in them.
+
+use super::blob::Blob;
+use super::descriptors::up;
+use super::info::Info;
+use super::special::socket;
+use crate::sys::check;
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A pipe or a socket pair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Channel {
+    /// `None`: a pipe; else the sockets' type.
+    socket: Option<i32>,
+    /// A pipe's room.
+    capacity: i32,
+    /// Which ends the process holds.
+    open: [bool; 2],
+    /// What can be read at each end: one entry a message, or all bytes of a stream.
+    queued: [Vec<Blob>; 2],
+}
+
+/// Collects ends until all descriptors have been seen.
+#[derive(Default)]
+pub struct Ends {
+    channels: Vec<Channel>,
+    /// Inodes and a descriptor of each end.
+    ends: Vec<[Option<(u64, RawFd)>; 2]>,
+}
+
+impl Ends {
+    /// Notes one end: the channel's index, and which end it is.
+    pub fn add(&mut self, info: &Info) -> Result<(usize, usize)> {
+        if info.kind() == libc::S_IFSOCK {
+            return self.add_socket(info);
+        }
+        let end = match info.flags & libc::O_ACCMODE {
+            libc::O_RDONLY => 0,
+            libc::O_WRONLY => 1,
+            _ => bail!(
+                "fd {}: a pipe open for reading and writing can't be checkpointed",
+                info.fd
+            ),
+        };
+        let known = self.channels.iter().zip(&self.ends).position(|(c, e)| {
+            c.socket.is_none() && e.iter().flatten().any(|(ino, _)| *ino == info.ino)
+        });
+        // SAFETY: only asks.
+        let capacity = unsafe { libc::fcntl(info.fd, libc::F_GETPIPE_SZ) };
+        let index = known.unwrap_or_else(|| self.push(None, capacity));
+        self.set(index, end, info);
+        Ok((index, end))
+    }
+
+    fn add_socket(&mut self, info: &Info) -> Result<(usize, usize)> {
+        let peer = socket::peer(info)?;
+        let known = self
+            .ends
+            .iter()
+            .position(|e| e[0].is_some_and(|(ino, _)| Some(ino) == peer));
+        let (index, end) = match known {
+            Some(index) => (index, 1),
+            None => (self.push(Some(socket::kind(info.fd)), 0), 0),
+        };
+        self.set(index, end, info);
+        Ok((index, end))
+    }
+
+    fn push(&mut self, socket: Option<i32>, capacity: i32) -> usize {
+        self.channels.push(Channel {
+            socket,
+            capacity,
+            open: [false; 2],
+            queued: Default::default(),
+        });
+        self.ends.push([None; 2]);
+        self.channels.len() - 1
+    }
+
+    fn set(&mut self, index: usize, end: usize, info: &Info) {
+        self.channels[index].open[end] = true;
+        self.ends[index][end] = Some((info.ino, info.fd));
+    }
+
+    /// Reads what is queued, without taking it.
+    pub fn finish(mut self) -> Result<Vec<Channel>> {
+        for (channel, ends) in self.channels.iter_mut().zip(&self.ends) {
+            for (i, end) in ends.iter().enumerate() {
+                let Some((_, fd)) = *end else { continue };
+                if channel.socket.is_some() {
+                    channel.queued[i] = socket::queued(fd, channel.socket)?;
+                } else if i == 0 {
+                    let bytes = piped(fd, channel.capacity)
+                        .with_context(|| format!("fd {fd}: the pipe's contents can't be read"))?;
+                    channel.queued[0] = vec![Blob(bytes)];
+                }
+            }
+        }
+        Ok(self.channels)
+    }
+}
+
+impl Channel {
+    /// Makes it again and fills it. An end that the process does not hold is closed.
+    pub fn make(&self) -> Result<[Option<OwnedFd>; 2]> {
+        let mut pair = [-1; 2];
+        // SAFETY: the kernel writes two descriptors, which become ours.
+        let [mut a, mut b] = unsafe {
+            check(match self.socket {
+                None => libc::pipe2(pair.as_mut_ptr(), libc::O_CLOEXEC),
+                Some(kind) => libc::socketpair(
+                    libc::AF_UNIX,
+                    kind | libc::SOCK_CLOEXEC,
+                    0,
+                    pair.as_mut_ptr(),
+                ),
+            })?;
+            pair.map(|fd| OwnedFd::from_raw_fd(fd))
+        };
+        (a, b) = (up(a)?, up(b)?);
+        if self.socket.is_none() {
+            // SAFETY: sets the room of our own pipe; a smaller one only matters if it is too small.
+            unsafe { libc::fcntl(b.as_raw_fd(), libc::F_SETPIPE_SZ, self.capacity) };
+        }
+        set_status(&a, libc::O_NONBLOCK)?;
+        set_status(&b, libc::O_NONBLOCK)?;
+        for (from, queued) in [(&b, &self.queued[0]), (&a, &self.queued[1])] {
+            let mut from = File::from(from.try_clone()?);
+            for bytes in queued {
+                from.write_all(&bytes.0)
+                    .context("what was in it does not fit")?;
+            }
+        }
+        Ok([self.open[0].then_some(a), self.open[1].then_some(b)])
+    }
+}
+
+/// Sets status flags.
+pub fn set_status(fd: &OwnedFd, flags: i32) -> Result<()> {
+    // SAFETY: changes flags of a descriptor of ours.
+    unsafe {
+        check(libc::fcntl(
+            fd.as_raw_fd(),
+            libc::F_SETFL,
+            flags & !libc::O_ACCMODE,
+        ))?
+    };
+    Ok(())
+}
+
+/// A copy of what is in a pipe.
+fn piped(fd: RawFd, capacity: i32) -> Result<Vec<u8>> {
+    let mut pair = [-1; 2];
+    // SAFETY: a pipe of our own; `tee` copies references into it and takes nothing out of the other.
+    let (mut from, to) = unsafe {
+        check(libc::pipe2(
+            pair.as_mut_ptr(),
+            libc::O_CLOEXEC | libc::O_NONBLOCK,
+        ))?;
+        let (from, to) = (File::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1]));
+        libc::fcntl(pair[1], libc::F_SETPIPE_SZ, capacity);
+        let got = libc::tee(
+            fd,
+            to.as_raw_fd(),
+            capacity as usize,
+            libc::SPLICE_F_NONBLOCK,
+        );
+        if got < 0 && std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        (from, to)
+    };
+    drop(to);
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

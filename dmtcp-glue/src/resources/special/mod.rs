@@ -1,0 +1,191 @@
+//! Descriptors that a system call of their own makes: eventfd, epoll, signalfd, timerfd, inotify.
+
+pub mod socket;
+
+use super::descriptors::up;
+use super::info::Info;
+use crate::sys::check;
+use anyhow::{bail, Context, Result};
+use lh_loader::layout::LOWER_FD_BASE;
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// `TFD_IOC_SET_TICKS`: expirations that have not been read.
+const TFD_IOC_SET_TICKS: libc::c_ulong = 0x4008_5400;
+
+/// A descriptor that epoll watches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Watched {
+    fd: RawFd,
+    events: u32,
+    data: u64,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Special {
+    /// Count, semaphore, flags.
+    Event(u64, bool, i32),
+    /// What it watches.
+    Epoll(Vec<Watched>),
+    /// Mask, flags.
+    Signal(u64, i32),
+    /// A timer.
+    Timer {
+        /// Clock.
+        clock: i32,
+        /// Status flags.
+        flags: i32,
+        /// Time left and interval, seconds and nanoseconds.
+        value: [(i64, i64); 2],
+        /// Expirations not yet read.
+        ticks: u64,
+    },
+    /// Without watches; flags.
+    Inotify(i32),
+}
+
+impl Special {
+    /// Records it, if it is one of these.
+    pub fn capture(info: &Info) -> Result<Option<Self>> {
+        let Some(name) = info.anonymous() else {
+            return Ok(None);
+        };
+        let first = |key| info.values(key).next().unwrap_or("0");
+        let hex = |key| u64::from_str_radix(first(key), 16).unwrap_or(0);
+        let number = |key| first(key).parse().unwrap_or(0);
+        let status = info.flags & libc::O_NONBLOCK;
+        Ok(Some(match name.trim_matches(['[', ']']) {
+            "eventfd" => Special::Event(
+                hex("eventfd-count"),
+                number("eventfd-semaphore") != 0,
+                status,
+            ),
+            "eventpoll" => Special::Epoll(watched(info)?),
+            "signalfd" => Special::Signal(hex("sigmask"), status),
+            "timerfd" => Special::Timer {
+                clock: number("clockid") as i32,
+                flags: status,
+                value: [pair(first("it_value")), pair(first("it_interval"))],
+                ticks: number("ticks") as u64,
+            },
+            "inotify" if info.values("inotify wd").next().is_none() => Special::Inotify(status),
+            "inotify" => bail!(
+                "fd {}: an inotify descriptor with watches can't be checkpointed; close it first",
+                info.fd
+            ),
+            other => bail!(
+                "fd {}: a descriptor of {other} can't be checkpointed; close it first",
+                info.fd
+            ),
+        }))
+    }
+
+    /// Makes it again.
+    pub fn make(&self) -> Result<OwnedFd> {
+        // SAFETY: each call makes a new descriptor, which becomes ours; masks are live.
+        let fd = unsafe {
+            check(match self {
+                Special::Event(_, semaphore, flags) => {
+                    libc::eventfd(0, flags | if *semaphore { libc::EFD_SEMAPHORE } else { 0 })
+                }
+                Special::Epoll(_) => libc::epoll_create1(0),
+                Special::Signal(mask, flags) => {
+                    let at = &raw const *mask as usize;
+                    let args = [usize::MAX, at, 8, *flags as usize, 0, 0];
+                    crate::sys::raw(libc::SYS_signalfd4, args)? as i32
+                }
+                Special::Timer { clock, flags, .. } => libc::timerfd_create(*clock, *flags),
+                Special::Inotify(flags) => libc::inotify_init1(*flags),
+            })?
+        };
+        // SAFETY: just made.
+        let fd = up(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        if let Special::Event(count @ 1.., ..) = self {
+            // SAFETY: adds to our own counter.
+            let wrote = unsafe { libc::write(fd.as_raw_fd(), (&raw const *count).cast(), 8) };
+            check(wrote as i32)?;
+        }
+        Ok(fd)
+    }
+
+    /// What it refers to, once all descriptors are at their numbers.
+    pub fn connect(&self, fd: RawFd) -> Result<()> {
+        match self {
+            Special::Epoll(watched) => {
+                for w in watched {
+                    let mut event = libc::epoll_event {
+                        events: w.events,
+                        u64: w.data,
+                    };
+                    // SAFETY: one live event.
+                    let result =
+                        unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, w.fd, &raw mut event) };
+                    check(result)
+                        .with_context(|| format!("epoll can't watch fd {} again", w.fd))?;
+                }
+            }
+            Special::Timer {
+                value: [left, interval],
+                ticks,
+                ..
+            } => {
+                let spec = |(tv_sec, tv_nsec)| libc::timespec { tv_sec, tv_nsec };
+                let new = libc::itimerspec {
+                    it_value: spec(*left),
+                    it_interval: spec(*interval),
+                };
+                // SAFETY: our own timer; both values are live. Only some kernels can set the ticks.
+                unsafe {
+                    check(libc::timerfd_settime(
+                        fd,
+                        0,
+                        &raw const new,
+                        std::ptr::null_mut(),
+                    ))?;
+                    if *ticks > 0 {
+                        libc::ioctl(fd, TFD_IOC_SET_TICKS, &raw const *ticks);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// `(3, 141592)`.
+fn pair(text: &str) -> (i64, i64) {
+    let mut numbers = text
+        .trim_matches(['(', ')'])
+        .split(',')
+        .map(|n| n.trim().parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// What epoll watches: `tfd: 5 events: 19 data: 5 …`.
+fn watched(info: &Info) -> Result<Vec<Watched>> {
+    let mut found = Vec::new();
+    for line in info.values("tfd") {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let after = |key: &str| {
+            words
+                .iter()
+                .position(|w| *w == key)
+                .and_then(|at| words.get(at + 1))
+        };
+        let parsed = (|| {
+            Some(Watched {
+                fd: words.first()?.parse().ok()?,
+                events: u32::from_str_radix(after("events:")?, 16).ok()?,
+                data: u64::from_str_radix(after("data:")?, 16).ok()?,
+            })
+        })();
+        let watched =
+            parsed.with_context(|| format!("fd {}: can't read what epoll watches", info.fd))?;
+        if watched.fd < LOWER_FD_BASE {
+            found.push(watched);
+        }
+    }
+    Ok(found)
+}

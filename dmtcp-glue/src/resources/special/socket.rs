@@ -1,0 +1,206 @@
+//! Sockets: pairs inside the process are saved; all others are refused by what they are.
+
+use super::super::blob::Blob;
+use super::super::info::Info;
+use crate::sys::check;
+use anyhow::{bail, Context, Result};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Netlink's numbers for asking about one Unix socket.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const UDIAG_SHOW_PEER: u32 = 4;
+const UNIX_DIAG_PEER: u16 = 2;
+/// Longest message that is looked at.
+const LIMIT: usize = 1 << 24;
+
+/// A number of a socket's options.
+fn option(fd: RawFd, name: i32) -> i32 {
+    let mut value = -1;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most one int.
+    unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    value
+}
+
+/// The socket's type.
+pub fn kind(fd: RawFd) -> i32 {
+    option(fd, libc::SO_TYPE)
+}
+
+/// The inode of a Unix socket's peer; `None`: it has gone. Other sockets are refused.
+pub fn peer(info: &Info) -> Result<Option<u64>> {
+    let fd = info.fd;
+    let domain = option(fd, libc::SO_DOMAIN);
+    if domain != libc::AF_UNIX {
+        bail!(
+            "fd {fd}: {} can't be checkpointed; close it first",
+            describe(fd, domain)
+        );
+    }
+    if option(fd, libc::SO_ACCEPTCONN) == 1
+        || address(fd, libc::getsockname).1 > 2
+        || address(fd, libc::getpeername).1 > 2
+    {
+        bail!("fd {fd}: a Unix socket with a name can't be checkpointed; close it first");
+    }
+    ask_peer(info.ino).with_context(|| format!("fd {fd}: a Unix socket whose peer can't be found"))
+}
+
+/// What a socket is, for people.
+fn describe(fd: RawFd, domain: i32) -> String {
+    let protocol = match (domain, kind(fd)) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => "TCP",
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => "UDP",
+        (libc::AF_NETLINK, _) => "netlink",
+        _ => return format!("a socket of family {domain}"),
+    };
+    let (there, len) = address(fd, libc::getpeername);
+    if let Some(there) = ip(&there, len) {
+        return format!("a connected {protocol} socket ({there})");
+    }
+    let (here, len) = address(fd, libc::getsockname);
+    match ip(&here, len) {
+        Some(here) if option(fd, libc::SO_ACCEPTCONN) == 1 => {
+            format!("a listening {protocol} socket ({here})")
+        }
+        Some(here) => format!("a {protocol} socket ({here})"),
+        None => format!("a {protocol} socket"),
+    }
+}
+
+type Getter = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
+
+/// A socket's own or its peer's address and that one's length; 0: none.
+fn address(fd: RawFd, get: Getter) -> (libc::sockaddr_storage, usize) {
+    // SAFETY: an address is plain data; the kernel writes at most the length given.
+    unsafe {
+        let mut at: libc::sockaddr_storage = std::mem::zeroed();
+        let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        let failed = get(fd, (&raw mut at).cast(), &raw mut len) != 0;
+        (at, if failed { 0 } else { len as usize })
+    }
+}
+
+fn ip(at: &libc::sockaddr_storage, len: usize) -> Option<SocketAddr> {
+    let at = std::ptr::from_ref(at);
+    // SAFETY: read as what its family says, which fits in the storage.
+    unsafe {
+        match i32::from((*at).ss_family) {
+            libc::AF_INET if len > 0 => {
+                let v4 = &*at.cast::<libc::sockaddr_in>();
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
+            }
+            libc::AF_INET6 if len > 0 => {
+                let v6 = &*at.cast::<libc::sockaddr_in6>();
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Asks the kernel for the peer of a Unix socket.
+fn ask_peer(inode: u64) -> Result<Option<u64>> {
+    // SAFETY: a new descriptor, which becomes ours.
+    let netlink = unsafe {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+        OwnedFd::from_raw_fd(check(libc::socket(
+            libc::AF_NETLINK,
+            kind,
+            libc::NETLINK_SOCK_DIAG,
+        ))?)
+    };
+    // Header: length, type, flags (request), sequence, port. Then family, protocol, pad, states, inode,
+    // what to show, and two words that any cookie matches.
+    let mut request = Vec::with_capacity(40);
+    request.extend_from_slice(&40_u32.to_ne_bytes());
+    request.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend_from_slice(&1_u16.to_ne_bytes());
+    request.extend_from_slice(&[0; 8]);
+    request.extend_from_slice(&[libc::AF_UNIX as u8, 0, 0, 0]);
+    for word in [u32::MAX, inode as u32, UDIAG_SHOW_PEER, u32::MAX, u32::MAX] {
+        request.extend_from_slice(&word.to_ne_bytes());
+    }
+    let mut reply = [0_u8; 1024];
+    // SAFETY: the kernel reads and writes at most the buffers' lengths.
+    let got = unsafe {
+        let fd = netlink.as_raw_fd();
+        check(libc::send(fd, request.as_ptr().cast(), request.len(), 0) as i32)?;
+        check(libc::recv(fd, reply.as_mut_ptr().cast(), reply.len(), 0) as i32)? as usize
+    };
+    let word = |at: usize| {
+        let bytes = reply.get(at..at + 4).filter(|_| at + 4 <= got);
+        bytes
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
+    };
+    if word(4) as u16 != SOCK_DIAG_BY_FAMILY {
+        bail!(
+            "the kernel does not tell (error {})",
+            (word(16) as i32).wrapping_neg()
+        );
+    }
+    // Behind the header (16) and the message (16): attributes of length and type, 4-aligned.
+    let mut at = 32;
+    while at + 8 <= got {
+        let (len, kind) = (word(at) as u16, (word(at) >> 16) as u16);
+        if kind == UNIX_DIAG_PEER {
+            return Ok(Some(u64::from(word(at + 4))).filter(|peer| *peer != 0));
+        }
+        at += usize::from(len.max(4)).next_multiple_of(4);
+    }
+    Ok(None)
+}
+
+/// What can be read from a socket, without taking it.
+pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
+    let off = |value: i32| {
+        let len = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the kernel reads one int.
+        unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_PEEK_OFF,
+                (&raw const value).cast(),
+                len,
+            )
+        }
+    };
+    check(off(0)).with_context(|| format!("fd {fd}: what is in the socket can't be read"))?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0_u8; 1 << 18];
+    let result =
+        loop {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+            // SAFETY: the kernel writes at most the buffer's length.
+            let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+            match got {
+                0 => break Ok(()),
+                1.. if got as usize > buffer.len() => break Err(anyhow::anyhow!(
+                    "fd {fd}: a message of {got} bytes is in the socket; it can't be checkpointed"
+                )),
+                1.. => found.push(Blob(buffer[..got as usize].to_vec())),
+                _ => break Ok(()),
+            }
+            if found.iter().map(|b| b.0.len()).sum::<usize>() > LIMIT {
+                break Err(anyhow::anyhow!("fd {fd}: too much is in the socket"));
+            }
+        };
+    off(-1);
+    if kind == Some(libc::SOCK_STREAM) && found.len() > 1 {
+        found = vec![Blob(found.into_iter().flat_map(|b| b.0).collect())];
+    }
+    result.map(|()| found)
+}

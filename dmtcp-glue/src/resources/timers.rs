@@ -1,0 +1,233 @@
+//! Interval timers and POSIX timers.
+
+use crate::sys::{check, raw};
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// `PR_TIMER_CREATE_RESTORE_IDS`: `timer_create` takes the wanted id. Linux 6.15.
+const PR_TIMER_CREATE_RESTORE_IDS: usize = 77;
+/// Ids are tried up to here where the kernel does not take one.
+const TRIES: i32 = 1 << 16;
+
+/// Time left and interval, each in seconds and micro- or nanoseconds.
+type Value = [(i64, i64); 2];
+
+/// A timer of `timer_create`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Posix {
+    id: i32,
+    clock: i32,
+    /// `SIGEV_*`.
+    notify: i32,
+    signal: i32,
+    value: usize,
+    /// For `SIGEV_THREAD_ID`.
+    tid: u32,
+    left: Value,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Timers {
+    intervals: [Value; 3],
+    posix: Vec<Posix>,
+}
+
+impl Timers {
+    /// Reads them; they keep running.
+    pub fn capture() -> Result<Self> {
+        let mut timers = Timers::default();
+        for (which, value) in (0..).zip(&mut timers.intervals) {
+            // SAFETY: the kernel writes one value, for which zeroes are valid.
+            let now = unsafe {
+                let mut now: libc::itimerval = std::mem::zeroed();
+                check(libc::getitimer(which, &raw mut now))?;
+                now
+            };
+            let pair = |t: libc::timeval| (t.tv_sec, t.tv_usec);
+            *value = [pair(now.it_value), pair(now.it_interval)];
+        }
+        let text = std::fs::read_to_string("/proc/self/timers").unwrap_or_default();
+        for mut timer in parse(&text)? {
+            // SAFETY: the kernel writes one value, for which zeroes are valid.
+            let now = unsafe {
+                let mut now: libc::itimerspec = std::mem::zeroed();
+                let args = [timer.id as usize, &raw mut now as usize, 0, 0, 0, 0];
+                raw(libc::SYS_timer_gettime, args)
+                    .with_context(|| format!("timer {}", timer.id))?;
+                now
+            };
+            let pair = |t: libc::timespec| (t.tv_sec, t.tv_nsec);
+            timer.left = [pair(now.it_value), pair(now.it_interval)];
+            timers.posix.push(timer);
+        }
+        Ok(timers)
+    }
+
+    /// Makes and starts them.
+    pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
+        for (which, [left, interval]) in (0..).zip(&self.intervals) {
+            if *left == (0, 0) {
+                continue;
+            }
+            let time = |&(tv_sec, tv_usec): &(i64, i64)| libc::timeval { tv_sec, tv_usec };
+            let new = libc::itimerval {
+                it_value: time(left),
+                it_interval: time(interval),
+            };
+            // SAFETY: the kernel reads one value.
+            if unsafe { libc::setitimer(which, &raw const new, std::ptr::null_mut()) } != 0 {
+                warn(format!("interval timer {which} can't be set"));
+            }
+        }
+        for timer in &self.posix {
+            if let Err(error) = timer.make(real_tid) {
+                warn(format!("timer {} can't be made again: {error:#}", timer.id));
+            }
+        }
+    }
+}
+
+impl Posix {
+    fn make(&self, real_tid: &dyn Fn(u32) -> Option<u32>) -> Result<()> {
+        // SAFETY: plain data, for which zeroes are valid.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = self.notify;
+        event.sigev_signo = self.signal;
+        event.sigev_value.sival_ptr = self.value as *mut libc::c_void;
+        if self.notify & libc::SIGEV_THREAD_ID != 0 {
+            event.sigev_notify_thread_id =
+                real_tid(self.tid).context("its thread has ended")? as i32;
+        }
+        let mut id = self.id;
+        let args = [
+            self.clock as usize,
+            &raw const event as usize,
+            &raw mut id as usize,
+            0,
+            0,
+            0,
+        ];
+        let restore_ids = |on: usize| {
+            // SAFETY: sets a flag of the process.
+            unsafe {
+                raw(
+                    libc::SYS_prctl,
+                    [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0],
+                )
+            }
+        };
+        if restore_ids(1).is_ok() {
+            // SAFETY: the kernel reads the event and the wanted id.
+            let made = unsafe { raw(libc::SYS_timer_create, args) };
+            // Leaving the flag set would break the program's own timers; the kernel that set it clears it.
+            let _ = restore_ids(0);
+            made?;
+        } else {
+            for _ in 0..TRIES {
+                // SAFETY: the kernel reads the event and writes the id; a timer with another id is ours.
+                unsafe {
+                    raw(libc::SYS_timer_create, args)?;
+                    if id == self.id {
+                        break;
+                    }
+                    raw(libc::SYS_timer_delete, [id as usize, 0, 0, 0, 0, 0])?;
+                }
+            }
+            if id != self.id {
+                bail!("the kernel does not give its number");
+            }
+        }
+        let time = |(tv_sec, tv_nsec)| libc::timespec { tv_sec, tv_nsec };
+        let new = libc::itimerspec {
+            it_value: time(self.left[0]),
+            it_interval: time(self.left[1]),
+        };
+        // SAFETY: the kernel reads one value.
+        unsafe {
+            raw(
+                libc::SYS_timer_settime,
+                [self.id as usize, 0, &raw const new as usize, 0, 0, 0],
+            )?
+        };
+        Ok(())
+    }
+}
+
+/// Reads `/proc/self/timers`.
+fn parse(text: &str) -> Result<Vec<Posix>> {
+    let mut timers: Vec<Posix> = Vec::new();
+    for line in text.lines() {
+        let (key, value) = line
+            .split_once(':')
+            .with_context(|| format!("/proc/self/timers: `{line}`"))?;
+        let value = value.trim();
+        let bad = || format!("/proc/self/timers: `{line}`");
+        if key == "ID" {
+            let id = value.parse().with_context(bad)?;
+            let none = [(0, 0); 2];
+            timers.push(Posix {
+                id,
+                clock: 0,
+                notify: 0,
+                signal: 0,
+                value: 0,
+                tid: 0,
+                left: none,
+            });
+            continue;
+        }
+        let Some(timer) = timers.last_mut() else {
+            continue;
+        };
+        match key {
+            "signal" => {
+                let (signal, pointer) = value.split_once('/').with_context(bad)?;
+                timer.signal = signal.parse().with_context(bad)?;
+                timer.value =
+                    usize::from_str_radix(pointer.trim_start_matches("0x"), 16).unwrap_or(0);
+            }
+            "notify" => {
+                let (how, whom) = value.split_once('/').with_context(bad)?;
+                let (what, id) = whom.split_once('.').with_context(bad)?;
+                timer.notify = if how == "none" {
+                    libc::SIGEV_NONE
+                } else {
+                    libc::SIGEV_SIGNAL
+                };
+                if what == "tid" {
+                    timer.notify |= libc::SIGEV_THREAD_ID;
+                    timer.tid = id.parse().with_context(bad)?;
+                }
+            }
+            "ClockID" => timer.clock = value.parse().with_context(bad)?,
+            _ => {}
+        }
+    }
+    Ok(timers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_list_is_read() {
+        let text = "ID: 3\nsignal: 34/00007f0012345678\nnotify: signal/tid.77\nClockID: 1\nID: 4\nsignal: 14/0000000000000000\nnotify: none/pid.5\nClockID: 0\n";
+        let timers = parse(text).unwrap();
+        assert_eq!(timers.len(), 2);
+        assert_eq!(
+            (
+                timers[0].id,
+                timers[0].signal,
+                timers[0].tid,
+                timers[0].clock
+            ),
+            (3, 34, 77, 1)
+        );
+        assert_eq!(timers[0].value, 0x7f00_1234_5678);
+        assert_eq!(timers[0].notify, libc::SIGEV_THREAD_ID);
+        assert_eq!(timers[1].notify, libc::SIGEV_NONE);
+        assert!(parse("nonsense").is_err());
+    }
+}
