@@ -57,7 +57,9 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             libc::SYS_rt_sigaction => signals::sigaction(owner, r),
             libc::SYS_rt_sigreturn => signals::sigreturn(r),
             libc::SYS_sigaltstack if lower => signals::no_altstack(r),
-            libc::SYS_rseq if lower => -(libc::ENOSYS as isize),
+            // The main thread's one rseq area is the upper half's. A thread born here registers its own, and
+            // must: libc inherits the wish from the creating thread, which may be an upper-half one.
+            libc::SYS_rseq if lower && !tasks::is_lower_task() => -(libc::ENOSYS as isize),
             _ if lower && fds::routed(nr) => fds::call(r),
             _ if !lower && ids::routed(nr) => ids::call(r),
             _ if !lower && signals::waits_with_mask(nr) => signals::wait_with_mask(r),

@@ -42,12 +42,17 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
 /// # Safety
 /// MPI is started in the lower half.
 pub unsafe fn connect(rank: i32, size: i32) -> Result<(), String> {
-    let mut blob = host::listen();
+    // Every rank takes part in the broadcasts, also one whose host can't listen: only rank 0's counts.
+    let listening = host::listen();
+    let mut blob = listening.clone().unwrap_or_default();
     let mut len = blob.len() as i32;
     let word = |p: *mut i32| p as u64;
     must(ix::Bcast, &[word(&mut len), 1, INT as u64, 0, COMM_WORLD as u64]);
     blob.resize(len.max(0) as usize, 0);
     must(ix::Bcast, &[blob.as_mut_ptr() as u64, len as u64, BYTE as u64, 0, COMM_WORLD as u64]);
+    if rank == 0 {
+        listening.map_err(|e| e.message)?;
+    }
     host::connect(rank as u32, size as u32, &blob).map_err(|e| e.message)
 }
 

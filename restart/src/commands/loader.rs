@@ -122,9 +122,11 @@ impl Start<'_> {
             preload.push(entry);
         }
         let t = self.taking;
+        // The host takes 0 for off.
+        let level = if t.zstd == "off" { "0" } else { &t.zstd };
         let mut all = vec![
             ("SPLITPROC_CKPT_DIR", self.ckpt_dir.into()),
-            ("SPLITPROC_ZSTD_LEVEL", t.zstd.clone().into()),
+            ("SPLITPROC_ZSTD_LEVEL", level.into()),
             ("SPLITPROC_KEEP", t.keep.to_string().into()),
             ("SPLITPROC_TIMEOUT", t.timeout.to_string().into()),
             ("SPLITPROC_LOG", t.log.name().into()),
@@ -204,7 +206,7 @@ mod tests {
                 .map(|(_, v)| v.into_string().unwrap())
         };
         assert_eq!(get(&start, "SPLITPROC_INTERVAL").as_deref(), Some("5"));
-        assert_eq!(get(&start, "SPLITPROC_ZSTD_LEVEL").as_deref(), Some("off"));
+        assert_eq!(get(&start, "SPLITPROC_ZSTD_LEVEL").as_deref(), Some("0"));
         let preload = get(&start, "SPLITPROC_PRELOAD").unwrap();
         assert!(preload.starts_with("/b/libsplitproc.so:/b/fronts/libmpich.so.12"));
         (start.mpi_library, start.restore) = (None, None);
