@@ -29,7 +29,11 @@ fn arrays(args: &str) -> String {
     args.char_indices()
         .filter(|(_, c)| *c == 'd')
         .map(|(i, _)| {
-            let side = if args[..i].contains('d') { "recv_len" } else { "send_len" };
+            let side = if args[..i].contains('d') {
+                "recv_len"
+            } else {
+                "send_len"
+            };
             format!("let types{i} = handle::datatypes(a{i}, handle::{side}(a{comm})?)?; ")
         })
         .collect()
@@ -44,7 +48,10 @@ fn main() {
     let mut names = String::new();
     let mut kinds = String::new();
     let mut count = 0;
-    for line in spec.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+    for line in spec
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+    {
         let f: Vec<&str> = line.split(' ').collect();
         let [name, class, ret, args] = f[..] else {
             panic!("mpi/spec.txt: four fields expected: {line}");
@@ -58,13 +65,19 @@ fn main() {
         let lower: Vec<String> = args.char_indices().map(|(i, c)| lower_arg(c, i)).collect();
         let lower = lower.join(", ");
         let arrays = arrays(args);
-        let comm = args.find('C').map_or("COMM_SELF".into(), |i| format!("a{i}"));
+        let comm = args
+            .find('C')
+            .map_or("COMM_SELF".into(), |i| format!("a{i}"));
         let in_place: Vec<String> = args
             .char_indices()
             .filter(|(_, c)| *c == 'b')
             .map(|(i, _)| format!("a{i} == IN_PLACE"))
             .collect();
-        let in_place = if in_place.is_empty() { "false".into() } else { in_place.join(" || ") };
+        let in_place = if in_place.is_empty() {
+            "false".into()
+        } else {
+            in_place.join(" || ")
+        };
         let ret_type = rust_type(ret.chars().next().expect("a return type"));
         writeln!(index, "pub const {name}: usize = {count};").unwrap();
         writeln!(names, "\"{name}\",").unwrap();
@@ -74,7 +87,7 @@ fn main() {
                 format!("crate::mpi::{module}::{}({pass})", name.to_lowercase())
             }
             None if class == "coll" => format!(
-                "coll::blocking(ix::{name}, {comm}, {in_place}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
+                "coll::blocking({comm}, {in_place}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
             ),
             None if class == "icoll" => {
                 let n = args.len() - 1;
@@ -87,8 +100,15 @@ fn main() {
             _ => format!("unsupported(\"{name}\")"),
         };
         // An unsupported function's parameters are not looked at, so it needs none.
-        let (params, pass) = if class == "no" { (String::new(), String::new()) } else { (params, pass) };
-        let (safety, note) = ("/// # Safety\n/// As the MPI standard says of its arguments.", "`MPI_");
+        let (params, pass) = if class == "no" {
+            (String::new(), String::new())
+        } else {
+            (params, pass)
+        };
+        let (safety, note) = (
+            "/// # Safety\n/// As the MPI standard says of its arguments.",
+            "`MPI_",
+        );
         writeln!(
             exports,
             "/// {note}{name}`.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn MPI_{name}({params}) -> {ret_type} {{\n    {body}\n}}\n\

@@ -14,8 +14,13 @@ pub struct Status {
 
 impl Status {
     /// The status of a null or inactive request.
-    pub const EMPTY: Status =
-        Status { count_lo: 0, count_hi_and_cancelled: 0, source: ANY_SOURCE, tag: ANY_TAG, error: 0 };
+    pub const EMPTY: Status = Status {
+        count_lo: 0,
+        count_hi_and_cancelled: 0,
+        source: ANY_SOURCE,
+        tag: ANY_TAG,
+        error: 0,
+    };
 
     /// Bytes received.
     pub fn count(&self) -> u64 {

@@ -26,7 +26,14 @@ type Delete = unsafe extern "C" fn(i32, i32, usize, usize) -> i32;
 /// # Safety
 /// As an attribute copy function.
 #[no_mangle]
-pub unsafe extern "C" fn MPIR_Dup_fn(_o: i32, _k: i32, _x: usize, v: usize, out: *mut usize, flag: *mut i32) -> i32 {
+pub unsafe extern "C" fn MPIR_Dup_fn(
+    _o: i32,
+    _k: i32,
+    _x: usize,
+    v: usize,
+    out: *mut usize,
+    flag: *mut i32,
+) -> i32 {
     *out = v;
     *flag = 1;
     SUCCESS
@@ -52,7 +59,9 @@ fn list<'a>(guard: &'a Guard, object: i32) -> Result<&'a mut Vec<(i32, usize)>, 
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
     }
-    datatype::get(object).map(|t| &mut t.meta.get(guard).attrs).ok_or(Fail::Code(ERR_ARG))
+    datatype::get(object)
+        .map(|t| &mut t.meta.get(guard).attrs)
+        .ok_or(Fail::Code(ERR_ARG))
 }
 
 fn delete_one(object: i32, key: i32, value: usize) -> i32 {
@@ -70,7 +79,9 @@ fn delete_one(object: i32, key: i32, value: usize) -> i32 {
 fn delete_each(object: i32) -> i32 {
     loop {
         let last = list(&lock(), object).ok().and_then(|l| l.pop());
-        let Some((key, value)) = last else { return SUCCESS };
+        let Some((key, value)) = last else {
+            return SUCCESS;
+        };
         let code = delete_one(object, key, value);
         if code != SUCCESS {
             return finish(object, Ok(code));
@@ -102,7 +113,9 @@ fn copy_each(from: i32, to: i32) -> i32 {
         }
         let (mut new, mut flag) = (0usize, 0i32);
         // SAFETY: the application registered a copy function of this type.
-        let code = unsafe { transmute::<usize, Copy>(k.copy)(from, key, k.extra, value, &mut new, &mut flag) };
+        let code = unsafe {
+            transmute::<usize, Copy>(k.copy)(from, key, k.extra, value, &mut new, &mut flag)
+        };
         if code != SUCCESS {
             return code;
         }
@@ -144,7 +157,12 @@ pub unsafe fn copy_all_of_type(from: i32, out: usize) -> i32 {
 
 unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
     local(COMM_SELF, || {
-        let k = Keyval { copy, delete, extra, refs: AtomicU32::new(1) };
+        let k = Keyval {
+            copy,
+            delete,
+            extra,
+            refs: AtomicU32::new(1),
+        };
         put(out, kind | KEYVALS.add(&lock(), k));
         Ok(())
     })
@@ -165,7 +183,9 @@ unsafe fn set(object: i32, key: i32, value: usize) -> i32 {
         Ok(k) => k,
         Err(e) => return finish(object, Err(e)),
     };
-    let old = list(&lock(), object).ok().and_then(|l| l.iter().find(|(a, _)| *a == key).copied());
+    let old = list(&lock(), object)
+        .ok()
+        .and_then(|l| l.iter().find(|(a, _)| *a == key).copied());
     if let Some((_, v)) = old {
         k.refs.fetch_add(1, Relaxed); // the deletion takes one
         let code = delete_one(object, key, v);
@@ -191,7 +211,10 @@ unsafe fn get(object: i32, key: i32, out: usize, flag: usize) -> i32 {
     local(object, || {
         keyval(key)?;
         let guard = lock();
-        let found = list(&guard, object)?.iter().find(|(a, _)| *a == key).copied();
+        let found = list(&guard, object)?
+            .iter()
+            .find(|(a, _)| *a == key)
+            .copied();
         put(flag, found.is_some() as i32);
         if let Some((_, v)) = found {
             put(out, v);
@@ -282,7 +305,12 @@ unsafe fn predefined(comm: i32, key: i32, out: usize, flag: usize) -> i32 {
     local(comm, || {
         comms::get(comm)?;
         let (mut value, mut found) = (0usize, 0i32);
-        let args = [COMM_WORLD as u64, key as u64, &mut value as *mut usize as u64, &mut found as *mut i32 as u64];
+        let args = [
+            COMM_WORLD as u64,
+            key as u64,
+            &mut value as *mut usize as u64,
+            &mut found as *mut i32 as u64,
+        ];
         let code = must(ix::Comm_get_attr, &args);
         if code != SUCCESS {
             return Err(Fail::Code(code));
@@ -290,11 +318,14 @@ unsafe fn predefined(comm: i32, key: i32, out: usize, flag: usize) -> i32 {
         put(flag, found);
         if found != 0 {
             let i = ((key - TAG_UB) / 2) as usize % PREDEFINED.len();
-            let v = if key == LASTUSEDCODE { errs::last_used() } else { 0 };
+            let v = if key == LASTUSEDCODE {
+                errs::last_used()
+            } else {
+                0
+            };
             PREDEFINED[i].store(if v != 0 { v } else { *(value as *const i32) }, Relaxed);
             put(out, PREDEFINED[i].as_ptr());
         }
         Ok(())
     })
 }
-

@@ -42,7 +42,15 @@ fn hold(c: &Comm, n: u64, inside: Inside) {
             break;
         }
         // SAFETY: a futex wait on a static word.
-        unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAIT, seen, 0usize) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                CUT.as_ptr(),
+                libc::FUTEX_WAIT,
+                seen,
+                0usize,
+            )
+        };
     }
     c.held.store(0, SeqCst);
 }
@@ -56,12 +64,16 @@ pub fn leave(c: &Comm, n: u64) {
 
 /// Runs a blocking collective. In place means that its input is overwritten: then it cannot be called again.
 #[inline(always)]
-pub fn blocking(_index: usize, comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
+pub fn blocking(comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
     let c = match comms::get(comm) {
         Ok(c) => c,
         Err(e) => return finish(comm, Err(e)),
     };
-    let call = if in_place { Call::MustComplete } else { Call::Reexecutable };
+    let call = if in_place {
+        Call::MustComplete
+    } else {
+        Call::Reexecutable
+    };
     let (inside, n) = enter(c, in_place, call, true);
     let outcome = again(f);
     leave(c, n);

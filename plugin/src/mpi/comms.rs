@@ -15,12 +15,21 @@ use std::sync::atomic::Ordering::Relaxed;
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
     let (mut n, mut world) = (0i32, 0i32);
     must(ix::Group_size, &[group as u64, &mut n as *mut i32 as u64]);
-    must(ix::Comm_group, &[COMM_WORLD as u64, &mut world as *mut i32 as u64]);
+    must(
+        ix::Comm_group,
+        &[COMM_WORLD as u64, &mut world as *mut i32 as u64],
+    );
     let mine: Vec<i32> = (0..n).collect();
     let mut out = vec![0i32; n as usize];
     must(
         ix::Group_translate_ranks,
-        &[group as u64, n as u64, mine.as_ptr() as u64, world as u64, out.as_mut_ptr() as u64],
+        &[
+            group as u64,
+            n as u64,
+            mine.as_ptr() as u64,
+            world as u64,
+            out.as_mut_ptr() as u64,
+        ],
     );
     must(ix::Group_free, &[&mut world as *mut i32 as u64]);
     must(ix::Group_free, &[&mut group as *mut i32 as u64]);
@@ -33,9 +42,15 @@ unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
 /// MPI is started in the lower half.
 pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outcome {
     let (mut world, mut group) = (0i32, 0i32);
-    must(ix::Comm_group, &[COMM_WORLD as u64, &mut world as *mut i32 as u64]);
+    must(
+        ix::Comm_group,
+        &[COMM_WORLD as u64, &mut world as *mut i32 as u64],
+    );
     let at = &mut group as *mut i32 as u64;
-    let made = must(ix::Group_incl, &[world as u64, ranks.len() as u64, ranks.as_ptr() as u64, at]);
+    let made = must(
+        ix::Group_incl,
+        &[world as u64, ranks.len() as u64, ranks.as_ptr() as u64, at],
+    );
     must(ix::Group_free, &[&mut world as *mut i32 as u64]);
     if made != SUCCESS {
         return Ok(made);
@@ -52,14 +67,26 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
 /// # Safety
 /// `lower` must be a communicator of the lower half.
 pub unsafe fn adopt(parent: &Comm, lower: i32) -> &'static Comm {
-    must(ix::Comm_set_errhandler, &[lower as u64, ERRORS_RETURN as u64]);
+    must(
+        ix::Comm_set_errhandler,
+        &[lower as u64, ERRORS_RETURN as u64],
+    );
     let (mut inter, mut group, mut rank) = (0i32, 0i32, 0i32);
-    must(ix::Comm_test_inter, &[lower as u64, &mut inter as *mut i32 as u64]);
-    must(ix::Comm_group, &[lower as u64, &mut group as *mut i32 as u64]);
+    must(
+        ix::Comm_test_inter,
+        &[lower as u64, &mut inter as *mut i32 as u64],
+    );
+    must(
+        ix::Comm_group,
+        &[lower as u64, &mut group as *mut i32 as u64],
+    );
     must(ix::Comm_rank, &[lower as u64, &mut rank as *mut i32 as u64]);
     let own = ranks_of(group);
     let remote = (inter != 0).then(|| {
-        must(ix::Comm_remote_group, &[lower as u64, &mut group as *mut i32 as u64]);
+        must(
+            ix::Comm_remote_group,
+            &[lower as u64, &mut group as *mut i32 as u64],
+        );
         ranks_of(group)
     });
     let guard = lock();
@@ -88,14 +115,25 @@ pub unsafe fn create(
     let outcome = again(|| call(c, &mut new as *mut i32 as u64));
     inside.set(Call::MustComplete);
     if let Ok(SUCCESS) = outcome {
-        put(out, if new == COMM_NULL { COMM_NULL } else { made(c, new, after) });
+        put(
+            out,
+            if new == COMM_NULL {
+                COMM_NULL
+            } else {
+                made(c, new, after)
+            },
+        );
     }
     coll::leave(c, n);
     drop(inside);
     finish(comm, outcome)
 }
 
-unsafe fn made(c: &'static Comm, new: i32, after: impl FnOnce(&Guard, &'static Comm, &'static Comm)) -> i32 {
+unsafe fn made(
+    c: &'static Comm,
+    new: i32,
+    after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
+) -> i32 {
     let child = adopt(c, new);
     after(&lock(), c, child);
     child.handle.load(Relaxed)
@@ -111,7 +149,12 @@ fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
 }
 
 pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
-    let code = create(comm, out, |c, at| lower::call(ix::Comm_dup, &[low(c), at]), copy_info);
+    let code = create(
+        comm,
+        out,
+        |c, at| lower::call(ix::Comm_dup, &[low(c), at]),
+        copy_info,
+    );
     if code != SUCCESS {
         return code;
     }
@@ -119,7 +162,12 @@ pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn comm_dup_with_info(comm: i32, info: i32, out: usize) -> i32 {
-    let code = create(comm, out, |c, at| lower::call(ix::Comm_dup, &[low(c), at]), copy_info);
+    let code = create(
+        comm,
+        out,
+        |c, at| lower::call(ix::Comm_dup, &[low(c), at]),
+        copy_info,
+    );
     if code != SUCCESS {
         return code;
     }
@@ -143,7 +191,11 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         c.meta.get(&guard).pending.push((n, false));
         let (rh, r) = request::make(&guard, Kind::Idup, c, DATATYPE_NULL);
         r.function.set(ix::Comm_idup);
-        r.extra.set(Some(Box::new(Extra { sequence: n, comm: Some(new), ..Extra::default() })));
+        r.extra.set(Some(Box::new(Extra {
+            sequence: n,
+            comm: Some(new),
+            ..Extra::default()
+        })));
         drop(guard);
         put(out, h);
         put(request, rh);
@@ -164,8 +216,13 @@ pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
     let extra = r.extra.take();
     let new = extra.as_ref().and_then(|e| e.comm);
     r.extra.set(extra);
-    let (Some(c), Some(new)) = (r.comm.get(), new) else { return Err(Fail::Code(ERR_REQUEST)) };
-    lower::call(ix::Comm_idup, &[low(c), new.lower.as_ptr() as u64, r.lower.as_ptr() as u64])
+    let (Some(c), Some(new)) = (r.comm.get(), new) else {
+        return Err(Fail::Code(ERR_REQUEST));
+    };
+    lower::call(
+        ix::Comm_idup,
+        &[low(c), new.lower.as_ptr() as u64, r.lower.as_ptr() as u64],
+    )
 }
 
 /// A non-blocking duplication is complete.
@@ -175,14 +232,24 @@ pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
 }
 
 pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
-    create(comm, out, |c, at| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]), |_, _, _| {})
+    create(
+        comm,
+        out,
+        |c, at| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]),
+        |_, _, _| {},
+    )
 }
 
 pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at| lower::call(ix::Comm_split_type, &[low(c), kind as u64, key as u64, INFO_NULL as u64, at]),
+        |c, at| {
+            lower::call(
+                ix::Comm_split_type,
+                &[low(c), kind as u64, key as u64, INFO_NULL as u64, at],
+            )
+        },
         |_, _, _| {},
     )
 }
@@ -207,7 +274,14 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
         let mut new = COMM_NULL;
         let outcome = call(c, &mut new as *mut i32 as u64);
         if let Ok(SUCCESS) = outcome {
-            put(out, if new == COMM_NULL { COMM_NULL } else { made(c, new, |_, _, _| {}) });
+            put(
+                out,
+                if new == COMM_NULL {
+                    COMM_NULL
+                } else {
+                    made(c, new, |_, _, _| {})
+                },
+            );
         }
         outcome
     })
@@ -215,15 +289,27 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
 
 pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
     create_apart(comm, out, |c, at| {
-        with_group(&groups::ranks(group)?, |g| lower::call(ix::Comm_create_group, &[low(c), g, tag as u64, at]))
+        with_group(&groups::ranks(group)?, |g| {
+            lower::call(ix::Comm_create_group, &[low(c), g, tag as u64, at])
+        })
     })
 }
 
-pub unsafe fn intercomm_create(comm: i32, leader: i32, peer: i32, remote: i32, tag: i32, out: usize) -> i32 {
+pub unsafe fn intercomm_create(
+    comm: i32,
+    leader: i32,
+    peer: i32,
+    remote: i32,
+    tag: i32,
+    out: usize,
+) -> i32 {
     let code = create_apart(comm, out, |c, at| {
         // Only the leader's peer communicator means anything.
         let peer = comms::get(peer).map_or(COMM_NULL as u64, low);
-        lower::call(ix::Intercomm_create, &[low(c), leader as u64, peer, remote as u64, tag as u64, at])
+        lower::call(
+            ix::Intercomm_create,
+            &[low(c), leader as u64, peer, remote as u64, tag as u64, at],
+        )
     });
     if code == SUCCESS {
         if let Ok(c) = comms::get(*(out as *const i32)) {
@@ -237,7 +323,12 @@ pub unsafe fn intercomm_create(comm: i32, leader: i32, peer: i32, remote: i32, t
 }
 
 pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
-    create(comm, out, |c, at| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]), |_, _, _| {})
+    create(
+        comm,
+        out,
+        |c, at| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]),
+        |_, _, _| {},
+    )
 }
 
 pub unsafe fn comm_free(at: usize) -> i32 {
@@ -271,7 +362,9 @@ pub unsafe fn comm_rank(comm: i32, out: usize) -> i32 {
 
 #[inline(always)]
 pub unsafe fn comm_size(comm: i32, out: usize) -> i32 {
-    query(comm, || comms::get(comm).map(|c| put(out, c.group.len() as i32)))
+    query(comm, || {
+        comms::get(comm).map(|c| put(out, c.group.len() as i32))
+    })
 }
 
 pub unsafe fn comm_remote_size(comm: i32, out: usize) -> i32 {
@@ -284,7 +377,9 @@ pub unsafe fn comm_remote_size(comm: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn comm_test_inter(comm: i32, out: usize) -> i32 {
-    query(comm, || comms::get(comm).map(|c| put(out, c.remote.is_some() as i32)))
+    query(comm, || {
+        comms::get(comm).map(|c| put(out, c.remote.is_some() as i32))
+    })
 }
 
 pub unsafe fn comm_group(comm: i32, out: usize) -> i32 {
@@ -296,7 +391,10 @@ pub unsafe fn comm_group(comm: i32, out: usize) -> i32 {
 
 pub unsafe fn comm_remote_group(comm: i32, out: usize) -> i32 {
     local(comm, || {
-        let remote = comms::get(comm)?.remote.clone().ok_or(Fail::Code(ERR_COMM))?;
+        let remote = comms::get(comm)?
+            .remote
+            .clone()
+            .ok_or(Fail::Code(ERR_COMM))?;
         put(out, groups::register(remote));
         Ok(())
     })
@@ -312,7 +410,14 @@ pub unsafe fn comm_compare(first: i32, second: i32, out: usize) -> i32 {
             _ => UNEQUAL,
         };
         let worst = own.max(remote);
-        put(out, if first == second { IDENT } else { worst.max(CONGRUENT) });
+        put(
+            out,
+            if first == second {
+                IDENT
+            } else {
+                worst.max(CONGRUENT)
+            },
+        );
         Ok(())
     })
 }

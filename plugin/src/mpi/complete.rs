@@ -50,7 +50,9 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
         return SUCCESS;
     }
     let inside = gate::enter(Call::Reexecutable);
-    let Some(r) = request::get(*handle) else { return ERR_REQUEST };
+    let Some(r) = request::get(*handle) else {
+        return ERR_REQUEST;
+    };
     if !r.active.get() {
         return SUCCESS;
     }
@@ -66,7 +68,10 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
         r.waiting.set(true);
         drop(guard);
         let mut raw = Status::EMPTY;
-        let outcome = lower::call(ix::Wait, &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64]);
+        let outcome = lower::call(
+            ix::Wait,
+            &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64],
+        );
         let guard = lock();
         r.waiting.set(false);
         match outcome {
@@ -91,12 +96,17 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
         return Some(SUCCESS);
     }
     let _inside = gate::enter(Call::MustComplete);
-    let Some(r) = request::get(*handle) else { return Some(ERR_REQUEST) };
+    let Some(r) = request::get(*handle) else {
+        return Some(ERR_REQUEST);
+    };
     if !r.active.get() {
         return Some(SUCCESS);
     }
     if r.kind.get() == Kind::Generalized {
-        return r.done.get().then(|| status::take_generalized(handle, r, out));
+        return r
+            .done
+            .get()
+            .then(|| status::take_generalized(handle, r, out));
     }
     if !r.done.get() {
         poll(&lock(), r);
@@ -111,7 +121,10 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
 pub unsafe fn poll(guard: &Guard, r: &'static Request) -> bool {
     let (mut flag, mut raw) = (0i32, Status::EMPTY);
     let place = &mut raw as *mut Status as u64;
-    let code = must(ix::Test, &[r.lower.as_ptr() as u64, &mut flag as *mut i32 as u64, place]);
+    let code = must(
+        ix::Test,
+        &[r.lower.as_ptr() as u64, &mut flag as *mut i32 as u64, place],
+    );
     if flag == 0 && code == SUCCESS {
         return false;
     }
@@ -129,7 +142,9 @@ unsafe fn idle(handle: i32) -> bool {
 fn comm_of(handle: i32) -> i32 {
     request::get(handle)
         .and_then(|r| r.comm.get())
-        .map_or(COMM_WORLD, |c| c.handle.load(std::sync::atomic::Ordering::Relaxed))
+        .map_or(COMM_WORLD, |c| {
+            c.handle.load(std::sync::atomic::Ordering::Relaxed)
+        })
 }
 
 pub unsafe fn wait(at: usize, status: usize) -> i32 {
@@ -139,7 +154,14 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
     let code = wait_one(handle, &mut own);
     put_status(status, own);
     if code != SUCCESS {
-        return finish(if before == *handle { comm_of(before) } else { COMM_WORLD }, Ok(code));
+        return finish(
+            if before == *handle {
+                comm_of(before)
+            } else {
+                COMM_WORLD
+            },
+            Ok(code),
+        );
     }
     SUCCESS
 }

@@ -4,7 +4,6 @@
 //! in and must complete, and at least the lowest that all members have entered. Collectives beyond the
 //! target are held in the upper half; everything else runs on.
 
-
 use super::coll::CUT;
 use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
@@ -12,8 +11,29 @@ use super::model::{lock, request, Comm};
 use super::{drain, env};
 use crate::{gate, host};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
+
+/// What has the process as a whole: nothing, a cut, or `MPI_Finalize`.
+static OWNER: AtomicU32 = AtomicU32::new(IDLE);
+const IDLE: u32 = 0;
+const CUTTING: u32 = 1;
+const ENDING: u32 = 2;
+
+/// Waits until no cut is being taken; none will be any more.
+pub fn end() {
+    while OWNER
+        .compare_exchange(IDLE, ENDING, SeqCst, SeqCst)
+        .is_err()
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// `MPI_Finalize` is done.
+pub fn ended() {
+    OWNER.store(IDLE, SeqCst);
+}
 
 /// How long a checkpoint waits for calls that must complete.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -41,9 +61,19 @@ fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
             must = must.max(*n);
         }
     }
-    let oldest = pending.iter().map(|p| p.0).chain((current != 0).then_some(current)).min();
+    let oldest = pending
+        .iter()
+        .map(|p| p.0)
+        .chain((current != 0).then_some(current))
+        .min();
     let met = oldest.map_or(entered, |n| n - 1);
-    Entry { id: c.id.load(SeqCst), entered, must, met, held: c.held.load(SeqCst) }
+    Entry {
+        id: c.id.load(SeqCst),
+        entered,
+        must,
+        met,
+        held: c.held.load(SeqCst),
+    }
 }
 
 fn local() -> Vec<Entry> {
@@ -56,15 +86,26 @@ fn local() -> Vec<Entry> {
 }
 
 fn encode(list: &[Entry]) -> Vec<u8> {
-    list.iter().flat_map(|e| [e.id, e.entered, e.must, e.met, e.held]).flat_map(u64::to_le_bytes).collect()
+    list.iter()
+        .flat_map(|e| [e.id, e.entered, e.must, e.met, e.held])
+        .flat_map(u64::to_le_bytes)
+        .collect()
 }
 
 fn decode(bytes: &[u8]) -> Vec<Entry> {
-    let words: Vec<u64> =
-        bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())).collect();
+    let words: Vec<u64> = bytes
+        .chunks_exact(8)
+        .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
+        .collect();
     words
         .chunks_exact(5)
-        .map(|w| Entry { id: w[0], entered: w[1], must: w[2], met: w[3], held: w[4] })
+        .map(|w| Entry {
+            id: w[0],
+            entered: w[1],
+            must: w[2],
+            met: w[3],
+            held: w[4],
+        })
         .collect()
 }
 
@@ -87,11 +128,16 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
         if let Some(e) = below {
             behind.get_or_insert_with(|| {
                 let t = targets[&e.id];
-                format!("rank {rank} has completed {} of {t} collectives of communicator {:x}", e.met, e.id)
+                format!(
+                    "rank {rank} has completed {} of {t} collectives of communicator {:x}",
+                    e.met, e.id
+                )
             });
             // It may owe a collective beyond a target before it can reach this one.
             for e in list {
-                let t = targets.get_mut(&e.id).expect("every communicator has a target");
+                let t = targets
+                    .get_mut(&e.id)
+                    .expect("every communicator has a target");
                 *t = (*t).max(e.entered).max(e.held);
             }
         }
@@ -99,7 +145,9 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
     if stuck && behind.is_some() {
         // Somebody who is held may owe a message to somebody who is behind.
         for e in all.iter().flatten() {
-            let t = targets.get_mut(&e.id).expect("every communicator has a target");
+            let t = targets
+                .get_mut(&e.id)
+                .expect("every communicator has a target");
             *t = (*t).max(e.held);
         }
     }
@@ -147,7 +195,11 @@ fn targets() -> Result<(), String> {
         unsafe { progress() };
         let said = host::exchange(&encode(&local())).map_err(|e| e.message)?;
         let all: Vec<Vec<Entry>> = said.iter().map(|b| decode(b)).collect();
-        still = if before.as_ref() == Some(&all) { still + 1 } else { 0 };
+        still = if before.as_ref() == Some(&all) {
+            still + 1
+        } else {
+            0
+        };
         let old = aims.clone();
         let behind = aim(&all, &mut aims, still >= 3);
         if old != aims {
@@ -157,7 +209,9 @@ fn targets() -> Result<(), String> {
             None if old == aims && before.is_some() => return Ok(()),
             None => {}
             Some(message) if begin.elapsed() > LIMIT => return Err(message),
-            Some(_) => std::thread::sleep(Duration::from_micros(if still > 3 { 2000 } else { 200 })),
+            Some(_) => {
+                std::thread::sleep(Duration::from_micros(if still > 3 { 2000 } else { 200 }))
+            }
         }
         before = Some(all);
     }
@@ -165,6 +219,12 @@ fn targets() -> Result<(), String> {
 
 /// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on.
 pub fn presuspend() -> Result<(), String> {
+    if OWNER
+        .compare_exchange(IDLE, CUTTING, SeqCst, SeqCst)
+        .is_err()
+    {
+        return Err("the program is in MPI_Finalize".into());
+    }
     if !env::active() {
         gate::close();
         return Ok(());
@@ -204,6 +264,7 @@ pub fn resume() {
         CUT.store(0, SeqCst);
         wake();
     }
+    let _ = OWNER.compare_exchange(CUTTING, IDLE, SeqCst, SeqCst);
     gate::open();
 }
 
@@ -212,10 +273,11 @@ pub fn resume() {
 fn unshare_when_quiet() {
     let guard = lock();
     let waiting = request::all(&guard).iter().any(|(_, r)| r.waiting.get());
-    let inside = comms::all(&guard).iter().any(|c| c.blocking.load(SeqCst) != 0);
+    let inside = comms::all(&guard)
+        .iter()
+        .any(|c| c.blocking.load(SeqCst) != 0);
     drop(guard);
     if !waiting && !inside {
         super::model::lock::unshare();
     }
 }
-

@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::complete::poll;
 use super::cut::LIMIT;
-use super::lower::{must, ix};
+use super::lower::{ix, must};
 use super::model::request::Kind;
 use super::model::{comm as comms, lock, request, Comm, WORLD_RANK};
 use super::{p2p, probe, unexpected};
@@ -67,7 +67,11 @@ pub unsafe fn run() -> Result<(), String> {
         progress();
         let busy = gate::busy();
         let (sent, received) = (words(&counters.sent), words(&counters.received));
-        let mut say: Vec<u8> = sent.iter().chain(&received).flat_map(|w| w.to_le_bytes()).collect();
+        let mut say: Vec<u8> = sent
+            .iter()
+            .chain(&received)
+            .flat_map(|w| w.to_le_bytes())
+            .collect();
         say.push(busy.is_none() as u8);
         let said = host::exchange(&say).map_err(|e| e.message)?;
         let word = |rank: usize, i: usize| {
@@ -90,11 +94,16 @@ pub unsafe fn run() -> Result<(), String> {
         }
         if begin.elapsed() > LIMIT {
             return Err(match (missing, busy_rank, busy) {
-                (_, Some(rank), Some(call)) if rank == me => format!("rank {me} is still in {call}"),
+                (_, Some(rank), Some(call)) if rank == me => {
+                    format!("rank {me} is still in {call}")
+                }
                 (Some((from, to, s, r)), _, _) => {
                     format!("messages from rank {from} to rank {to}: {s} sent, {r} received")
                 }
-                (_, rank, _) => format!("rank {} is still in a call that must complete", rank.unwrap_or(me)),
+                (_, rank, _) => format!(
+                    "rank {} is still in a call that must complete",
+                    rank.unwrap_or(me)
+                ),
             });
         }
         rounds += 1;

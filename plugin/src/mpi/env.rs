@@ -4,6 +4,7 @@ use super::abi::*;
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must, Outcome};
 use super::model::{comm, lock, Locked, WORLD_RANK, WORLD_SIZE};
+use super::{coll, complete, cut};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
@@ -28,12 +29,29 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
     lower::resolve();
     let (mut provided, mut rank, mut size) = (0i32, 0i32, 0i32);
     let check = |code: i32| if code == SUCCESS { Ok(()) } else { Err(code) };
-    check(must(ix::Init_thread, &[0, 0, THREAD_MULTIPLE as u64, &mut provided as *mut i32 as u64]))?;
+    check(must(
+        ix::Init_thread,
+        &[
+            0,
+            0,
+            THREAD_MULTIPLE as u64,
+            &mut provided as *mut i32 as u64,
+        ],
+    ))?;
     for c in [COMM_WORLD, COMM_SELF] {
-        check(must(ix::Comm_set_errhandler, &[c as u64, ERRORS_RETURN as u64]))?;
+        check(must(
+            ix::Comm_set_errhandler,
+            &[c as u64, ERRORS_RETURN as u64],
+        ))?;
     }
-    check(must(ix::Comm_rank, &[COMM_WORLD as u64, &mut rank as *mut i32 as u64]))?;
-    check(must(ix::Comm_size, &[COMM_WORLD as u64, &mut size as *mut i32 as u64]))?;
+    check(must(
+        ix::Comm_rank,
+        &[COMM_WORLD as u64, &mut rank as *mut i32 as u64],
+    ))?;
+    check(must(
+        ix::Comm_size,
+        &[COMM_WORLD as u64, &mut size as *mut i32 as u64],
+    ))?;
     Ok((rank, size))
 }
 
@@ -42,16 +60,35 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
 /// # Safety
 /// MPI is started in the lower half.
 pub unsafe fn connect(rank: i32, size: i32) -> Result<(), String> {
-    // Every rank takes part in the broadcasts, also one whose host can't listen: only rank 0's counts.
-    let listening = host::listen();
-    let mut blob = listening.clone().unwrap_or_default();
+    // Only rank 0's address matters; the others take part in the broadcast even if it has none.
+    let listened = if rank == 0 {
+        host::listen()
+    } else {
+        Ok(Vec::new())
+    };
+    let (mut blob, failed) = match listened {
+        Ok(blob) => (blob, None),
+        Err(e) => (Vec::new(), Some(e.message)),
+    };
     let mut len = blob.len() as i32;
     let word = |p: *mut i32| p as u64;
-    must(ix::Bcast, &[word(&mut len), 1, INT as u64, 0, COMM_WORLD as u64]);
+    must(
+        ix::Bcast,
+        &[word(&mut len), 1, INT as u64, 0, COMM_WORLD as u64],
+    );
     blob.resize(len.max(0) as usize, 0);
-    must(ix::Bcast, &[blob.as_mut_ptr() as u64, len as u64, BYTE as u64, 0, COMM_WORLD as u64]);
-    if rank == 0 {
-        listening.map_err(|e| e.message)?;
+    must(
+        ix::Bcast,
+        &[
+            blob.as_mut_ptr() as u64,
+            len as u64,
+            BYTE as u64,
+            0,
+            COMM_WORLD as u64,
+        ],
+    );
+    if let Some(message) = failed {
+        return Err(message);
     }
     host::connect(rank as u32, size as u32, &blob).map_err(|e| e.message)
 }
@@ -112,10 +149,17 @@ pub unsafe fn finalized(flag: usize) -> i32 {
 
 pub unsafe fn finalize() -> i32 {
     super::attrs::delete_all_of_self();
+    // Ranks wait for each other where a checkpoint may still be taken, then end together.
+    coll::blocking(COMM_WORLD, false, || {
+        lower::call(ix::Barrier, &[COMM_WORLD as u64])
+    });
+    cut::end();
     let inside = gate::enter(gate::Call::MustComplete);
+    complete::sweep(&lock());
     let code = must(ix::Finalize, &[]);
     FINALIZED.store(true, Relaxed);
     drop(inside);
+    cut::ended();
     code
 }
 
@@ -130,12 +174,17 @@ pub unsafe fn query_thread(provided: usize) -> i32 {
 }
 
 pub unsafe fn is_thread_main(flag: usize) -> i32 {
-    put(flag, (MAIN_THREAD.load(Relaxed) == libc::pthread_self() as u64) as i32);
+    put(
+        flag,
+        (MAIN_THREAD.load(Relaxed) == libc::pthread_self() as u64) as i32,
+    );
     SUCCESS
 }
 
 pub unsafe fn get_processor_name(name: usize, len: usize) -> i32 {
-    forward(COMM_SELF, || lower::call(ix::Get_processor_name, &[name as u64, len as u64]))
+    forward(COMM_SELF, || {
+        lower::call(ix::Get_processor_name, &[name as u64, len as u64])
+    })
 }
 
 pub unsafe fn wtime() -> f64 {
@@ -156,7 +205,9 @@ pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
 
 pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
     if super::lower::resolved() {
-        return forward(COMM_SELF, || lower::call(ix::Get_library_version, &[text as u64, len as u64]));
+        return forward(COMM_SELF, || {
+            lower::call(ix::Get_library_version, &[text as u64, len as u64])
+        });
     }
     let s = concat!("splitproc ", env!("CARGO_PKG_VERSION"), "\0");
     std::ptr::copy_nonoverlapping(s.as_ptr(), text as *mut u8, s.len());
@@ -213,7 +264,10 @@ pub unsafe fn buffer_attach(p: usize, size: i32) -> i32 {
 pub unsafe fn buffer_detach(out: usize, size: usize) -> i32 {
     forward(COMM_SELF, || {
         let (mut p, mut n) = (0usize, 0i32);
-        let r = lower::call(ix::Buffer_detach, &[&mut p as *mut usize as u64, &mut n as *mut i32 as u64]);
+        let r = lower::call(
+            ix::Buffer_detach,
+            &[&mut p as *mut usize as u64, &mut n as *mut i32 as u64],
+        );
         if let Ok(SUCCESS) = r {
             *BSEND.get(&lock()) = (0, 0);
             put(out, p);

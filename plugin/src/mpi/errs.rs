@@ -38,12 +38,21 @@ pub fn text(code: i32) -> String {
     let mut len = 0i32;
     let at = &mut len as *mut i32 as u64;
     // SAFETY: the buffer has MPI_MAX_ERROR_STRING bytes.
-    unsafe { must(ix::Error_string, &[code as u64, buffer.as_mut_ptr() as u64, at]) };
+    unsafe {
+        must(
+            ix::Error_string,
+            &[code as u64, buffer.as_mut_ptr() as u64, at],
+        )
+    };
     String::from_utf8_lossy(&buffer[..(len.max(0) as usize).min(512)]).into_owned()
 }
 
 fn fatal(comm: i32, code: i32) -> ! {
-    eprintln!("Abort({code}) on node {}: Fatal error in an MPI call: {}", WORLD_RANK.load(Relaxed), text(code));
+    eprintln!(
+        "Abort({code}) on node {}: Fatal error in an MPI call: {}",
+        WORLD_RANK.load(Relaxed),
+        text(code)
+    );
     // SAFETY: the whole job ends here.
     unsafe {
         let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
@@ -77,7 +86,13 @@ pub fn inherit(guard: &Guard, parent: &comms::Comm, child: &comms::Comm) {
 pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
     local(COMM_SELF, || {
         let guard = lock();
-        let i = ERRHANDLERS.add(&guard, Errhandler { function, refs: AtomicU32::new(1) });
+        let i = ERRHANDLERS.add(
+            &guard,
+            Errhandler {
+                function,
+                refs: AtomicU32::new(1),
+            },
+        );
         put(out, V_ERRHANDLER | i);
         Ok(())
     })
@@ -134,11 +149,15 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
 }
 
 pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
-    forward(COMM_SELF, || super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64]))
+    forward(COMM_SELF, || {
+        super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64])
+    })
 }
 
 pub unsafe fn error_class(code: i32, class: usize) -> i32 {
-    forward(COMM_SELF, || super::lower::call(ix::Error_class, &[code as u64, class as u64]))
+    forward(COMM_SELF, || {
+        super::lower::call(ix::Error_class, &[code as u64, class as u64])
+    })
 }
 
 /// Error classes and codes that the application added, so that a restart can add them again.
@@ -176,12 +195,24 @@ pub unsafe fn add_error_class(out: usize) -> i32 {
 }
 
 pub unsafe fn add_error_code(class: i32, out: usize) -> i32 {
-    add(ix::Add_error_code, &[class as u64, out as u64], out, Added::Code(class))
+    add(
+        ix::Add_error_code,
+        &[class as u64, out as u64],
+        out,
+        Added::Code(class),
+    )
 }
 
 pub unsafe fn add_error_string(code: i32, text: usize) -> i32 {
-    let string = std::ffi::CStr::from_ptr(text as *const libc::c_char).to_string_lossy().into_owned();
-    add(ix::Add_error_string, &[code as u64, text as u64], 0, Added::Text(code, string))
+    let string = std::ffi::CStr::from_ptr(text as *const libc::c_char)
+        .to_string_lossy()
+        .into_owned();
+    add(
+        ix::Add_error_string,
+        &[code as u64, text as u64],
+        0,
+        Added::Text(code, string),
+    )
 }
 
 /// Adds the application's classes, codes and strings to a fresh lower half.

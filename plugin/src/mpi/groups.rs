@@ -12,7 +12,11 @@ pub fn ranks(handle: i32) -> Result<Vec<i32>, Fail> {
     if handle == GROUP_EMPTY {
         return Ok(Vec::new());
     }
-    let g = if handle & KIND_MASK == V_GROUP { GROUPS.get(handle & INDEX_MASK) } else { None };
+    let g = if handle & KIND_MASK == V_GROUP {
+        GROUPS.get(handle & INDEX_MASK)
+    } else {
+        None
+    };
     g.map(|g| g.ranks.clone()).ok_or(Fail::Code(ERR_GROUP))
 }
 
@@ -87,7 +91,10 @@ fn pick(all: &[i32], i: i32) -> Result<i32, Fail> {
 pub unsafe fn group_incl(group: i32, n: i32, list: usize, out: usize) -> i32 {
     make(out, || {
         let all = ranks(group)?;
-        slice::<i32>(list, n).iter().map(|i| pick(&all, *i)).collect()
+        slice::<i32>(list, n)
+            .iter()
+            .map(|i| pick(&all, *i))
+            .collect()
     })
 }
 
@@ -95,7 +102,12 @@ fn exclude(all: &[i32], list: &[i32]) -> Result<Vec<i32>, Fail> {
     for i in list {
         pick(all, *i)?;
     }
-    Ok(all.iter().enumerate().filter(|(i, _)| !list.contains(&(*i as i32))).map(|(_, r)| *r).collect())
+    Ok(all
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !list.contains(&(*i as i32)))
+        .map(|(_, r)| *r)
+        .collect())
 }
 
 pub unsafe fn group_excl(group: i32, n: i32, list: usize, out: usize) -> i32 {
@@ -121,7 +133,10 @@ fn expand(ranges: &[[i32; 3]]) -> Result<Vec<i32>, Fail> {
 pub unsafe fn group_range_incl(group: i32, n: i32, ranges: usize, out: usize) -> i32 {
     make(out, || {
         let all = ranks(group)?;
-        expand(slice(ranges, n))?.iter().map(|i| pick(&all, *i)).collect()
+        expand(slice(ranges, n))?
+            .iter()
+            .map(|i| pick(&all, *i))
+            .collect()
     })
 }
 
@@ -141,14 +156,20 @@ pub unsafe fn group_union(a: i32, b: i32, out: usize) -> i32 {
 pub unsafe fn group_intersection(a: i32, b: i32, out: usize) -> i32 {
     make(out, || {
         let other = ranks(b)?;
-        Ok(ranks(a)?.into_iter().filter(|r| other.contains(r)).collect())
+        Ok(ranks(a)?
+            .into_iter()
+            .filter(|r| other.contains(r))
+            .collect())
     })
 }
 
 pub unsafe fn group_difference(a: i32, b: i32, out: usize) -> i32 {
     make(out, || {
         let other = ranks(b)?;
-        Ok(ranks(a)?.into_iter().filter(|r| !other.contains(r)).collect())
+        Ok(ranks(a)?
+            .into_iter()
+            .filter(|r| !other.contains(r))
+            .collect())
     })
 }
 
@@ -160,7 +181,9 @@ pub unsafe fn group_translate_ranks(a: i32, n: i32, list: usize, b: i32, out: us
                 PROC_NULL
             } else {
                 let w = pick(&from, *r)?;
-                to.iter().position(|x| *x == w).map_or(UNDEFINED, |k| k as i32)
+                to.iter()
+                    .position(|x| *x == w)
+                    .map_or(UNDEFINED, |k| k as i32)
             };
             put(out + 4 * i, found);
         }

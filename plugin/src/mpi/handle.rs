@@ -20,7 +20,9 @@ pub fn datatype(handle: i32) -> Result<u64, Fail> {
     if handle & KIND_MASK != V_DATATYPE {
         return Ok(handle as u64); // predefined or wrong: the lower half says which
     }
-    types::get(handle).map(|t| t.lower.load(Relaxed) as u64).ok_or(Fail::Code(ERR_TYPE))
+    types::get(handle)
+        .map(|t| t.lower.load(Relaxed) as u64)
+        .ok_or(Fail::Code(ERR_TYPE))
 }
 
 /// An operator.
@@ -29,7 +31,9 @@ pub fn op(handle: i32) -> Result<u64, Fail> {
     if handle & KIND_MASK != V_OP {
         return Ok(handle as u64);
     }
-    let op = objects::OPS.get(handle & INDEX_MASK).ok_or(Fail::Code(ERR_OP))?;
+    let op = objects::OPS
+        .get(handle & INDEX_MASK)
+        .ok_or(Fail::Code(ERR_OP))?;
     Ok(op.lower.load(Relaxed) as u64)
 }
 
@@ -42,7 +46,9 @@ pub unsafe fn datatypes(at: usize, n: usize) -> Result<Vec<i32>, Fail> {
         return Ok(Vec::new());
     }
     let list = std::slice::from_raw_parts(at as *const i32, n);
-    list.iter().map(|t| datatype(*t).map(|t| t as i32)).collect()
+    list.iter()
+        .map(|t| datatype(*t).map(|t| t as i32))
+        .collect()
 }
 
 /// Number of blocks that this process sends in an all-to-all on a communicator.

@@ -14,9 +14,16 @@ use std::sync::atomic::Ordering::*;
 ///
 /// # Safety
 /// The arguments must be what the function's specification says.
-pub unsafe fn translate(index: usize, args: &[u64], arrays: &mut Vec<Vec<i32>>) -> Result<Vec<u64>, Fail> {
+pub unsafe fn translate(
+    index: usize,
+    args: &[u64],
+    arrays: &mut Vec<Vec<i32>>,
+) -> Result<Vec<u64>, Fail> {
     let kinds = KINDS[index].as_bytes();
-    let comm = kinds.iter().position(|k| *k == b'C').map_or(COMM_SELF, |i| args[i] as i32);
+    let comm = kinds
+        .iter()
+        .position(|k| *k == b'C')
+        .map_or(COMM_SELF, |i| args[i] as i32);
     let mut out = Vec::with_capacity(args.len() + 1);
     for (i, a) in args.iter().enumerate() {
         out.push(match kinds[i] {
@@ -25,7 +32,11 @@ pub unsafe fn translate(index: usize, args: &[u64], arrays: &mut Vec<Vec<i32>>) 
             b'O' => handle::op(*a as i32)?,
             b'd' => {
                 let first = !kinds[..i].contains(&b'd');
-                let n = if first { handle::send_len(comm)? } else { handle::recv_len(comm)? };
+                let n = if first {
+                    handle::send_len(comm)?
+                } else {
+                    handle::recv_len(comm)?
+                };
                 arrays.push(handle::datatypes(*a as usize, n)?);
                 arrays.last().map_or(0, |v| v.as_ptr() as u64)
             }
@@ -64,7 +75,11 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
         c.meta.get(&guard).pending.push((n, in_place));
         let (h, r) = request::make(&guard, Kind::Coll, c, DATATYPE_NULL);
         r.function.set(index);
-        let mut extra = Box::new(Extra { args: args.to_vec(), sequence: n, ..Extra::default() });
+        let mut extra = Box::new(Extra {
+            args: args.to_vec(),
+            sequence: n,
+            ..Extra::default()
+        });
         hold_types(index, args, c, &mut extra);
         r.extra.set(Some(extra));
         drop(guard);
@@ -92,7 +107,12 @@ unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
         } else if k == b'd' && args[i] != 0 && args[i] as usize != IN_PLACE {
             let first = !KINDS[index][..i].contains('d');
             let h = c.handle.load(Relaxed);
-            let n = if first { handle::send_len(h) } else { handle::recv_len(h) }.unwrap_or(0);
+            let n = if first {
+                handle::send_len(h)
+            } else {
+                handle::recv_len(h)
+            }
+            .unwrap_or(0);
             let list = std::slice::from_raw_parts(args[i] as *const i32, n);
             extra.types.extend_from_slice(list);
         }
@@ -104,7 +124,9 @@ unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
 
 /// A request's collective is complete: this member has left it.
 pub fn complete(guard: &Guard, r: &'static Request, c: &'static Comm) {
-    let Some(mut extra) = r.extra.take() else { return };
+    let Some(mut extra) = r.extra.take() else {
+        return;
+    };
     let n = extra.sequence;
     c.meta.get(guard).pending.retain(|(k, _)| *k != n);
     c.left.fetch_max(n, Relaxed);

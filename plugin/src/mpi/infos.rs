@@ -42,7 +42,16 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
 }
 
 unsafe fn add(list: Vec<(String, String)>, out: usize) {
-    put(out, V_INFO | INFOS.add(&lock(), Info { pairs: Locked::new(list) }));
+    put(
+        out,
+        V_INFO
+            | INFOS.add(
+                &lock(),
+                Info {
+                    pairs: Locked::new(list),
+                },
+            ),
+    );
 }
 
 pub unsafe fn info_create(out: usize) -> i32 {
@@ -130,7 +139,10 @@ pub unsafe fn info_get_nthkey(info: i32, n: i32, key: usize) -> i32 {
 pub unsafe fn info_delete(info: i32, key: usize) -> i32 {
     let k = text(key, MAX_INFO_KEY);
     pairs(info, |p| {
-        let i = p.iter().position(|(a, _)| *a == k).ok_or(Fail::Code(NOKEY))?;
+        let i = p
+            .iter()
+            .position(|(a, _)| *a == k)
+            .ok_or(Fail::Code(NOKEY))?;
         p.remove(i);
         Ok(())
     })

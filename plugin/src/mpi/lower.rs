@@ -38,7 +38,10 @@ pub fn resolve() {
         let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
         slot.store(crossing::sym(half, &name), Relaxed);
     }
-    for (slot, name) in WEIGHTS.iter().zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"]) {
+    for (slot, name) in WEIGHTS
+        .iter()
+        .zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"])
+    {
         let at = crossing::sym(half, name) as *const usize;
         if !at.is_null() {
             // SAFETY: an exported pointer variable of the loaded library.

@@ -16,6 +16,7 @@ pub mod drain;
 pub mod env;
 pub mod errs;
 pub mod front;
+pub mod graphs;
 pub mod groups;
 pub mod handle;
 pub mod icoll;

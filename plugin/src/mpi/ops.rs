@@ -30,7 +30,9 @@ fn virtual_type(lower: i32) -> i32 {
     }
     let guard = lock();
     let all = datatype::TYPES.all(&guard);
-    let found = all.into_iter().find(|(_, t)| t.lower.load(Relaxed) == lower);
+    let found = all
+        .into_iter()
+        .find(|(_, t)| t.lower.load(Relaxed) == lower);
     found.map_or(lower, |(i, _)| V_DATATYPE | i)
 }
 
@@ -45,12 +47,28 @@ static TRAMPOLINES: [Function; POOL] = pool!(
 pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
     forward(COMM_SELF, || {
         let guard = lock();
-        let slot = FUNCTIONS.iter().position(|f| f.load(Relaxed) == 0).ok_or(Fail::Code(ERR_OTHER))?;
+        let slot = FUNCTIONS
+            .iter()
+            .position(|f| f.load(Relaxed) == 0)
+            .ok_or(Fail::Code(ERR_OTHER))?;
         let mut new = 0i32;
-        let code = must(ix::Op_create, &[TRAMPOLINES[slot] as usize as u64, commute as u64, &mut new as *mut i32 as u64]);
+        let code = must(
+            ix::Op_create,
+            &[
+                TRAMPOLINES[slot] as usize as u64,
+                commute as u64,
+                &mut new as *mut i32 as u64,
+            ],
+        );
         if code == SUCCESS {
             FUNCTIONS[slot].store(function, Relaxed);
-            let op = Op { lower: AtomicI32::new(new), function, commute, slot, serial: serial() };
+            let op = Op {
+                lower: AtomicI32::new(new),
+                function,
+                commute,
+                slot,
+                serial: serial(),
+            };
             put(out, V_OP | OPS.add(&guard, op));
         }
         Ok(code)
@@ -77,7 +95,9 @@ pub unsafe fn op_commutative(op: i32, out: usize) -> i32 {
             Ok(())
         });
     }
-    forward(COMM_SELF, || lower::call(ix::Op_commutative, &[op as u64, out as u64]))
+    forward(COMM_SELF, || {
+        lower::call(ix::Op_commutative, &[op as u64, out as u64])
+    })
 }
 
 /// Makes the operators again in a fresh lower half.
@@ -87,7 +107,12 @@ pub fn replay(guard: &Guard) -> Result<(), String> {
     for (_, o) in list {
         let f = TRAMPOLINES[o.slot] as usize as u64;
         // SAFETY: the trampoline is a MPI_User_function.
-        let code = unsafe { must(ix::Op_create, &[f, o.commute as u64, o.lower.as_ptr() as u64]) };
+        let code = unsafe {
+            must(
+                ix::Op_create,
+                &[f, o.commute as u64, o.lower.as_ptr() as u64],
+            )
+        };
         if code != SUCCESS {
             return Err(format!("MPI_Op_create failed with {code}"));
         }

@@ -22,7 +22,10 @@ static COUNTERS: OnceLock<Counters> = OnceLock::new();
 /// Makes the counters.
 pub fn make_counters(size: usize) {
     let zero = || (0..size).map(|_| AtomicU64::new(0)).collect();
-    let _ = COUNTERS.set(Counters { sent: zero(), received: zero() });
+    let _ = COUNTERS.set(Counters {
+        sent: zero(),
+        received: zero(),
+    });
 }
 
 /// The counters, once MPI is started.
@@ -47,11 +50,26 @@ pub fn count_received(comm: &Comm, source: i32) {
 }
 
 #[inline(always)]
-unsafe fn send_with(index: usize, buf: usize, n: i32, t: i32, dest: i32, tag: i32, comm: i32) -> i32 {
+unsafe fn send_with(
+    index: usize,
+    buf: usize,
+    n: i32,
+    t: i32,
+    dest: i32,
+    tag: i32,
+    comm: i32,
+) -> i32 {
     let inside = gate::enter(Call::MustComplete);
     let outcome = (|| -> Outcome {
         let c = comms::get(comm)?;
-        let args = [buf as u64, n as u64, handle::datatype(t)?, dest as u64, tag as u64, c.lower.load(Relaxed) as u64];
+        let args = [
+            buf as u64,
+            n as u64,
+            handle::datatype(t)?,
+            dest as u64,
+            tag as u64,
+            c.lower.load(Relaxed) as u64,
+        ];
         count_sent(c, dest, 1);
         let r = lower::call(index, &args);
         if !matches!(r, Ok(SUCCESS)) {
@@ -79,7 +97,15 @@ pub unsafe fn rsend(buf: usize, n: i32, t: i32, dest: i32, tag: i32, comm: i32) 
     send_with(ix::Rsend, buf, n, t, dest, tag, comm)
 }
 
-pub unsafe fn recv(buf: usize, n: i32, t: i32, source: i32, tag: i32, comm: i32, status: usize) -> i32 {
+pub unsafe fn recv(
+    buf: usize,
+    n: i32,
+    t: i32,
+    source: i32,
+    tag: i32,
+    comm: i32,
+    status: usize,
+) -> i32 {
     let inside = gate::enter(Call::Reexecutable);
     let mut own = Status::EMPTY;
     let outcome = again(|| {
@@ -94,7 +120,15 @@ pub unsafe fn recv(buf: usize, n: i32, t: i32, source: i32, tag: i32, comm: i32,
         let lower_comm = c.lower.load(Relaxed) as u64;
         let r = lower::call(
             ix::Recv,
-            &[buf as u64, n as u64, handle::datatype(t)?, source as u64, tag as u64, lower_comm, place as u64],
+            &[
+                buf as u64,
+                n as u64,
+                handle::datatype(t)?,
+                source as u64,
+                tag as u64,
+                lower_comm,
+                place as u64,
+            ],
         );
         if let Ok(code) = r {
             // A truncated message was received too: it is no longer in flight.
@@ -201,4 +235,3 @@ unsafe fn pack(buf: usize, n: i32, t: i32, comm: i32) -> Result<Vec<u8>, Fail> {
         code => Err(Fail::Code(code)),
     }
 }
-

@@ -42,7 +42,13 @@ unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool
         }
     }
     let mut flag = 0i32;
-    let args = [source as u64, tag as u64, low(c), &mut flag as *mut i32 as u64, own as *mut Status as u64];
+    let args = [
+        source as u64,
+        tag as u64,
+        low(c),
+        &mut flag as *mut i32 as u64,
+        own as *mut Status as u64,
+    ];
     match lower::call(ix::Iprobe, &args)? {
         SUCCESS => Ok(flag != 0),
         code => Err(Fail::Code(code)),
@@ -82,7 +88,13 @@ pub unsafe fn probe(source: i32, tag: i32, comm: i32, status: usize) -> i32 {
     code
 }
 
-unsafe fn take(comm: i32, source: i32, tag: i32, out: usize, own: &mut Status) -> Result<bool, Fail> {
+unsafe fn take(
+    comm: i32,
+    source: i32,
+    tag: i32,
+    out: usize,
+    own: &mut Status,
+) -> Result<bool, Fail> {
     let c = comms::get(comm)?;
     let state = match unexpected::take(c, source, tag) {
         Some(m) => {
@@ -91,8 +103,18 @@ unsafe fn take(comm: i32, source: i32, tag: i32, out: usize, own: &mut Status) -
         }
         None => {
             let (mut flag, mut message) = (0i32, MESSAGE_NULL);
-            let (f, m) = (&mut flag as *mut i32 as u64, &mut message as *mut i32 as u64);
-            let args = [source as u64, tag as u64, low(c), f, m, own as *mut Status as u64];
+            let (f, m) = (
+                &mut flag as *mut i32 as u64,
+                &mut message as *mut i32 as u64,
+            );
+            let args = [
+                source as u64,
+                tag as u64,
+                low(c),
+                f,
+                m,
+                own as *mut Status as u64,
+            ];
             match lower::call(ix::Improbe, &args)? {
                 SUCCESS if flag == 0 => return Ok(false),
                 SUCCESS if message == MESSAGE_NO_PROC => {
@@ -106,11 +128,28 @@ unsafe fn take(comm: i32, source: i32, tag: i32, out: usize, own: &mut Status) -
     };
     c.hold();
     let guard = lock();
-    put(out, V_MESSAGE | MESSAGES.add(&guard, Matched { comm: c, state: Locked::new(state) }));
+    put(
+        out,
+        V_MESSAGE
+            | MESSAGES.add(
+                &guard,
+                Matched {
+                    comm: c,
+                    state: Locked::new(state),
+                },
+            ),
+    );
     Ok(true)
 }
 
-pub unsafe fn improbe(source: i32, tag: i32, comm: i32, flag: usize, out: usize, status: usize) -> i32 {
+pub unsafe fn improbe(
+    source: i32,
+    tag: i32,
+    comm: i32,
+    flag: usize,
+    out: usize,
+    status: usize,
+) -> i32 {
     forward(comm, || {
         let mut own = Status::EMPTY;
         let found = take(comm, source, tag, out, &mut own)?;
@@ -133,8 +172,14 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
     let h = *(at as *const i32);
     if h == MESSAGE_NO_PROC {
         put(at, MESSAGE_NULL);
-        let status = Status { source: PROC_NULL, ..Status::EMPTY };
-        put(request, complete_now(comms::get(COMM_SELF)?, Kind::MatchedRecv, status));
+        let status = Status {
+            source: PROC_NULL,
+            ..Status::EMPTY
+        };
+        put(
+            request,
+            complete_now(comms::get(COMM_SELF)?, Kind::MatchedRecv, status),
+        );
         return Ok(SUCCESS);
     }
     let m = find(&MESSAGES, V_MESSAGE, h).ok_or(Fail::Code(ERR_REQUEST))?;
@@ -151,7 +196,13 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
         }
         Held::Lower(lower, _) => {
             let (rh, r) = request::make(&guard, Kind::MatchedRecv, m.comm, t);
-            let args = [buf as u64, n as u64, handle::datatype(t)?, lower as *mut i32 as u64, r.lower.as_ptr() as u64];
+            let args = [
+                buf as u64,
+                n as u64,
+                handle::datatype(t)?,
+                lower as *mut i32 as u64,
+                r.lower.as_ptr() as u64,
+            ];
             let code = lower::must(ix::Imrecv, &args);
             if code != SUCCESS {
                 request::release(&guard, rh, r);
@@ -191,10 +242,21 @@ pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Mes
     let mut bytes = vec![0u8; status.count() as usize];
     let mut done = Status::EMPTY;
     let at = &mut done as *mut Status as u64;
-    let args = [bytes.as_mut_ptr() as u64, bytes.len() as u64, BYTE as u64, message as *mut i32 as u64, at];
+    let args = [
+        bytes.as_mut_ptr() as u64,
+        bytes.len() as u64,
+        BYTE as u64,
+        message as *mut i32 as u64,
+        at,
+    ];
     lower::must(ix::Mrecv, &args);
     count_received(c, status.source);
-    Message { comm: c.id.load(Relaxed), source: status.source, tag: status.tag, bytes }
+    Message {
+        comm: c.id.load(Relaxed),
+        source: status.source,
+        tag: status.tag,
+        bytes,
+    }
 }
 
 /// Takes the messages of all matched probes out of the lower half.

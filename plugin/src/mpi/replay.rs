@@ -29,27 +29,38 @@ pub fn restart() -> Result<(), String> {
 }
 
 unsafe fn rebuild() -> Result<(), String> {
-    let (rank, size) = env::start_lower().map_err(|c| format!("MPI_Init failed at restart with code {c}"))?;
+    let (rank, size) =
+        env::start_lower().map_err(|c| format!("MPI_Init failed at restart with code {c}"))?;
     let (old_rank, old_size) = (WORLD_RANK.load(Relaxed), WORLD_SIZE.load(Relaxed));
     if size != old_size {
-        return Err(format!("the job had {old_size} ranks and was restarted with {size}"));
+        return Err(format!(
+            "the job had {old_size} ranks and was restarted with {size}"
+        ));
     }
     if rank != old_rank {
-        return Err(format!("the image of rank {old_rank} was restarted as rank {rank}"));
+        return Err(format!(
+            "the image of rank {old_rank} was restarted as rank {rank}"
+        ));
     }
     env::connect(rank, size)?;
     let guard = lock();
     errs::replay(&guard);
     let (p, n) = *env::BSEND.get(&guard);
     if p != 0 {
-        check("MPI_Buffer_attach", must(ix::Buffer_attach, &[p as u64, n as u64]))?;
+        check(
+            "MPI_Buffer_attach",
+            must(ix::Buffer_attach, &[p as u64, n as u64]),
+        )?;
     }
     ops::replay(&guard)?;
     for t in datatype::all(&guard) {
         let code = types::build(&t.contents, t.lower.as_ptr()).unwrap_or(ERR_TYPE);
         check("making a datatype", code)?;
         if t.committed.load(Relaxed) {
-            check("MPI_Type_commit", must(ix::Type_commit, &[t.lower.as_ptr() as u64]))?;
+            check(
+                "MPI_Type_commit",
+                must(ix::Type_commit, &[t.lower.as_ptr() as u64]),
+            )?;
         }
     }
     for c in comms::all(&guard) {
@@ -66,7 +77,10 @@ unsafe fn rebuild() -> Result<(), String> {
 /// An intracommunicator of a group.
 unsafe fn of_group(ranks: &[i32], out: *mut i32) -> Result<(), String> {
     let made = with_group(ranks, |g| {
-        Ok(must(ix::Comm_create_group, &[COMM_WORLD as u64, g, TAG, out as u64]))
+        Ok(must(
+            ix::Comm_create_group,
+            &[COMM_WORLD as u64, g, TAG, out as u64],
+        ))
     });
     check("MPI_Comm_create_group", made.unwrap_or(ERR_COMM))
 }
@@ -80,7 +94,14 @@ unsafe fn communicator(guard: &Guard, c: &Comm) -> Result<(), String> {
         let mut local = COMM_NULL;
         of_group(&c.group, &mut local)?;
         let leader = remote.first().copied().unwrap_or(0) as u64;
-        let args = [local as u64, 0, COMM_WORLD as u64, leader, TAG + 1, place as u64];
+        let args = [
+            local as u64,
+            0,
+            COMM_WORLD as u64,
+            leader,
+            TAG + 1,
+            place as u64,
+        ];
         check("MPI_Intercomm_create", must(ix::Intercomm_create, &args))?;
         must(ix::Comm_free, &[&mut local as *mut i32 as u64]);
     } else if let Some(t) = &c.meta.get(guard).topology {
@@ -92,7 +113,10 @@ unsafe fn communicator(guard: &Guard, c: &Comm) -> Result<(), String> {
         of_group(&c.group, place)?;
     }
     let lower = c.lower.load(Relaxed) as u64;
-    check("MPI_Comm_set_errhandler", must(ix::Comm_set_errhandler, &[lower, ERRORS_RETURN as u64]))
+    check(
+        "MPI_Comm_set_errhandler",
+        must(ix::Comm_set_errhandler, &[lower, ERRORS_RETURN as u64]),
+    )
 }
 
 /// Posts a request again. Sends are done: all that was sent has been received.

@@ -50,7 +50,12 @@ pub unsafe fn issue(r: &Request) -> Outcome {
 }
 
 #[inline(always)]
-unsafe fn make(kind: Kind, function: usize, c: &'static Comm, m: Message) -> Result<(i32, &'static Request), Fail> {
+unsafe fn make(
+    kind: Kind,
+    function: usize,
+    c: &'static Comm,
+    m: Message,
+) -> Result<(i32, &'static Request), Fail> {
     let guard = lock();
     let (h, r) = request::make(&guard, kind, c, m.t);
     remember(r, function, m);
@@ -69,9 +74,28 @@ unsafe fn make(kind: Kind, function: usize, c: &'static Comm, m: Message) -> Res
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn post_send(function: usize, c: &'static Comm, buf: usize, n: i32, t: i32, peer: i32, tag: i32) -> Result<i32, Fail> {
+pub unsafe fn post_send(
+    function: usize,
+    c: &'static Comm,
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+) -> Result<i32, Fail> {
     count_sent(c, peer, 1);
-    match make(Kind::Send, function, c, Message { buf, n, t, peer, tag }) {
+    match make(
+        Kind::Send,
+        function,
+        c,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+    ) {
         Ok((h, _)) => Ok(h),
         Err(e) => {
             count_sent(c, peer, u64::MAX); // nothing was sent
@@ -85,8 +109,21 @@ pub unsafe fn post_send(function: usize, c: &'static Comm, buf: usize, n: i32, t
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn post_recv(c: &'static Comm, buf: usize, n: i32, t: i32, peer: i32, tag: i32) -> Result<i32, Fail> {
-    let message = Message { buf, n, t, peer, tag };
+pub unsafe fn post_recv(
+    c: &'static Comm,
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+) -> Result<i32, Fail> {
+    let message = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
+    };
     if unexpected::any() {
         if let Some(m) = unexpected::take(c, peer, tag) {
             let mut status = Status::EMPTY;
@@ -119,19 +156,87 @@ unsafe fn isend_with(function: usize, m: Message, comm: i32, out: usize) -> i32 
 }
 
 pub unsafe fn isend(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    isend_with(ix::Isend, Message { buf, n, t, peer, tag }, comm, out)
+    isend_with(
+        ix::Isend,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn ibsend(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    isend_with(ix::Ibsend, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn ibsend(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    isend_with(
+        ix::Ibsend,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn issend(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    isend_with(ix::Issend, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn issend(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    isend_with(
+        ix::Issend,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn irsend(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    isend_with(ix::Irsend, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn irsend(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    isend_with(
+        ix::Irsend,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
 pub unsafe fn irecv(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
@@ -152,24 +257,124 @@ unsafe fn persistent(kind: Kind, function: usize, m: Message, comm: i32, out: us
     })
 }
 
-pub unsafe fn send_init(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    persistent(Kind::Send, ix::Send_init, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn send_init(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    persistent(
+        Kind::Send,
+        ix::Send_init,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn bsend_init(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    persistent(Kind::Send, ix::Bsend_init, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn bsend_init(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    persistent(
+        Kind::Send,
+        ix::Bsend_init,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn ssend_init(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    persistent(Kind::Send, ix::Ssend_init, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn ssend_init(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    persistent(
+        Kind::Send,
+        ix::Ssend_init,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn rsend_init(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    persistent(Kind::Send, ix::Rsend_init, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn rsend_init(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    persistent(
+        Kind::Send,
+        ix::Rsend_init,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
-pub unsafe fn recv_init(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    persistent(Kind::Recv, ix::Recv_init, Message { buf, n, t, peer, tag }, comm, out)
+pub unsafe fn recv_init(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    persistent(
+        Kind::Recv,
+        ix::Recv_init,
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        },
+        comm,
+        out,
+    )
 }
 
 unsafe fn begin(at: usize) -> Outcome {
@@ -182,7 +387,8 @@ unsafe fn begin(at: usize) -> Outcome {
     } else if unexpected::any() {
         if let Some(m) = unexpected::take(c, r.peer.get(), r.tag.get()) {
             let mut status = Status::EMPTY;
-            status.error = m.deliver(r.buffer.get(), r.count.get(), r.datatype.get(), &mut status)?;
+            status.error =
+                m.deliver(r.buffer.get(), r.count.get(), r.datatype.get(), &mut status)?;
             r.status.set(status);
             r.done.set(true);
             r.active.set(true);

@@ -29,11 +29,21 @@ pub unsafe fn get_count(status: usize, t: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn get_elements(status: usize, t: i32, out: usize) -> i32 {
-    forward(COMM_SELF, || lower::call(ix::Get_elements, &[status as u64, handle::datatype(t)?, out as u64]))
+    forward(COMM_SELF, || {
+        lower::call(
+            ix::Get_elements,
+            &[status as u64, handle::datatype(t)?, out as u64],
+        )
+    })
 }
 
 pub unsafe fn get_elements_x(status: usize, t: i32, out: usize) -> i32 {
-    forward(COMM_SELF, || lower::call(ix::Get_elements_x, &[status as u64, handle::datatype(t)?, out as u64]))
+    forward(COMM_SELF, || {
+        lower::call(
+            ix::Get_elements_x,
+            &[status as u64, handle::datatype(t)?, out as u64],
+        )
+    })
 }
 
 pub unsafe fn status_set_elements(status: usize, t: i32, n: i32) -> i32 {
@@ -42,7 +52,10 @@ pub unsafe fn status_set_elements(status: usize, t: i32, n: i32) -> i32 {
 
 pub unsafe fn status_set_elements_x(status: usize, t: i32, n: i64) -> i32 {
     forward(COMM_SELF, || {
-        lower::call(ix::Status_set_elements_x, &[status as u64, handle::datatype(t)?, n as u64])
+        lower::call(
+            ix::Status_set_elements_x,
+            &[status as u64, handle::datatype(t)?, n as u64],
+        )
     })
 }
 
@@ -52,12 +65,21 @@ pub unsafe fn status_set_cancelled(status: usize, flag: i32) -> i32 {
     SUCCESS
 }
 
-pub unsafe fn grequest_start(query: usize, free: usize, cancel: usize, extra: usize, out: usize) -> i32 {
+pub unsafe fn grequest_start(
+    query: usize,
+    free: usize,
+    cancel: usize,
+    extra: usize,
+    out: usize,
+) -> i32 {
     forward(COMM_SELF, || {
         let c = comms::get(COMM_SELF)?;
         let (h, r) = request::make(&lock(), Kind::Generalized, c, DATATYPE_NULL);
         let functions = [query, free, cancel, extra];
-        r.extra.set(Some(Box::new(Extra { functions, ..Extra::default() })));
+        r.extra.set(Some(Box::new(Extra {
+            functions,
+            ..Extra::default()
+        })));
         put(out, h);
         Ok(SUCCESS)
     })
@@ -65,7 +87,10 @@ pub unsafe fn grequest_start(query: usize, free: usize, cancel: usize, extra: us
 
 pub unsafe fn grequest_complete(handle: i32) -> i32 {
     forward(COMM_SELF, || {
-        request::get(handle).ok_or(Fail::Code(ERR_REQUEST))?.done.set(true);
+        request::get(handle)
+            .ok_or(Fail::Code(ERR_REQUEST))?
+            .done
+            .set(true);
         Ok(SUCCESS)
     })
 }
@@ -95,7 +120,9 @@ pub fn free(r: &Request) -> i32 {
 pub fn cancel(r: &Request) -> i32 {
     let [_, _, f, state] = functions(r);
     // SAFETY: the application registered a MPI_Grequest_cancel_function.
-    unsafe { transmute::<usize, unsafe extern "C" fn(usize, i32) -> i32>(f)(state, r.done.get() as i32) }
+    unsafe {
+        transmute::<usize, unsafe extern "C" fn(usize, i32) -> i32>(f)(state, r.done.get() as i32)
+    }
 }
 
 /// Waits until the application completes a generalized request.

@@ -25,12 +25,12 @@ pub static MPI_UNWEIGHTED: Pointer = Pointer(&MARKS[0]);
 pub static MPI_WEIGHTS_EMPTY: Pointer = Pointer(&MARKS[1]);
 
 /// A weights argument as the lower half wants it.
-fn weights(at: usize) -> u64 {
+pub(super) fn weights(at: usize) -> u64 {
     let mark = MARKS.iter().position(|m| m.as_ptr() as usize == at);
     mark.map_or(at as u64, |i| WEIGHTS[i].load(Relaxed) as u64)
 }
 
-fn unweighted(at: usize) -> bool {
+pub(super) fn unweighted(at: usize) -> bool {
     at == MARKS[0].as_ptr() as usize
 }
 
@@ -48,9 +48,13 @@ pub fn degrees(c: &Comm) -> Option<[usize; 2]> {
     })
 }
 
-fn neighbours<'a>(index: &[i32], edges: &'a [i32], rank: i32) -> Option<&'a [i32]> {
+pub(super) fn neighbours<'a>(index: &[i32], edges: &'a [i32], rank: i32) -> Option<&'a [i32]> {
     let end = *index.get(rank as usize)? as usize;
-    let start = if rank == 0 { 0 } else { index[rank as usize - 1] as usize };
+    let start = if rank == 0 {
+        0
+    } else {
+        index[rank as usize - 1] as usize
+    };
     edges.get(start..end)
 }
 
@@ -62,38 +66,92 @@ pub unsafe fn build(t: &Topology, base: i32, out: u64) -> i32 {
     let p = |v: &Vec<i32>| v.as_ptr() as u64;
     let base = base as u64;
     match t {
-        Topology::Cart { dims, periods } => {
-            lower::must(ix::Cart_create, &[base, dims.len() as u64, p(dims), p(periods), 0, out])
-        }
-        Topology::Graph { index, edges } => {
-            lower::must(ix::Graph_create, &[base, index.len() as u64, p(index), p(edges), 0, out])
-        }
-        Topology::Dist { sources, in_weights, dests, out_weights, weighted } => {
+        Topology::Cart { dims, periods } => lower::must(
+            ix::Cart_create,
+            &[base, dims.len() as u64, p(dims), p(periods), 0, out],
+        ),
+        Topology::Graph { index, edges } => lower::must(
+            ix::Graph_create,
+            &[base, index.len() as u64, p(index), p(edges), 0, out],
+        ),
+        Topology::Dist {
+            sources,
+            in_weights,
+            dests,
+            out_weights,
+            weighted,
+        } => {
             let w = |v: &Vec<i32>| match (weighted, v.is_empty()) {
                 (false, _) => WEIGHTS[0].load(Relaxed) as u64,
                 (true, true) => WEIGHTS[1].load(Relaxed) as u64,
                 _ => p(v),
             };
             let (ns, nd) = (sources.len() as u64, dests.len() as u64);
-            let args = [base, ns, p(sources), w(in_weights), nd, p(dests), w(out_weights), INFO_NULL as u64, 0, out];
+            let args = [
+                base,
+                ns,
+                p(sources),
+                w(in_weights),
+                nd,
+                p(dests),
+                w(out_weights),
+                INFO_NULL as u64,
+                0,
+                out,
+            ];
             lower::must(ix::Dist_graph_create_adjacent, &args)
         }
     }
 }
 
-fn low(c: &Comm) -> u64 {
+pub(super) fn low(c: &Comm) -> u64 {
     c.lower.load(Relaxed) as u64
 }
 
-unsafe fn with(comm: i32, out: usize, call: impl FnMut(&Comm, u64) -> Outcome, t: Topology) -> i32 {
-    create(comm, out, call, |guard, _, new| new.meta.get(guard).topology = Some(t))
+pub(super) unsafe fn with(
+    comm: i32,
+    out: usize,
+    call: impl FnMut(&Comm, u64) -> Outcome,
+    t: Topology,
+) -> i32 {
+    create(comm, out, call, |guard, _, new| {
+        new.meta.get(guard).topology = Some(t)
+    })
 }
 
-pub unsafe fn cart_create(comm: i32, n: i32, dims: usize, periods: usize, reorder: i32, out: usize) -> i32 {
-    let (d, p) = (slice::<i32>(dims, n).to_vec(), slice::<i32>(periods, n).to_vec());
-    let t = Topology::Cart { dims: d.clone(), periods: p.iter().map(|v| (*v != 0) as i32).collect() };
-    let args = [n as u64, d.as_ptr() as u64, p.as_ptr() as u64, reorder as u64];
-    with(comm, out, |c, at| lower::call(ix::Cart_create, &[low(c), args[0], args[1], args[2], args[3], at]), t)
+pub unsafe fn cart_create(
+    comm: i32,
+    n: i32,
+    dims: usize,
+    periods: usize,
+    reorder: i32,
+    out: usize,
+) -> i32 {
+    let (d, p) = (
+        slice::<i32>(dims, n).to_vec(),
+        slice::<i32>(periods, n).to_vec(),
+    );
+    let t = Topology::Cart {
+        dims: d.clone(),
+        periods: p.iter().map(|v| (*v != 0) as i32).collect(),
+    };
+    let args = [
+        n as u64,
+        d.as_ptr() as u64,
+        p.as_ptr() as u64,
+        reorder as u64,
+    ];
+    with(
+        comm,
+        out,
+        |c, at| {
+            lower::call(
+                ix::Cart_create,
+                &[low(c), args[0], args[1], args[2], args[3], at],
+            )
+        },
+        t,
+    )
 }
 
 fn cart(comm: i32) -> Result<(&'static Comm, Vec<i32>, Vec<i32>), Fail> {
@@ -107,11 +165,15 @@ fn cart(comm: i32) -> Result<(&'static Comm, Vec<i32>, Vec<i32>), Fail> {
 /// Coordinates of a rank.
 fn coords(dims: &[i32], rank: i32) -> Vec<i32> {
     let mut rest = rank;
-    let mut v: Vec<i32> = dims.iter().rev().map(|d| {
-        let x = rest % d;
-        rest /= d;
-        x
-    }).collect();
+    let mut v: Vec<i32> = dims
+        .iter()
+        .rev()
+        .map(|d| {
+            let x = rest % d;
+            rest /= d;
+            x
+        })
+        .collect();
     v.reverse();
     v
 }
@@ -128,7 +190,7 @@ fn rank_at(dims: &[i32], periods: &[i32], at: &[i32]) -> i32 {
     rank
 }
 
-unsafe fn copy(list: &[i32], most: i32, out: usize) {
+pub(super) unsafe fn copy(list: &[i32], most: i32, out: usize) {
     let n = list.len().min(most.max(0) as usize);
     std::ptr::copy_nonoverlapping(list.as_ptr(), out as *mut i32, n);
 }
@@ -144,7 +206,9 @@ pub unsafe fn cart_get(comm: i32, n: i32, dims: usize, periods: usize, at: usize
 }
 
 pub unsafe fn cartdim_get(comm: i32, out: usize) -> i32 {
-    query(comm, || cart(comm).map(|(_, d, _)| put(out, d.len() as i32)))
+    query(comm, || {
+        cart(comm).map(|(_, d, _)| put(out, d.len() as i32))
+    })
 }
 
 pub unsafe fn cart_rank(comm: i32, at: usize, out: usize) -> i32 {
@@ -192,168 +256,57 @@ pub unsafe fn cart_sub(comm: i32, remain: usize, out: usize) -> i32 {
         Err(e) => return super::front::finish(comm, Err(e)),
     };
     let keep = slice::<i32>(remain, d.len() as i32).to_vec();
-    let only = |v: &[i32]| v.iter().zip(&keep).filter(|(_, k)| **k != 0).map(|(x, _)| *x).collect();
-    let t = Topology::Cart { dims: only(&d), periods: only(&p) };
-    with(comm, out, |c, at| lower::call(ix::Cart_sub, &[low(c), keep.as_ptr() as u64, at]), t)
+    let only = |v: &[i32]| {
+        v.iter()
+            .zip(&keep)
+            .filter(|(_, k)| **k != 0)
+            .map(|(x, _)| *x)
+            .collect()
+    };
+    let t = Topology::Cart {
+        dims: only(&d),
+        periods: only(&p),
+    };
+    with(
+        comm,
+        out,
+        |c, at| lower::call(ix::Cart_sub, &[low(c), keep.as_ptr() as u64, at]),
+        t,
+    )
 }
 
 pub unsafe fn cart_map(comm: i32, n: i32, dims: usize, periods: usize, out: usize) -> i32 {
-    forward(comm, || lower::call(ix::Cart_map, &[super::handle::comm(comm)?, n as u64, dims as u64, periods as u64, out as u64]))
+    forward(comm, || {
+        lower::call(
+            ix::Cart_map,
+            &[
+                super::handle::comm(comm)?,
+                n as u64,
+                dims as u64,
+                periods as u64,
+                out as u64,
+            ],
+        )
+    })
 }
 
 pub unsafe fn dims_create(nodes: i32, n: i32, dims: usize) -> i32 {
-    forward(COMM_SELF, || lower::call(ix::Dims_create, &[nodes as u64, n as u64, dims as u64]))
-}
-
-pub unsafe fn graph_create(comm: i32, n: i32, index: usize, edges: usize, reorder: i32, out: usize) -> i32 {
-    let i = slice::<i32>(index, n).to_vec();
-    let e = slice::<i32>(edges, i.last().copied().unwrap_or(0)).to_vec();
-    let t = Topology::Graph { index: i.clone(), edges: e.clone() };
-    let args = [n as u64, i.as_ptr() as u64, e.as_ptr() as u64, reorder as u64];
-    with(comm, out, |c, at| lower::call(ix::Graph_create, &[low(c), args[0], args[1], args[2], args[3], at]), t)
-}
-
-fn graph(comm: i32) -> Result<(Vec<i32>, Vec<i32>), Fail> {
-    match of(comms::get(comm)?) {
-        Some(Topology::Graph { index, edges }) => Ok((index, edges)),
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
-    }
-}
-
-pub unsafe fn graphdims_get(comm: i32, nodes: usize, edges: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        put(nodes, i.len() as i32);
-        put(edges, e.len() as i32);
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_get(comm: i32, ni: i32, ne: i32, index: usize, edges: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        copy(&i, ni, index);
-        copy(&e, ne, edges);
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_map(comm: i32, n: i32, index: usize, edges: usize, out: usize) -> i32 {
-    forward(comm, || lower::call(ix::Graph_map, &[super::handle::comm(comm)?, n as u64, index as u64, edges as u64, out as u64]))
-}
-
-pub unsafe fn graph_neighbors_count(comm: i32, rank: i32, out: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        put(out, neighbours(&i, &e, rank).ok_or(Fail::Code(ERR_RANK))?.len() as i32);
-        Ok(())
-    })
-}
-
-pub unsafe fn graph_neighbors(comm: i32, rank: i32, most: i32, out: usize) -> i32 {
-    query(comm, || {
-        let (i, e) = graph(comm)?;
-        copy(neighbours(&i, &e, rank).ok_or(Fail::Code(ERR_RANK))?, most, out);
-        Ok(())
+    forward(COMM_SELF, || {
+        lower::call(ix::Dims_create, &[nodes as u64, n as u64, dims as u64])
     })
 }
 
 pub unsafe fn topo_test(comm: i32, out: usize) -> i32 {
     query(comm, || {
-        put(out, match of(comms::get(comm)?) {
-            None => UNDEFINED,
-            Some(Topology::Cart { .. }) => CART,
-            Some(Topology::Graph { .. }) => GRAPH,
-            Some(Topology::Dist { .. }) => DIST_GRAPH,
-        });
+        put(
+            out,
+            match of(comms::get(comm)?) {
+                None => UNDEFINED,
+                Some(Topology::Cart { .. }) => CART,
+                Some(Topology::Graph { .. }) => GRAPH,
+                Some(Topology::Dist { .. }) => DIST_GRAPH,
+            },
+        );
         Ok(())
-    })
-}
-
-/// Records what the lower half says the neighbours of a distributed graph are.
-unsafe fn record(new: &Comm, weighted: bool) -> Topology {
-    let (mut i, mut o, mut w) = (0i32, 0i32, 0i32);
-    let at = |p: &mut i32| p as *mut i32 as u64;
-    lower::must(ix::Dist_graph_neighbors_count, &[low(new), at(&mut i), at(&mut o), at(&mut w)]);
-    let blank = |n: i32| vec![0i32; n.max(0) as usize];
-    let (mut sources, mut in_weights, mut dests, mut out_weights) = (blank(i), blank(i), blank(o), blank(o));
-    let p = |v: &mut Vec<i32>| v.as_mut_ptr() as u64;
-    let (iw, ow) = if weighted {
-        (p(&mut in_weights), p(&mut out_weights))
-    } else {
-        (WEIGHTS[0].load(Relaxed) as u64, WEIGHTS[0].load(Relaxed) as u64)
-    };
-    lower::must(
-        ix::Dist_graph_neighbors,
-        &[low(new), i as u64, p(&mut sources), iw, o as u64, p(&mut dests), ow],
-    );
-    Topology::Dist { sources, in_weights, dests, out_weights, weighted }
-}
-
-unsafe fn dist(comm: i32, out: usize, weighted: bool, call: impl FnMut(&Comm, u64) -> Outcome) -> i32 {
-    create(comm, out, call, |guard, _, new| new.meta.get(guard).topology = Some(record(new, weighted)))
-}
-
-pub unsafe fn dist_graph_create_adjacent(
-    comm: i32,
-    ni: i32,
-    sources: usize,
-    iw: usize,
-    no: i32,
-    dests: usize,
-    ow: usize,
-    _info: i32,
-    reorder: i32,
-    out: usize,
-) -> i32 {
-    dist(comm, out, !unweighted(iw), |c, at| {
-        let (iw, ow, info) = (weights(iw), weights(ow), INFO_NULL as u64);
-        let args = [low(c), ni as u64, sources as u64, iw, no as u64, dests as u64, ow, info, reorder as u64, at];
-        lower::call(ix::Dist_graph_create_adjacent, &args)
-    })
-}
-
-pub unsafe fn dist_graph_create(
-    comm: i32,
-    n: i32,
-    sources: usize,
-    degrees: usize,
-    dests: usize,
-    w: usize,
-    _info: i32,
-    reorder: i32,
-    out: usize,
-) -> i32 {
-    dist(comm, out, !unweighted(w), |c, at| {
-        let (w, info) = (weights(w), INFO_NULL as u64);
-        let args = [low(c), n as u64, sources as u64, degrees as u64, dests as u64, w, info, reorder as u64, at];
-        lower::call(ix::Dist_graph_create, &args)
-    })
-}
-
-pub unsafe fn dist_graph_neighbors_count(comm: i32, i: usize, o: usize, w: usize) -> i32 {
-    query(comm, || match of(comms::get(comm)?) {
-        Some(Topology::Dist { sources, dests, weighted, .. }) => {
-            put(i, sources.len() as i32);
-            put(o, dests.len() as i32);
-            put(w, weighted as i32);
-            Ok(())
-        }
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
-    })
-}
-
-pub unsafe fn dist_graph_neighbors(comm: i32, ni: i32, s: usize, iw: usize, no: i32, d: usize, ow: usize) -> i32 {
-    query(comm, || match of(comms::get(comm)?) {
-        Some(Topology::Dist { sources, in_weights, dests, out_weights, weighted }) => {
-            copy(&sources, ni, s);
-            copy(&dests, no, d);
-            if weighted {
-                copy(&in_weights, ni, iw);
-                copy(&out_weights, no, ow);
-            }
-            Ok(())
-        }
-        _ => Err(Fail::Code(ERR_TOPOLOGY)),
     })
 }

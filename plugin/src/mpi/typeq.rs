@@ -75,7 +75,15 @@ pub unsafe fn type_get_envelope(t: i32, ni: usize, na: usize, nd: usize, how: us
     })
 }
 
-pub unsafe fn type_get_contents(t: i32, ni: i32, na: i32, nd: i32, i: usize, a: usize, d: usize) -> i32 {
+pub unsafe fn type_get_contents(
+    t: i32,
+    ni: i32,
+    na: i32,
+    nd: i32,
+    i: usize,
+    a: usize,
+    d: usize,
+) -> i32 {
     local(COMM_SELF, || {
         let c = &datatype::get(t).ok_or(Fail::Code(ERR_TYPE))?.contents;
         let short = |n: i32, have: usize| (n.max(0) as usize) < have;
@@ -107,6 +115,8 @@ pub unsafe fn type_get_name(t: i32, out: usize, len: usize) -> i32 {
             infos::put_text(out, len, &t.meta.get(&lock()).name);
             Ok(())
         }),
-        None => forward(COMM_SELF, || lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])),
+        None => forward(COMM_SELF, || {
+            lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])
+        }),
     }
 }

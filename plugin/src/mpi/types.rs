@@ -13,8 +13,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// # Safety
 /// The contents must be well formed.
 pub unsafe fn build(c: &Contents, out: *mut i32) -> Result<i32, Fail> {
-    let types: Vec<i32> =
-        c.types.iter().map(|t| handle::datatype(*t).map(|t| t as i32)).collect::<Result<_, _>>()?;
+    let types: Vec<i32> = c
+        .types
+        .iter()
+        .map(|t| handle::datatype(*t).map(|t| t as i32))
+        .collect::<Result<_, _>>()?;
     let (i, a, out) = (&c.ints, &c.addrs, out as u64);
     let old = types.first().map_or(0, |t| *t as u64);
     let int = |k: usize| i.get(k).map_or(0, |v| *v as u64);
@@ -24,30 +27,73 @@ pub unsafe fn build(c: &Contents, out: *mut i32) -> Result<i32, Fail> {
         combiner::DUP => must(ix::Type_dup, &[old, out]),
         combiner::CONTIGUOUS => must(ix::Type_contiguous, &[int(0), old, out]),
         combiner::VECTOR => must(ix::Type_vector, &[int(0), int(1), int(2), old, out]),
-        combiner::HVECTOR => must(ix::Type_create_hvector, &[int(0), int(1), a[0] as u64, old, out]),
+        combiner::HVECTOR => must(
+            ix::Type_create_hvector,
+            &[int(0), int(1), a[0] as u64, old, out],
+        ),
         combiner::INDEXED => must(ix::Type_indexed, &[int(0), ints(1), ints(1 + n), old, out]),
-        combiner::HINDEXED => must(ix::Type_create_hindexed, &[int(0), ints(1), a.as_ptr() as u64, old, out]),
-        combiner::INDEXED_BLOCK => must(ix::Type_create_indexed_block, &[int(0), int(1), ints(2), old, out]),
-        combiner::HINDEXED_BLOCK => {
-            must(ix::Type_create_hindexed_block, &[int(0), int(1), a.as_ptr() as u64, old, out])
-        }
-        combiner::STRUCT => {
-            must(ix::Type_create_struct, &[int(0), ints(1), a.as_ptr() as u64, types.as_ptr() as u64, out])
-        }
+        combiner::HINDEXED => must(
+            ix::Type_create_hindexed,
+            &[int(0), ints(1), a.as_ptr() as u64, old, out],
+        ),
+        combiner::INDEXED_BLOCK => must(
+            ix::Type_create_indexed_block,
+            &[int(0), int(1), ints(2), old, out],
+        ),
+        combiner::HINDEXED_BLOCK => must(
+            ix::Type_create_hindexed_block,
+            &[int(0), int(1), a.as_ptr() as u64, old, out],
+        ),
+        combiner::STRUCT => must(
+            ix::Type_create_struct,
+            &[
+                int(0),
+                ints(1),
+                a.as_ptr() as u64,
+                types.as_ptr() as u64,
+                out,
+            ],
+        ),
         combiner::SUBARRAY => {
             let order = int(1 + 3 * n);
-            must(ix::Type_create_subarray, &[int(0), ints(1), ints(1 + n), ints(1 + 2 * n), order, old, out])
+            must(
+                ix::Type_create_subarray,
+                &[
+                    int(0),
+                    ints(1),
+                    ints(1 + n),
+                    ints(1 + 2 * n),
+                    order,
+                    old,
+                    out,
+                ],
+            )
         }
         combiner::DARRAY => {
             let d = int(2) as usize;
-            let (gsizes, dist, dargs, psizes) = (ints(3), ints(3 + d), ints(3 + 2 * d), ints(3 + 3 * d));
+            let (gsizes, dist, dargs, psizes) =
+                (ints(3), ints(3 + d), ints(3 + 2 * d), ints(3 + 3 * d));
             let order = int(3 + 4 * d);
             must(
                 ix::Type_create_darray,
-                &[int(0), int(1), int(2), gsizes, dist, dargs, psizes, order, old, out],
+                &[
+                    int(0),
+                    int(1),
+                    int(2),
+                    gsizes,
+                    dist,
+                    dargs,
+                    psizes,
+                    order,
+                    old,
+                    out,
+                ],
             )
         }
-        combiner::RESIZED => must(ix::Type_create_resized, &[old, a[0] as u64, a[1] as u64, out]),
+        combiner::RESIZED => must(
+            ix::Type_create_resized,
+            &[old, a[0] as u64, a[1] as u64, out],
+        ),
         combiner::F90_REAL => must(ix::Type_create_f90_real, &[int(0), int(1), out]),
         combiner::F90_COMPLEX => must(ix::Type_create_f90_complex, &[int(0), int(1), out]),
         combiner::F90_INTEGER => must(ix::Type_create_f90_integer, &[int(0), out]),
@@ -68,7 +114,12 @@ unsafe fn construct(contents: Contents, out: usize) -> i32 {
 }
 
 fn of(combiner: i32, ints: Vec<i32>, addrs: Vec<i64>, types: Vec<i32>) -> Contents {
-    Contents { combiner, ints, addrs, types }
+    Contents {
+        combiner,
+        ints,
+        addrs,
+        types,
+    }
 }
 
 /// A count, then arrays of integers.
@@ -89,11 +140,17 @@ pub unsafe fn type_contiguous(n: i32, t: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn type_vector(n: i32, block: i32, stride: i32, t: i32, out: usize) -> i32 {
-    construct(of(combiner::VECTOR, vec![n, block, stride], vec![], vec![t]), out)
+    construct(
+        of(combiner::VECTOR, vec![n, block, stride], vec![], vec![t]),
+        out,
+    )
 }
 
 pub unsafe fn type_create_hvector(n: i32, block: i32, stride: i64, t: i32, out: usize) -> i32 {
-    construct(of(combiner::HVECTOR, vec![n, block], vec![stride], vec![t]), out)
+    construct(
+        of(combiner::HVECTOR, vec![n, block], vec![stride], vec![t]),
+        out,
+    )
 }
 
 pub unsafe fn type_hvector(n: i32, block: i32, stride: i64, t: i32, out: usize) -> i32 {
@@ -101,11 +158,27 @@ pub unsafe fn type_hvector(n: i32, block: i32, stride: i64, t: i32, out: usize) 
 }
 
 pub unsafe fn type_indexed(n: i32, blocks: usize, at: usize, t: i32, out: usize) -> i32 {
-    construct(of(combiner::INDEXED, counted(&[n], n, &[blocks, at]), vec![], vec![t]), out)
+    construct(
+        of(
+            combiner::INDEXED,
+            counted(&[n], n, &[blocks, at]),
+            vec![],
+            vec![t],
+        ),
+        out,
+    )
 }
 
 pub unsafe fn type_create_hindexed(n: i32, blocks: usize, at: usize, t: i32, out: usize) -> i32 {
-    construct(of(combiner::HINDEXED, counted(&[n], n, &[blocks]), wide(at, n), vec![t]), out)
+    construct(
+        of(
+            combiner::HINDEXED,
+            counted(&[n], n, &[blocks]),
+            wide(at, n),
+            vec![t],
+        ),
+        out,
+    )
 }
 
 pub unsafe fn type_hindexed(n: i32, blocks: usize, at: usize, t: i32, out: usize) -> i32 {
@@ -113,16 +186,46 @@ pub unsafe fn type_hindexed(n: i32, blocks: usize, at: usize, t: i32, out: usize
 }
 
 pub unsafe fn type_create_indexed_block(n: i32, block: i32, at: usize, t: i32, out: usize) -> i32 {
-    construct(of(combiner::INDEXED_BLOCK, counted(&[n, block], n, &[at]), vec![], vec![t]), out)
+    construct(
+        of(
+            combiner::INDEXED_BLOCK,
+            counted(&[n, block], n, &[at]),
+            vec![],
+            vec![t],
+        ),
+        out,
+    )
 }
 
 pub unsafe fn type_create_hindexed_block(n: i32, block: i32, at: usize, t: i32, out: usize) -> i32 {
-    construct(of(combiner::HINDEXED_BLOCK, vec![n, block], wide(at, n), vec![t]), out)
+    construct(
+        of(
+            combiner::HINDEXED_BLOCK,
+            vec![n, block],
+            wide(at, n),
+            vec![t],
+        ),
+        out,
+    )
 }
 
-pub unsafe fn type_create_struct(n: i32, blocks: usize, at: usize, types: usize, out: usize) -> i32 {
+pub unsafe fn type_create_struct(
+    n: i32,
+    blocks: usize,
+    at: usize,
+    types: usize,
+    out: usize,
+) -> i32 {
     let types = slice::<i32>(types, n).to_vec();
-    construct(of(combiner::STRUCT, counted(&[n], n, &[blocks]), wide(at, n), types), out)
+    construct(
+        of(
+            combiner::STRUCT,
+            counted(&[n], n, &[blocks]),
+            wide(at, n),
+            types,
+        ),
+        out,
+    )
 }
 
 pub unsafe fn type_struct(n: i32, blocks: usize, at: usize, types: usize, out: usize) -> i32 {
@@ -161,7 +264,10 @@ pub unsafe fn type_create_darray(
 }
 
 pub unsafe fn type_create_resized(t: i32, lb: i64, extent: i64, out: usize) -> i32 {
-    construct(of(combiner::RESIZED, vec![], vec![lb, extent], vec![t]), out)
+    construct(
+        of(combiner::RESIZED, vec![], vec![lb, extent], vec![t]),
+        out,
+    )
 }
 
 pub unsafe fn type_create_f90_integer(r: i32, out: usize) -> i32 {
@@ -218,5 +324,10 @@ pub unsafe fn type_free(at: usize) -> i32 {
 
 pub unsafe fn type_match_size(class: i32, size: i32, out: usize) -> i32 {
     // The result is a predefined type, the same constant in both halves.
-    forward(COMM_SELF, || super::lower::call(ix::Type_match_size, &[class as u64, size as u64, out as u64]))
+    forward(COMM_SELF, || {
+        super::lower::call(
+            ix::Type_match_size,
+            &[class as u64, size as u64, out as u64],
+        )
+    })
 }

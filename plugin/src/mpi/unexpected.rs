@@ -54,13 +54,21 @@ pub fn take(comm: &Comm, source: i32, tag: i32) -> Option<Message> {
 /// The status of the first message that matches, which stays.
 pub fn peek(comm: &Comm, source: i32, tag: i32) -> Option<Status> {
     let guard = lock();
-    QUEUE.get(&guard).iter().find(|m| matches(m, comm, source, tag)).map(Message::status)
+    QUEUE
+        .get(&guard)
+        .iter()
+        .find(|m| matches(m, comm, source, tag))
+        .map(Message::status)
 }
 
 impl Message {
     /// What a receive of it reports.
     pub fn status(&self) -> Status {
-        let mut s = Status { source: self.source, tag: self.tag, ..Status::EMPTY };
+        let mut s = Status {
+            source: self.source,
+            tag: self.tag,
+            ..Status::EMPTY
+        };
         s.set_count(self.bytes.len() as u64);
         s
     }
@@ -69,7 +77,13 @@ impl Message {
     ///
     /// # Safety
     /// The buffer must hold `n` elements of the datatype.
-    pub unsafe fn deliver(&self, buf: usize, n: i32, t: i32, status: &mut Status) -> Result<i32, Fail> {
+    pub unsafe fn deliver(
+        &self,
+        buf: usize,
+        n: i32,
+        t: i32,
+        status: &mut Status,
+    ) -> Result<i32, Fail> {
         *status = self.status();
         let size = datatype::sizes(t)?.size.max(0) as usize;
         let room = size * n.max(0) as usize;
@@ -93,7 +107,11 @@ unsafe fn unpack(bytes: &[u8], buf: usize, n: i32, t: i32, size: usize) -> Resul
     // A last element that is not complete is unpacked from a padded copy of the packed buffer: first
     // the buffer as it is now, then the message over it.
     let whole = bytes.len().is_multiple_of(size);
-    let elements = if whole { (bytes.len() / size) as i32 } else { (bytes.len() / size) as i32 + 1 };
+    let elements = if whole {
+        (bytes.len() / size) as i32
+    } else {
+        (bytes.len() / size) as i32 + 1
+    };
     let lower = handle::datatype(t)?;
     let mut position = 0i32;
     let mut padded;
@@ -102,13 +120,29 @@ unsafe fn unpack(bytes: &[u8], buf: usize, n: i32, t: i32, size: usize) -> Resul
     if !whole && elements <= n {
         len = elements as usize * size;
         padded = vec![0u8; len];
-        let args = [buf as u64, elements as u64, lower, padded.as_mut_ptr() as u64, len as u64, &mut position as *mut i32 as u64, COMM_SELF as u64];
+        let args = [
+            buf as u64,
+            elements as u64,
+            lower,
+            padded.as_mut_ptr() as u64,
+            len as u64,
+            &mut position as *mut i32 as u64,
+            COMM_SELF as u64,
+        ];
         must(ix::Pack, &args);
         padded[..bytes.len()].copy_from_slice(bytes);
         source = padded.as_ptr();
         position = 0;
     }
-    let args = [source as u64, len as u64, &mut position as *mut i32 as u64, buf as u64, elements as u64, lower, COMM_SELF as u64];
+    let args = [
+        source as u64,
+        len as u64,
+        &mut position as *mut i32 as u64,
+        buf as u64,
+        elements as u64,
+        lower,
+        COMM_SELF as u64,
+    ];
     match must(ix::Unpack, &args) {
         SUCCESS => Ok(()),
         code => Err(Fail::Code(code)),

@@ -2,8 +2,8 @@
 
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
-use super::{lock, serial, Guard, Locked};
 use super::table::Table;
+use super::{lock, serial, Guard, Locked};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -15,7 +15,13 @@ pub enum Topology {
     /// Index and edges.
     Graph { index: Vec<i32>, edges: Vec<i32> },
     /// Sources, their weights, destinations, their weights, and whether weights were given.
-    Dist { sources: Vec<i32>, in_weights: Vec<i32>, dests: Vec<i32>, out_weights: Vec<i32>, weighted: bool },
+    Dist {
+        sources: Vec<i32>,
+        in_weights: Vec<i32>,
+        dests: Vec<i32>,
+        out_weights: Vec<i32>,
+        weighted: bool,
+    },
 }
 
 /// What only changes rarely, under the model's lock.
@@ -94,7 +100,10 @@ impl Comm {
             held: AtomicU64::new(0),
             target: AtomicU64::new(u64::MAX),
             refs: AtomicU32::new(1),
-            meta: Locked::new(Meta { errhandler, ..Meta::default() }),
+            meta: Locked::new(Meta {
+                errhandler,
+                ..Meta::default()
+            }),
         }
     }
 
@@ -183,8 +192,12 @@ pub fn get(handle: i32) -> Result<&'static Comm, Fail> {
 
 /// All communicators, in creation order.
 pub fn all(guard: &Guard) -> Vec<&'static Comm> {
-    let predefined = [COMM_WORLD, COMM_SELF].into_iter().filter_map(|h| get(h).ok());
-    let mut list: Vec<_> = predefined.chain(COMMS.all(guard).into_iter().map(|(_, c)| c)).collect();
+    let predefined = [COMM_WORLD, COMM_SELF]
+        .into_iter()
+        .filter_map(|h| get(h).ok());
+    let mut list: Vec<_> = predefined
+        .chain(COMMS.all(guard).into_iter().map(|(_, c)| c))
+        .collect();
     list.sort_by_key(|c| c.serial);
     list
 }
@@ -203,7 +216,11 @@ pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>)
     for r in second.unwrap_or_default() {
         h = mix(h, !(*r as u64));
     }
-    let n = IDS.get(guard).get_or_insert_with(HashMap::new).entry(h).or_insert(0);
+    let n = IDS
+        .get(guard)
+        .get_or_insert_with(HashMap::new)
+        .entry(h)
+        .or_insert(0);
     *n += 1;
     mix(h, *n) | 4
 }

@@ -111,8 +111,14 @@ pub unsafe fn ask(lower: i32) -> Sizes {
     let mut s = Sizes::default();
     let at = |p: &mut i64| p as *mut i64 as u64;
     must(ix::Type_size_x, &[lower as u64, at(&mut s.size)]);
-    must(ix::Type_get_extent, &[lower as u64, at(&mut s.lb), at(&mut s.extent)]);
-    must(ix::Type_get_true_extent, &[lower as u64, at(&mut s.true_lb), at(&mut s.true_extent)]);
+    must(
+        ix::Type_get_extent,
+        &[lower as u64, at(&mut s.lb), at(&mut s.extent)],
+    );
+    must(
+        ix::Type_get_true_extent,
+        &[lower as u64, at(&mut s.true_lb), at(&mut s.true_extent)],
+    );
     s
 }
 
@@ -123,7 +129,12 @@ pub fn sizes(handle: i32) -> Result<Sizes, Fail> {
     }
     if handle & KIND_MASK == 0x4c00_0000 && handle > 0x4c00_0100 {
         let n = ((handle >> 8) & 0xff) as i64;
-        return Ok(Sizes { size: n, extent: n, true_extent: n, ..Sizes::default() });
+        return Ok(Sizes {
+            size: n,
+            extent: n,
+            true_extent: n,
+            ..Sizes::default()
+        });
     }
     if predefined(handle) {
         // SAFETY: the same constants name the type in the lower half.

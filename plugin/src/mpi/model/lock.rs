@@ -34,7 +34,10 @@ pub fn lock() -> Guard {
 #[cold]
 fn spin() -> Guard {
     let mut tries = 0u32;
-    while WORD.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
+    while WORD
+        .compare_exchange_weak(false, true, Acquire, Relaxed)
+        .is_err()
+    {
         tries += 1;
         if tries % 64 == 0 {
             std::thread::yield_now();

@@ -133,7 +133,12 @@ pub fn get(handle: i32) -> Option<&'static Request> {
 
 /// Makes a request; the communicator and datatype are held.
 #[inline(always)]
-pub fn make(guard: &Guard, kind: Kind, comm: &'static Comm, datatype: i32) -> (i32, &'static Request) {
+pub fn make(
+    guard: &Guard,
+    kind: Kind,
+    comm: &'static Comm,
+    datatype: i32,
+) -> (i32, &'static Request) {
     let index = match FREE.get(guard).pop() {
         Some(i) => i,
         None => grow(guard),
@@ -187,8 +192,9 @@ pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
 /// All live requests, in the order they were started.
 pub fn all(_guard: &Guard) -> Vec<(i32, &'static Request)> {
     let n = MADE.load(Relaxed) as i32;
-    let mut list: Vec<_> =
-        (0..n).filter_map(|i| Some((V_REQUEST | i, at(i).filter(|r| r.live.get())?))).collect();
+    let mut list: Vec<_> = (0..n)
+        .filter_map(|i| Some((V_REQUEST | i, at(i).filter(|r| r.live.get())?)))
+        .collect();
     list.sort_by_key(|(_, r)| r.serial.get());
     list
 }
@@ -198,7 +204,10 @@ pub fn freed(guard: &Guard) -> Vec<(i32, &'static Request)> {
     if FREED.load(Relaxed) == 0 {
         return Vec::new();
     }
-    all(guard).into_iter().filter(|(_, r)| r.freed.get()).collect()
+    all(guard)
+        .into_iter()
+        .filter(|(_, r)| r.freed.get())
+        .collect()
 }
 
 /// Number of those.

@@ -49,7 +49,8 @@ impl<T> Table<T> {
         *next += 1;
         let chunk = &self.chunks[i as usize / CHUNK];
         if chunk.load(Relaxed).is_null() {
-            let slots: Box<Slots<T>> = Box::new([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNK]);
+            let slots: Box<Slots<T>> =
+                Box::new([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNK]);
             chunk.store(Box::into_raw(slots), Release);
         }
         i
@@ -87,6 +88,8 @@ impl<T> Table<T> {
     /// All objects with their indices.
     pub fn all(&self, guard: &Guard) -> Vec<(i32, &'static T)> {
         let n = self.free.get(guard).0;
-        (0..n as i32).filter_map(|i| Some((i, self.get(i)?))).collect()
+        (0..n as i32)
+            .filter_map(|i| Some((i, self.get(i)?)))
+            .collect()
     }
 }
