@@ -181,23 +181,24 @@ pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
     check(off(0)).with_context(|| format!("fd {fd}: what is in the socket can't be read"))?;
     let mut found = Vec::new();
     let mut buffer = vec![0_u8; 1 << 18];
-    let result =
-        loop {
-            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-            // SAFETY: the kernel writes at most the buffer's length.
-            let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
-            match got {
-                0 => break Ok(()),
-                1.. if got as usize > buffer.len() => break Err(anyhow::anyhow!(
+    let result = loop {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        // SAFETY: the kernel writes at most the buffer's length.
+        let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+        match got {
+            0 => break Ok(()),
+            1.. if got as usize > buffer.len() => {
+                break Err(anyhow::anyhow!(
                     "fd {fd}: a message of {got} bytes is in the socket; it can't be checkpointed"
-                )),
-                1.. => found.push(Blob(buffer[..got as usize].to_vec())),
-                _ => break Ok(()),
+                ))
             }
-            if found.iter().map(|b| b.0.len()).sum::<usize>() > LIMIT {
-                break Err(anyhow::anyhow!("fd {fd}: too much is in the socket"));
-            }
-        };
+            1.. => found.push(Blob(buffer[..got as usize].to_vec())),
+            _ => break Ok(()),
+        }
+        if found.iter().map(|b| b.0.len()).sum::<usize>() > LIMIT {
+            break Err(anyhow::anyhow!("fd {fd}: too much is in the socket"));
+        }
+    };
     off(-1);
     if kind == Some(libc::SOCK_STREAM) && found.len() > 1 {
         found = vec![Blob(found.into_iter().flat_map(|b| b.0).collect())];
