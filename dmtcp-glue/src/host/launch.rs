@@ -103,7 +103,9 @@ fn program_args() -> Vec<String> {
         .map(|a| String::from_utf8_lossy(a).into_owned());
     let found = args.by_ref().any(|a| a == "--");
     let mut rest: Vec<String> = args.collect();
-    rest.pop_if(|last| last.is_empty());
+    if rest.last().is_some_and(String::is_empty) {
+        rest.pop();
+    }
     if found {
         rest
     } else {

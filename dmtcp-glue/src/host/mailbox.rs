@@ -57,7 +57,7 @@ impl Channel {
 
     fn state(&self) -> &AtomicU32 {
         // SAFETY: valid by the contract of `new`; the word is atomic.
-        unsafe { &*(&raw const (*self.0).state) }
+        unsafe { &(*self.0).state }
     }
 
     /// Moves to `state` and wakes the other side.

@@ -64,7 +64,7 @@ impl Special {
             "eventpoll" => Special::Epoll(watched(info)?),
             "signalfd" => Special::Signal(hex("sigmask"), status),
             "timerfd" => Special::Timer {
-                clock: number("clockid") as i32,
+                clock: number("clockid"),
                 flags: status,
                 value: [pair(first("it_value")), pair(first("it_interval"))],
                 ticks: number("ticks") as u64,
