@@ -55,7 +55,7 @@ fn release(guard: &Guard, handle: i32) {
 }
 
 /// The attributes of a communicator or datatype.
-fn list<'a>(guard: &'a Guard, object: i32) -> Result<&'a mut Vec<(i32, usize)>, Fail> {
+fn list(guard: &Guard, object: i32) -> Result<&mut Vec<(i32, usize)>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
     }

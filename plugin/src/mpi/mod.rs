@@ -4,7 +4,13 @@
 //! functions that are more than translation. `cut`, `drain` and `replay` are what a checkpoint and a
 //! restart need. All functions named like MPI's take what MPI's do; pointers are plain words, for most
 //! are only passed on.
-#![allow(clippy::missing_safety_doc, clippy::too_many_arguments, missing_docs)]
+#![allow(
+    clippy::missing_safety_doc,
+    clippy::too_many_arguments,
+    // A closure called at once is how `?` ends one call's work but not its bookkeeping.
+    clippy::redundant_closure_call,
+    missing_docs
+)]
 
 pub mod abi;
 pub mod attrs;

@@ -14,6 +14,12 @@ pub struct Table<T: 'static> {
     free: Locked<(u32, Vec<u32>)>,
 }
 
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Table<T> {
     /// An empty table.
     pub const fn new() -> Self {
