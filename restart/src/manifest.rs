@@ -98,7 +98,7 @@ pub struct Manifest {
     pub ranks: u32,
     /// Absolute path of the program.
     pub program: String,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub argv: Vec<String>,
     /// When it was committed, seconds since 1970.
     pub created: u64,

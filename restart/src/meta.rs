@@ -16,7 +16,7 @@ pub struct Meta {
     pub generation: u64,
     /// The program as it was named on the command line.
     pub program: String,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub argv: Vec<String>,
     /// Absolute path of the program.
     pub exe: String,

@@ -39,7 +39,7 @@ fn spin() -> Guard {
         .is_err()
     {
         tries += 1;
-        if tries % 64 == 0 {
+        if tries.is_multiple_of(64) {
             std::thread::yield_now();
         }
         std::hint::spin_loop();
