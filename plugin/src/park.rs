@@ -128,6 +128,7 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         let state = (*b).state.load(Ordering::SeqCst);
         let call = (*b).call;
         (*thread).in_call = match (state, call) {
+            _ if in_kernel_vdso(rip) => 2,
             (OUTSIDE, 0) => 0,
             _ if (*b).exempt != 0 && call == 0 => 0,
             (REEXECUTABLE, c) if c != 0 && !crossing::contains(rip) => 1,
@@ -135,4 +136,18 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         };
         (*thread).reentry = [crossing::reentry(), call.wrapping_sub(crossing::SAVED)];
     }
+}
+
+/// Is this address in the running kernel's vDSO? Another kernel's has other code at another place, so a
+/// thread can't be saved there; it leaves within nanoseconds.
+fn in_kernel_vdso(rip: usize) -> bool {
+    /// The kernel's image has two pages; our slots point to functions in it.
+    const REACH: usize = 4 * lh_loader::layout::PAGE;
+    // SAFETY: lhInfo is mapped.
+    let slots = unsafe { &lhinfo::get().vdso_slots };
+    slots.iter().any(|slot| {
+        let function = slot.load(Ordering::Relaxed);
+        let near = function.abs_diff(rip) < REACH;
+        near && lh_loader::layout::owner(function) == lh_loader::layout::Owner::Elsewhere
+    })
 }

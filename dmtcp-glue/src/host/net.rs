@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn every_rank_gets_everybodys_bytes() {
         let all = ranks(4, &[]);
-        let threads: Vec<_> = (0_u8..).zip(&all).map(|(rank, (job, _))| {
+        let threads = (0_u8..).zip(&all).map(|(rank, (job, _))| {
             let job = Arc::clone(job);
             std::thread::spawn(move || {
                 (0..50_u8)

@@ -81,7 +81,7 @@ pub struct Start<'a> {
     pub restore: Option<(&'a str, &'a Path)>,
     /// The program.
     pub exe: &'a Path,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub argv: &'a [OsString],
 }
 

@@ -17,7 +17,7 @@ const DEPTH: usize = 5;
 pub struct Program {
     /// Absolute path of the ELF file, links resolved.
     pub exe: PathBuf,
-    /// Its arguments, argv[0] included.
+    /// Its arguments, `argv[0]` included.
     pub argv: Vec<OsString>,
     /// What the file says.
     pub elf: Elf,
