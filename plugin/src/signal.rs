@@ -1,6 +1,6 @@
 //! The application's signal handlers, run under the upper half's DTV.
 //!
-//! The router installs [`trampoline`] in place of each handler and keeps the application's own action in
+//! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
 use crate::{block, crossing};

@@ -156,6 +156,7 @@ mod tests {
                 let (op, arg) = there.receive();
                 kept = [arg.as_slice(), b"!"].concat();
                 there.reply(i64::from(op) + 1, &kept);
+                there.wait_taken();
             }
         });
         for i in 0..100 {
