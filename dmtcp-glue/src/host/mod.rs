@@ -38,7 +38,20 @@ pub fn say(message: &str) {
 /// Ends the process with a message: a restart that can't go on.
 pub fn fatal(message: &str) -> ! {
     say(message);
+    abort_job();
     std::process::exit(1);
+}
+
+/// Tells the launcher to end the other ranks too: they would wait in MPI_Init for this one for ever.
+///
+/// PMI-1's `abort` on the inherited descriptor; other launchers end a job whose rank exits with an error.
+fn abort_job() {
+    let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
+    if let Some(fd) = fd {
+        let order = b"cmd=abort exitcode=1\n";
+        // SAFETY: writes a constant; a closed descriptor gives an error, which changes nothing.
+        unsafe { libc::write(fd, order.as_ptr().cast(), order.len()) };
+    }
 }
 
 /// Starts the host's threads, then gives the kernel's main thread back to the loader.

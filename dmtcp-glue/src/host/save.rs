@@ -73,12 +73,13 @@ pub fn save(
         ranks: place.size,
         generation: place.generation,
     };
+    // What is copied out of unreadable mappings must outlive the writer, whose workers read it: also when
+    // an error drops both.
+    let mut copies = Vec::new();
     let mut writer = Writer::create(folder.join(manifest::image_name(place.rank)), options)?;
     writer.section(meta::SECTION, &describe(place, settings))?;
     writer.section(RESOURCES, &resources)?;
     writer.section(LOADER, &loader()?)?;
-    // What is copied out of unreadable mappings must live until `finish`.
-    let mut copies = Vec::new();
     let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
     let pagemap = File::open("/proc/self/pagemap").ok();
     let mappings = maps::own()?;
@@ -226,9 +227,10 @@ impl Source<'_> {
                 _ => at = (at / PAGE + 1) * PAGE,
             }
         }
-        // SAFETY: the copy is kept until after `finish`.
-        unsafe { self.writer.memory(region, bytes.as_ptr(), bytes.len())? };
+        let (at, len) = (bytes.as_ptr(), bytes.len());
         self.copies.push(bytes);
+        // SAFETY: the copy outlives the writer; moving the vector does not move its bytes.
+        unsafe { self.writer.memory(region, at, len)? };
         Ok(())
     }
 }

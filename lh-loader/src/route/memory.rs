@@ -44,6 +44,54 @@ pub unsafe fn mmap(owner: Owner, r: &Regs) -> isize {
     }
 }
 
+/// `shmat`: a System V segment without a wish goes to the window.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn shmat(owner: Owner, r: &Regs) -> isize {
+    if r.rsi != 0 {
+        // SAFETY: the caller's.
+        return unsafe { native(r) };
+    }
+    // SAFETY: the kernel writes one shmid_ds; the range is reserved before the segment replaces it.
+    unsafe {
+        let mut about: libc::shmid_ds = core::mem::zeroed();
+        let at = &raw mut about as usize;
+        let result = syscall6(
+            libc::SYS_shmctl as usize,
+            r.rdi,
+            libc::IPC_STAT as usize,
+            at,
+            0,
+            0,
+            0,
+        );
+        if is_err(result) {
+            return result;
+        }
+        match window::reserve(owner, about.shm_segsz) {
+            Err(e) => -e,
+            Ok(place) => {
+                let flags = r.rdx | libc::SHM_REMAP as usize;
+                let result = syscall6(r.rax, r.rdi, place, flags, 0, 0, 0);
+                if is_err(result) {
+                    syscall6(
+                        libc::SYS_munmap as usize,
+                        place,
+                        about.shm_segsz,
+                        0,
+                        0,
+                        0,
+                        0,
+                    );
+                    window::free(owner, place, about.shm_segsz);
+                }
+                result
+            }
+        }
+    }
+}
+
 /// `munmap`.
 ///
 /// # Safety

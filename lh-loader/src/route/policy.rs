@@ -14,6 +14,7 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
             | libc::SYS_munmap
             | libc::SYS_mremap
             | libc::SYS_brk
+            | libc::SYS_shmat
             | libc::SYS_clone
             | libc::SYS_clone3
             | libc::SYS_exit
@@ -49,6 +50,7 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             libc::SYS_munmap => memory::munmap(r),
             libc::SYS_mremap => memory::mremap(owner, r),
             libc::SYS_brk => memory::brk(owner, r.rdi),
+            libc::SYS_shmat => memory::shmat(owner, r),
             libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => {
                 tasks::clone(owner, r)
             }
