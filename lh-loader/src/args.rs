@@ -107,7 +107,7 @@ pub struct Plan {
     pub log: u8,
     /// The program.
     pub exe: &'static CStr,
-    /// Index of the program's argv[0] in ours.
+    /// Index of the program's `argv[0]` in ours.
     pub argv0: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Starts the halves: the lower ones one after the other, then the upper one.
 //!
 //! A lower half is an ordinary program. Its `ld.so` runs on a start stack of ours, its constructors
-//! and its `main` run, and `main` calls [`ready`], which leaves the half's main stack where it is and
+//! and its `main` run, and `main` calls `ready`, which leaves the half's main stack where it is and
 //! comes back to the loader. The upper half is started last and owns the main thread from then on.
 
 use crate::arch::{self, Context};

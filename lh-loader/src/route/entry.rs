@@ -1,4 +1,4 @@
-//! The router's entry: from a stub, on whatever stack the program has, to [`route`] and back.
+//! The router's entry: from a stub, on whatever stack the program has, to `route` and back.
 //!
 //! All registers come back as they were except rax (the result), rcx and r11, as after `syscall`.
 //! The SSE and x87 state is saved by `fxsave`; the loader is built without AVX, so the upper halves of
