@@ -9,7 +9,7 @@
 //! another half's DTV is in place, in signal handlers too.
 
 use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicI32, AtomicU32};
 use lh_loader::layout::MAX_HALVES;
 
 global_asm!(
@@ -66,6 +66,10 @@ pub struct Block {
     pub fs: usize,
     /// The next block of the registry.
     pub next: *mut Block,
+    /// The front's function that the thread is in or was in last, by its index in the front's table.
+    pub function: AtomicU32,
+    /// What it is about: the lower half's communicator, peer, tag.
+    pub about: [AtomicI32; 3],
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);
