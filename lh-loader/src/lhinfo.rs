@@ -156,8 +156,8 @@ pub struct Upper {
     pub pid: AtomicU32,
     /// Restarts so far.
     pub generation: AtomicU32,
-    /// Fills the gap.
-    pub pad: u32,
+    /// The kernel's pid after a restart; 0 while it is still `pid`.
+    pub real_pid: AtomicU32,
     /// Path of the program, NUL terminated: what `/proc/self/exe` means to it.
     pub exe: [u8; 4096],
     /// The application's signal actions, `[handler, flags, restorer, mask]`, by signal number.
