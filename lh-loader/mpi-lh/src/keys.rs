@@ -34,8 +34,9 @@ unsafe extern "C" fn burn(_: c_int, _: *const *const c_char, envp: *const *const
 
 /// Makes the calling thread, one of this half's, run the destructors of values that it is given.
 pub fn use_destructors() {
+    let any = (&raw const OWN).cast();
     // SAFETY: the key is ours; libc looks at a thread's values only if the thread has set one itself.
-    unsafe { libc::pthread_setspecific(OWN.load(Ordering::Relaxed), 1 as *const _) };
+    unsafe { libc::pthread_setspecific(OWN.load(Ordering::Relaxed), any) };
 }
 
 /// Empties the slots of this half's keys in the TCB at `to`: what is there is of another generation.
