@@ -11,6 +11,7 @@ mod environment;
 pub mod gate;
 pub mod helper;
 pub mod host;
+pub mod interrupt;
 pub mod mpi;
 pub mod park;
 pub mod raw;

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod scan;
 mod signals;
 mod tasks;
+mod waits;
 
 #[cfg(test)]
 mod probe_tests;
