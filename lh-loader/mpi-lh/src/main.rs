@@ -14,8 +14,13 @@ mod sys;
 
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use lh_loader::heap::Bump;
 use lh_loader::lhinfo::{Half, HalfStart};
 use lh_loader::{die, say};
+
+// The loader's library brings a disassembler, which is never run here.
+#[global_allocator]
+static HEAP: Bump<1> = Bump::new();
 
 // The slot: a PT_TLS header must exist for the loader to patch. `R` keeps it through --gc-sections.
 core::arch::global_asm!(
