@@ -19,9 +19,20 @@ extern "C" {
 }
 
 /// The word in a block that has the mark.
-pub fn word<'a>(b: *mut Block) -> &'a AtomicU32 {
-    // SAFETY: a block lives as long as its thread; the word is only used as an atomic one where others write.
+///
+/// # Safety
+/// `b` must be the block of a thread that has not ended.
+#[inline(always)]
+pub unsafe fn word<'a>(b: *mut Block) -> &'a AtomicU32 {
+    // SAFETY: the block lives as long as its thread; the word is used as an atomic one where others write.
     unsafe { AtomicU32::from_ptr(&raw mut (*b).registered) }
+}
+
+/// The calling thread's own.
+#[inline(always)]
+pub fn own_word<'a>() -> &'a AtomicU32 {
+    // SAFETY: the block is this thread's.
+    unsafe { word(block::mine()) }
 }
 
 /// libc's own function.
@@ -46,12 +57,12 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
     if raw::present() {
         // A pthread_t is the thread's TCB.
         let b = block::of(thread as usize);
-        let mark = word(b);
+        // SAFETY: the caller says that the thread is there.
+        let (mark, state) = unsafe { (word(b), &(*b).state) };
         if mark.load(Ordering::Acquire) != 0 {
             mark.fetch_or(CANCELLED, Ordering::SeqCst);
             gate::fence_all();
-            // SAFETY: the caller says that the thread is there.
-            if unsafe { (*b).state.load(Ordering::SeqCst) } != OUTSIDE {
+            if state.load(Ordering::SeqCst) != OUTSIDE {
                 return 0;
             }
         }
@@ -60,20 +71,20 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
 }
 
 /// A marked thread goes in: nothing may cancel it there.
-pub fn hold(b: *mut Block) {
+pub fn hold() {
     let mut old = 0;
     // SAFETY: the block and the state are the calling thread's own.
     unsafe {
         pthread_setcancelstate(DISABLE, &mut old);
-        (*b).cancel_state = old as u32 + 1;
+        (*block::mine()).cancel_state = old as u32 + 1;
     }
 }
 
 /// A marked thread has come out: puts its state back, or delivers what came while it was inside.
-pub fn deliver(b: *mut Block) {
+pub fn deliver() {
     // SAFETY: as in `hold`.
     unsafe {
-        match core::mem::take(&mut (*b).cancel_state) {
+        match core::mem::take(&mut (*block::mine()).cancel_state) {
             0 => {
                 real(libc::pthread_self());
             }

@@ -37,7 +37,7 @@ pub fn enter(call: Call) -> Inside {
     let before = b.state.load(Ordering::Relaxed);
     b.state.store(call as u32, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
-    let mark = cancel::word(block::mine()).load(Ordering::Relaxed);
+    let mark = cancel::own_word().load(Ordering::Relaxed);
     if before == OUTSIDE && (CLOSED.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
         wait(call);
     }
@@ -55,8 +55,8 @@ fn wait(call: Call) {
         raw::futex_wait(&CLOSED, 1, None);
         b.state.store(call as u32, Ordering::SeqCst);
     }
-    if cancel::word(block::mine()).load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
-        cancel::hold(block::mine());
+    if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
+        cancel::hold();
     }
 }
 
@@ -76,9 +76,9 @@ impl Drop for Inside {
         // SAFETY: as in `enter`.
         unsafe { (*block::mine()).state.store(self.before, Ordering::Release) };
         compiler_fence(Ordering::SeqCst);
-        let mark = cancel::word(block::mine()).load(Ordering::Relaxed);
+        let mark = cancel::own_word().load(Ordering::Relaxed);
         if self.before == OUTSIDE && mark & cancel::CANCELLED != 0 {
-            cancel::deliver(block::mine());
+            cancel::deliver();
         }
     }
 }
