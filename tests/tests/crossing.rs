@@ -1,30 +1,16 @@
 //! Threads that call lower halves (`tests/c/crossing.c`), on every way of crossing: each thread's state must be
 //! its own in all halves at all times, when a checkpoint comes too, and after a restart over fresh halves.
 
-use std::path::PathBuf;
-use tests::{program, text, Job, Scratch};
+use tests::{half_libraries, program, text, Job, Scratch, STACK_PROTECTORS};
 
 /// The ways of `--crossing`.
 const WAYS: &[&str] = &["shared"];
 
-/// Everything here has stack protectors, in all halves.
-const PROTECTED: &str = "-fstack-protector-all";
-
-/// Builds the libraries that halves open; gives their folder.
-fn libraries() -> PathBuf {
-    let shared = ["-shared", "-fPIC", PROTECTED];
-    let half = program("half", "half.so", &shared);
-    program("plug", "plug.so", &shared);
-    program("plug", "late.so", &[&shared[..], &["-DFIXED"]].concat());
-    program("throw", "throw.so", &shared);
-    half.parent().expect("a folder").to_owned()
-}
-
 /// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
 fn crossing(mode: &str, threads: usize, flags: &[&str]) {
-    let dir = libraries();
+    let dir = half_libraries();
     let name = format!("crossing{}", flags.concat());
-    let app = program("crossing", &name, &[&[PROTECTED], flags].concat());
+    let app = program("crossing", &name, &[&[STACK_PROTECTORS], flags].concat());
     for way in WAYS {
         for restart in [false, true] {
             let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
@@ -84,6 +70,11 @@ fn a_program_that_is_not_position_independent() {
 #[test]
 fn hundreds_of_keys_in_all_halves_and_their_destructors() {
     crossing("keys", 5, &[]);
+}
+
+#[test]
+fn a_library_with_static_tls_that_a_lower_half_opens_late() {
+    crossing("late", 6, &[]);
 }
 
 #[test]

@@ -39,6 +39,31 @@ pub static DONORS: AtomicPtr<Donor> = AtomicPtr::new(null_mut());
 pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
     // SAFETY: runs on the half's main TCB, under its lock: its libc may be used.
     unsafe {
+        let donor = start(upper);
+        if donor.is_null() {
+            return donor;
+        }
+        copy_tls((*donor).fs, upper);
+        keys::clear(upper);
+        let made = copy_dtv((*donor).fs, upper);
+        if made == 0 {
+            dismiss(donor);
+            return null_mut();
+        }
+        dtv.write(made);
+        (*donor).next = DONORS.load(Ordering::Relaxed);
+        DONORS.store(donor, Ordering::Relaxed);
+        donor
+    }
+}
+
+/// Starts a thread that parks; null if there can be no more.
+///
+/// # Safety
+/// On the half's main TCB, under its lock.
+pub unsafe fn start(upper: usize) -> *mut Donor {
+    // SAFETY: the caller's: this half's libc may be used; the new thread writes `fs` before it says that it is up.
+    unsafe {
         let donor: *mut Donor = libc::malloc(size_of::<Donor>()).cast();
         if donor.is_null() {
             return null_mut();
@@ -47,7 +72,7 @@ pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
             state: AtomicU32::new(0),
             fs: 0,
             upper,
-            next: DONORS.load(Ordering::Relaxed),
+            next: null_mut(),
         });
         let mut attr: libc::pthread_attr_t = core::mem::zeroed();
         libc::pthread_attr_init(&mut attr);
@@ -61,16 +86,27 @@ pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
             return null_mut();
         }
         sys::wait(&(*donor).state, 0);
-        copy_tls((*donor).fs, upper);
-        keys::clear(upper);
-        let made = copy_dtv((*donor).fs, upper);
-        if made == 0 {
-            sys::post(&(*donor).state, 2);
-            return null_mut();
-        }
-        dtv.write(made);
-        DONORS.store(donor, Ordering::Relaxed);
         donor
+    }
+}
+
+/// The TCB of a parked thread.
+///
+/// # Safety
+/// `donor` must be from `start`, and not dismissed.
+pub unsafe fn tcb(donor: *mut Donor) -> usize {
+    // SAFETY: the caller's.
+    unsafe { (*donor).fs }
+}
+
+/// Lets a parked thread end.
+///
+/// # Safety
+/// `donor` must be null, or from `start`, and not used any more.
+pub unsafe fn dismiss(donor: *mut Donor) {
+    if !donor.is_null() {
+        // SAFETY: the caller's.
+        unsafe { sys::post(&(*donor).state, 2) };
     }
 }
 

@@ -92,6 +92,7 @@ unsafe extern "C" fn main(
         (*half).make_donor = donor::make as *const () as usize;
         (*half).retire_donor = donor::retire as *const () as usize;
         keys::find_blocks();
+        dlopen::begin();
         let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());
@@ -109,6 +110,8 @@ unsafe extern "C" fn main(
             );
             (*half).shared_fs = 0;
         }
+        // Below that there is no TLS, but the donors' stacks: nothing to copy.
+        (*half).tls_end = dlopen::static_tls_size() as u32;
         ((*start).ready)(start)
     }
 }
