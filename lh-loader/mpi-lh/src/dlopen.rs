@@ -62,10 +62,23 @@ unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
     }
 }
 
-/// Does all static TLS of this half lie inside its part of the hole?
+/// Does all static TLS that this half's `ld.so` will ever hand out, its surplus included, lie inside its part of
+/// the hole?
 pub fn tls_fits() -> bool {
-    // SAFETY: the half's entry is valid.
-    static_tls_depth() <= unsafe { (*half()).tls_end } as usize
+    type Info = unsafe extern "C" fn(*mut usize, *mut usize);
+    // SAFETY: RTLD_DEFAULT searches the half's libraries; both are data or functions of every glibc since 2.34
+    // with these types; the half's entry is valid.
+    unsafe {
+        let info = libc::dlsym(libc::RTLD_DEFAULT, c"_dl_get_tls_static_info".as_ptr());
+        let tcb = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
+        if info.is_null() || tcb.is_null() {
+            return false;
+        }
+        let info: Info = core::mem::transmute(info);
+        let (mut size, mut align) = (0, 0);
+        info(&mut size, &mut align);
+        size - *tcb.cast::<u32>() as usize <= (*half()).tls_end as usize
+    }
 }
 
 /// Distance from FS down to the lowest byte of static TLS in use. Called on the main TCB.

@@ -1,4 +1,5 @@
-//! `pthread_key_t`s: all halves share the slots of one TCB, so each takes its keys from a range of its own.
+//! `pthread_key_t`s: on the shared FS all halves share the slots of one TCB, so each takes its keys from a range
+//! of its own.
 //!
 //! Before any constructor of the half runs, the keys below its range are taken and kept, so that the half's
 //! libc hands out nothing else. The upper half has the first [`UPPER_KEYS`] of glibc's 1,024.
@@ -20,6 +21,9 @@ unsafe extern "C" fn burn(_: c_int, _: *const *const c_char, envp: *const *const
     // its half outlive this program.
     unsafe {
         let start = crate::half_start(envp);
+        if (*(*start).half).shared_fs == 0 {
+            return; // its threads have TCBs, and keys, of their own
+        }
         let first = UPPER_KEYS + ((*start).index - 1) * HALF_KEYS;
         let mut key: libc::pthread_key_t = 0;
         while libc::pthread_key_create(&mut key, None) == 0 && key + 1 < first {}

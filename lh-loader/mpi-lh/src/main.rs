@@ -14,8 +14,9 @@ mod sys;
 
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use lh_loader::lhinfo::{Half, HalfStart};
-use lh_loader::{die, say};
+use lh_loader::die;
+use lh_loader::elf::BuildIds;
+use lh_loader::lhinfo::{self, Half, HalfStart};
 
 // The slot: a PT_TLS header must exist for the loader to patch. `R` keeps it through --gc-sections.
 core::arch::global_asm!(
@@ -86,9 +87,10 @@ unsafe extern "C" fn main(
                 why.to_str().unwrap_or("?")
             );
         }
-        if !dlopen::tls_fits() {
-            say!("the MPI library's static TLS does not fit into the hole");
-            (*half).shared_fs = 0;
+        (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);
+        if (*half).shared_fs != 0 && !dlopen::tls_fits() {
+            let why = "its libraries' static TLS does not fit into its part of the TLS hole";
+            lhinfo::fall_back(half, why);
         }
         ((*start).ready)(start)
     }

@@ -42,6 +42,7 @@ pub fn run(args: &Launch) -> Outcome {
         taking: &args.taking,
         mpi_library: library.as_deref(),
         hole: elf::hole(program.elf.tls, tls, at),
+        crossing: args.taking.crossing.unwrap_or_default(),
         restore: None,
         exe: &program.exe,
         argv: &program.argv,

@@ -1,6 +1,6 @@
 //! The last step of a launch or restart: this process becomes the loader.
 
-use super::cli::Taking;
+use super::cli::{Crossing, Taking};
 use super::Failure;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -77,6 +77,8 @@ pub struct Start<'a> {
     pub mpi_library: Option<&'a Path>,
     /// The TLS hole, as distances below FS.
     pub hole: [u64; 2],
+    /// How threads cross.
+    pub crossing: Crossing,
     /// AT_RANDOM's bytes and the image, in a restart.
     pub restore: Option<(&'a str, &'a Path)>,
     /// The program.
@@ -106,6 +108,7 @@ impl Start<'_> {
                 image.into(),
             ]);
         }
+        a.extend(["--crossing".into(), self.crossing.name().into()]);
         a.extend(["--log".into(), self.taking.log.name().into()]);
         a.extend(["--exe".into(), self.exe.into(), "--".into()]);
         a.extend(self.argv.iter().cloned());
@@ -130,7 +133,6 @@ impl Start<'_> {
             ("SPLITPROC_KEEP", t.keep.to_string().into()),
             ("SPLITPROC_TIMEOUT", t.timeout.to_string().into()),
             ("SPLITPROC_LOG", t.log.name().into()),
-            ("SPLITPROC_CROSSING", t.crossing.name().into()),
             ("SPLITPROC_PRELOAD", preload),
         ];
         if let Some(seconds) = t.interval {
@@ -189,6 +191,7 @@ mod tests {
             taking: &launch.taking,
             mpi_library: Some(Path::new("/m.so")),
             hole: [128, 8320],
+            crossing: Crossing::BorrowedPrctl,
             restore: Some(("00ff", Path::new("/i.img"))),
             exe: Path::new("/p"),
             argv: &argv,
@@ -196,7 +199,7 @@ mod tests {
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --mpi-lib /m.so --hole 128 8320 --random 00ff --restore /i.img --log debug --exe /p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --mpi-lib /m.so --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --exe /p -- p -x"
         );
         let get = |start: &Start, name| {
             start
