@@ -2,7 +2,8 @@
 
 use crate::arch::syscall6;
 use crate::layout::{page_down, page_up, Owner, PAGE};
-use crate::{route, window};
+use crate::route::segment;
+use crate::window;
 use core::ffi::{c_int, c_void, CStr};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 
@@ -276,8 +277,9 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         let at = page_down(bias.wrapping_add(p.p_vaddr as usize));
         let off = page_down(p.p_offset as usize);
         let len = p.p_filesz as usize + (p.p_vaddr as usize & (PAGE - 1));
+        let prot = libc::PROT_READ | libc::PROT_EXEC;
         // SAFETY: the segment is mapped and nothing runs in it yet.
-        unsafe { route::map_exec(at, len, file.0 as i32, off as u64, owner) };
+        unsafe { segment::map_exec(at, len, file.0 as i32, off as u64, owner, prot) };
     }
 
     let mut interp = [0u8; 256];

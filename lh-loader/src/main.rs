@@ -9,6 +9,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::Ordering;
 use lh_loader::args::{Plan, Start};
+use lh_loader::heap::Bump;
 use lh_loader::layout::{LHINFO_BASE, PAGE, VDSO_BASE};
 use lh_loader::lhinfo::{self, HalfStart};
 use lh_loader::{arch, die, elf, halves, restore, route, vdso};
@@ -17,6 +18,9 @@ mod mem;
 
 /// The kernel lets programs use `wrfsbase`.
 const HWCAP2_FSGSBASE: usize = 2;
+
+#[global_allocator]
+static HEAP: Bump<{ 1 << 20 }> = Bump::new();
 
 /// The first instruction: hands the initial stack pointer to [`main`].
 #[unsafe(naked)]

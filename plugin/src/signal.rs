@@ -42,6 +42,7 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
             return;
         }
         let handler: Handler = core::mem::transmute(action as usize);
+        translate_sender(info);
         let b = block::current();
         if b.is_null() {
             return; // born in a lower half: it takes none of the application's signals
@@ -108,5 +109,26 @@ pub fn uncancelled<R>(body: impl FnOnce() -> R) -> R {
         pthread_setcancelstate(old, &mut old);
         (*b).callbacks -= 1;
         result
+    }
+}
+
+/// After a restart the kernel's siginfo names the process by a pid that the application does not know. libc's
+/// own handlers compare it: without this a `pthread_cancel` would be taken for a stranger's signal.
+unsafe fn translate_sender(info: *mut libc::siginfo_t) {
+    // The kernel's siginfo on x86-64: si_signo, si_errno, si_code, a gap, si_pid.
+    const PID: usize = 4;
+    // SAFETY: the kernel's siginfo lies in the signal frame, which is ours until the handler returns; the codes
+    // that are looked for have a pid there.
+    unsafe {
+        let upper = &lhinfo::get().upper;
+        let real = upper.real_pid.load(Ordering::Relaxed);
+        let sent = matches!(
+            (*info).si_code,
+            libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL
+        );
+        let sender = info.cast::<u32>().add(PID);
+        if real != 0 && sent && *sender == real {
+            *sender = upper.pid.load(Ordering::Relaxed);
+        }
     }
 }

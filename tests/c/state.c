@@ -235,7 +235,7 @@ static void with_program_break(void)
     CHECK(more == top && more >= old + (1 << 20) && more[100] == 0);
 }
 
-static int stage;
+static int stage, waiting;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
@@ -244,6 +244,7 @@ static void *waiter(void *name)
     char now[16];
     pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&lock);
+    waiting++;
     while (!stage)
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
@@ -278,6 +279,11 @@ static void with_threads(void)
     CHECK(pthread_join(b, &result) == 0 && strcmp(result, "second") == 0);
     stage = 0;
     CHECK(pthread_create(&a, NULL, waiter, "third") == 0);
+    for (int there = 0; there < 3;) { /* until the third is in its wait */
+        pthread_mutex_lock(&lock);
+        there = waiting;
+        pthread_mutex_unlock(&lock);
+    }
     CHECK(pthread_cancel(a) == 0 && pthread_join(a, &result) == 0 && result == PTHREAD_CANCELED);
 }
 

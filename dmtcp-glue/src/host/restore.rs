@@ -225,6 +225,8 @@ fn adopt(saved: &LhInfo) -> Result<()> {
             .generation
             .store(generation, Ordering::Release);
         (*info).upper.release.store(0, Ordering::Release);
+        let pid = std::process::id();
+        (*info).upper.real_pid.store(pid, Ordering::Release);
         let count = saved.thread_count.load(Ordering::Acquire);
         (*info).thread_count.store(count, Ordering::Release);
     }

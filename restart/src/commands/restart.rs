@@ -51,6 +51,7 @@ pub fn run(args: &Restart) -> Outcome {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
+        halves: &meta.halves,
         hole: meta.hole.map(u64::from),
         crossing: crossing(args.taking.crossing, &meta.crossing),
         restore: Some((&meta.random, &path)),
