@@ -7,7 +7,7 @@
 //! off until the thread is out of all of them.
 
 use crate::block::{self, Block};
-use crate::{raw, tcb};
+use crate::{interrupt, raw, tcb};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -53,7 +53,8 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
             return;
         }
         if call == 0 {
-            return handler(signal, info, context);
+            handler(signal, info, context);
+            return interrupt::note(context.cast());
         }
         let place = tcb::current();
         if place != (*b).fs {
@@ -76,6 +77,7 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         if place != (*b).fs {
             tcb::go(place);
         }
+        interrupt::note(context.cast());
     }
 }
 

@@ -16,6 +16,7 @@ pub mod scan;
 pub mod segment;
 mod signals;
 mod tasks;
+mod waits;
 
 #[cfg(test)]
 mod probe_tests;
