@@ -4,7 +4,7 @@
 use tests::{half_libraries, program, text, Job, Scratch, STACK_PROTECTORS};
 
 /// The ways of `--crossing`.
-const WAYS: &[&str] = &["shared"];
+const WAYS: &[&str] = &["shared", "borrowed", "borrowed-prctl"];
 
 /// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
 fn crossing(mode: &str, threads: usize, flags: &[&str]) {

@@ -56,7 +56,7 @@ unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
             null_mut()
         } else {
             let [zeros, ones] = witnesses.map(|w| donor::tcb(w));
-            let place = USED.load(Ordering::Relaxed)..static_tls_size();
+            let place = USED.load(Ordering::Relaxed)..(*half()).tls_end as usize;
             core::ptr::write_bytes((zeros - place.end) as *mut u8, 0, place.len());
             core::ptr::write_bytes((ones - place.end) as *mut u8, 0xff, place.len());
             let opened = real(path, flags);
@@ -92,34 +92,35 @@ pub fn begin() {
     USED.store(static_tls_depth(), Ordering::Relaxed);
 }
 
-/// How far below FS static TLS can reach: what is lower is a thread's stack.
-pub fn static_tls_size() -> usize {
+/// Has all static TLS that this half's `ld.so` will ever hand out, its surplus included, room in its part of the hole?
+/// Then that part ends where it does: what is lower is a thread's stack.
+pub fn tls_fits() -> bool {
     type Info = unsafe extern "C" fn(*mut usize, *mut usize);
-    // SAFETY: RTLD_DEFAULT searches the half's libraries; both are what they are here in every glibc since 2.34;
-    // the half's entry is valid.
+    // SAFETY: RTLD_DEFAULT searches the half's libraries; both are data or functions of every glibc since 2.34
+    // with these types; the half's entry is valid.
     unsafe {
-        let end = (*half()).tls_end as usize;
         let info = libc::dlsym(libc::RTLD_DEFAULT, c"_dl_get_tls_static_info".as_ptr());
         let tcb = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
         if info.is_null() || tcb.is_null() {
-            return end;
+            return false;
         }
+        let info: Info = core::mem::transmute(info);
         let (mut size, mut align) = (0, 0);
-        core::mem::transmute::<*mut c_void, Info>(info)(&mut size, &mut align);
-        (size - *tcb.cast::<u32>() as usize).min(end)
+        info(&mut size, &mut align);
+        let end = (size - *tcb.cast::<u32>() as usize) as u32;
+        let fits = end <= (*half()).tls_end;
+        if fits {
+            (*half()).tls_end = end;
+        }
+        fits
     }
-}
-
-/// Does all static TLS of this half lie inside its part of the hole?
-pub fn tls_fits() -> bool {
-    // SAFETY: the half's entry is valid.
-    static_tls_depth() <= unsafe { (*half()).tls_end } as usize
 }
 
 /// Distance from FS down to the lowest byte of static TLS in use. Called on the main TCB.
 fn static_tls_depth() -> usize {
     struct Walk {
         fs: usize,
+        end: usize,
         depth: usize,
     }
     unsafe extern "C" fn module(
@@ -129,16 +130,16 @@ fn static_tls_depth() -> usize {
     ) -> c_int {
         // SAFETY: dl_iterate_phdr passes a valid entry and our own pointer.
         let (at, walk) = unsafe { ((*info).dlpi_tls_data as usize, &mut *walk.cast::<Walk>()) };
-        // 64 KiB below FS is more than any hole; what lies elsewhere is dynamic TLS.
-        if (walk.fs - 0x10000..walk.fs).contains(&at) {
+        // What lies elsewhere is dynamic TLS.
+        if (walk.fs - walk.end..walk.fs).contains(&at) {
             walk.depth = walk.depth.max(walk.fs - at);
         }
         0
     }
     let fs = arch::fs_base();
     // SAFETY: the half's entry is valid.
-    let depth = unsafe { (*half()).tls_start } as usize;
-    let mut walk = Walk { fs, depth };
+    let [depth, end] = unsafe { [(*half()).tls_start, (*half()).tls_end] }.map(|d| d as usize);
+    let mut walk = Walk { fs, end, depth };
     // SAFETY: `module` has the callback's type.
     unsafe { libc::dl_iterate_phdr(Some(module), addr_of_mut!(walk).cast()) };
     walk.depth
