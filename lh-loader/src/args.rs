@@ -1,12 +1,13 @@
 //! What the loader is told: its argv, environment and auxiliary vector, and its options.
 //!
 //! ```text
-//! lh-loader [--half NAME PATH]… [--mpi-lib PATH] [--hole START END] [--random HEX] [--restore IMAGE]
-//!           [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
+//! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
+//!           [--crossing WAY] [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
 //! ```
 
 use crate::die;
 use crate::layout::MAX_HALVES;
+use crate::lhinfo;
 use core::ffi::{c_char, CStr};
 
 /// The words that the kernel put on the initial stack.
@@ -89,14 +90,14 @@ pub struct HalfPlan {
     pub name: &'static CStr,
     /// The half's program.
     pub path: &'static CStr,
+    /// The library that the program is to open.
+    pub library: Option<&'static CStr>,
 }
 
 /// The options.
 pub struct Plan {
     /// The lower halves, in loading order.
     pub halves: [Option<HalfPlan>; MAX_HALVES],
-    /// The MPI library that the `mpi` half opens.
-    pub mpi_lib: Option<&'static CStr>,
     /// See `LhInfo::hole`.
     pub hole: [u32; 2],
     /// The upper half's AT_RANDOM bytes, in a restart.
@@ -105,6 +106,10 @@ pub struct Plan {
     pub restore: Option<&'static CStr>,
     /// 1 with `--log debug`.
     pub log: u8,
+    /// See `LhInfo::verbose`.
+    pub verbose: bool,
+    /// See `LhInfo::crossing`.
+    pub crossing: u32,
     /// The program.
     pub exe: &'static CStr,
     /// Index of the program's `argv[0]` in ours.
@@ -116,11 +121,12 @@ impl Plan {
     pub fn parse(start: &Start) -> Plan {
         let mut plan = Plan {
             halves: [None; MAX_HALVES],
-            mpi_lib: None,
             hole: [0; 2],
             random: None,
             restore: None,
             log: 0,
+            verbose: false,
+            crossing: lhinfo::CROSS_AUTO,
             exe: c"",
             argv0: 0,
         };
@@ -142,6 +148,7 @@ impl Plan {
                     plan.halves[halves] = Some(HalfPlan {
                         name: arg(i + 1),
                         path: arg(i + 2),
+                        library: None,
                     });
                     halves += 1;
                     i += 3;
@@ -152,10 +159,17 @@ impl Plan {
                     i += 3;
                     continue;
                 }
-                b"--mpi-lib" => plan.mpi_lib = Some(arg(i + 1)),
+                b"--lib" => match plan.halves[..halves].last_mut() {
+                    Some(Some(half)) => half.library = Some(arg(i + 1)),
+                    _ => die!(126, "lh-loader: --lib stands before any --half"),
+                },
                 b"--random" => plan.random = Some(random(arg(i + 1))),
                 b"--restore" => plan.restore = Some(arg(i + 1)),
-                b"--log" => plan.log = u8::from(arg(i + 1).to_bytes() == b"debug"),
+                b"--crossing" => plan.crossing = crossing(arg(i + 1)),
+                b"--log" => {
+                    plan.log = u8::from(arg(i + 1).to_bytes() == b"debug");
+                    plan.verbose = matches!(arg(i + 1).to_bytes(), b"info" | b"debug");
+                }
                 b"--exe" => plan.exe = arg(i + 1),
                 b"--" => {
                     plan.argv0 = i + 1;
@@ -173,6 +187,17 @@ fn number(s: &CStr) -> u32 {
     match s.to_str().ok().and_then(|s| s.parse().ok()) {
         Some(n) => n,
         None => die!(126, "lh-loader: {:?} is not a number", s),
+    }
+}
+
+/// A way of crossing.
+fn crossing(s: &CStr) -> u32 {
+    let known = lhinfo::CROSSINGS
+        .iter()
+        .position(|n| n.as_bytes() == s.to_bytes());
+    match known {
+        Some(n) => n as u32,
+        None => die!(126, "lh-loader: no such crossing: {:?}", s),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kernel loader: halves, windows, the system-call router and the crossing.
 //!
-//! This library is freestanding (`no_std`, no allocation, no libc functions): it runs before any half
+//! This library is freestanding (`no_std`, no libc functions; one allocation, at the start: see [`heap`]): it runs before any half
 //! has a libc, on borrowed stacks, and inside other programs' system calls.
 #![cfg_attr(not(test), no_std)]
 
@@ -9,6 +9,7 @@ pub mod args;
 pub mod elf;
 pub mod fds;
 pub mod halves;
+pub mod heap;
 pub mod layout;
 pub mod lhinfo;
 pub mod restore;

@@ -3,19 +3,49 @@
 use crate::arch::syscall6;
 use core::fmt::{self, Write};
 
-/// A line that is built on the stack and written with one `write`.
-pub struct Line {
-    text: [u8; 1024],
+/// Text that is built on the stack; what does not fit is cut off.
+pub struct Text<const SIZE: usize> {
+    text: [u8; SIZE],
     len: usize,
 }
+
+impl<const SIZE: usize> Text<SIZE> {
+    /// No text yet.
+    pub const fn new() -> Self {
+        Text {
+            text: [0; SIZE],
+            len: 0,
+        }
+    }
+
+    /// What was written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl<const SIZE: usize> Default for Text<SIZE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const SIZE: usize> Write for Text<SIZE> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let n = s.len().min(SIZE - self.len);
+        self.text[self.len..self.len + n].copy_from_slice(&s.as_bytes()[..n]);
+        self.len += n;
+        Ok(())
+    }
+}
+
+/// A line that is written with one `write`.
+pub struct Line(Text<1024>);
 
 impl Line {
     /// A line that begins `splitproc: `.
     pub fn new() -> Self {
-        let mut line = Line {
-            text: [0; 1024],
-            len: 0,
-        };
+        let mut line = Line(Text::new());
         let _ = line.write_str("splitproc: ");
         line
     }
@@ -23,10 +53,11 @@ impl Line {
     /// Writes the line to stderr.
     pub fn send(mut self) {
         let _ = self.write_str("\n");
-        // SAFETY: `text[..len]` is initialised and lives until the call returns.
+        let bytes = self.0.bytes();
+        // SAFETY: the bytes live until the call returns.
         unsafe {
-            let at = self.text.as_ptr() as usize;
-            syscall6(libc::SYS_write as usize, 2, at, self.len, 0, 0, 0);
+            let at = bytes.as_ptr() as usize;
+            syscall6(libc::SYS_write as usize, 2, at, bytes.len(), 0, 0, 0);
         }
     }
 }
@@ -39,11 +70,7 @@ impl Default for Line {
 
 impl Write for Line {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        let room = self.text.len() - self.len;
-        let n = s.len().min(room);
-        self.text[self.len..self.len + n].copy_from_slice(&s.as_bytes()[..n]);
-        self.len += n;
-        Ok(())
+        self.0.write_str(s)
     }
 }
 

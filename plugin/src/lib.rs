@@ -2,20 +2,28 @@
 //!
 //! Preloaded into the application. Its constructor installs the park handler and starts the helper thread,
 //! which serves the host's events; the rest are fronts (`mpi`) over object models, which call lower halves
-//! through the gate and the crossing.
+//! through the gate and the crossing. `exports` is what a program calls to use lower halves of its own.
 
 pub mod adopt;
 pub mod block;
+pub mod cancel;
 pub mod crossing;
 mod environment;
+pub mod exports;
 pub mod gate;
 pub mod helper;
 pub mod host;
+pub mod interrupt;
+mod keys;
 pub mod mpi;
 pub mod park;
 pub mod raw;
 pub mod registry;
+pub mod service;
 pub mod signal;
+pub mod stacks;
+pub mod tcb;
+pub mod ways;
 
 use core::ffi::c_char;
 use lh_loader::lhinfo;
@@ -32,7 +40,9 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     raw::set_present();
     // SAFETY: ld.so passes the program's environment vector, before anybody has copied it.
     unsafe { environment::clean(envp) };
-    check_hole();
+    adopt::choose();
+    keys::reserve();
+    registry::init();
     gate::init();
     park::init();
     signal::init();
@@ -47,20 +57,5 @@ fn launched() -> bool {
         std::env::var_os("LHINFO_PTR").is_some()
             && libc::mincore(lhinfo::ptr().cast(), 1, &mut resident) == 0
             && (*lhinfo::ptr()).magic == lhinfo::MAGIC
-    }
-}
-
-/// The lower halves were loaded for a hole at a predicted place; it must be there.
-fn check_hole() {
-    // SAFETY: lhInfo is mapped.
-    let predicted = unsafe { lhinfo::get().hole };
-    let (start, end) = block::hole();
-    if predicted != [0, 0] && predicted != [start, end] {
-        lh_loader::die!(
-            70,
-            "the TLS hole is at {start}..{end} below FS, not at {}..{}; is another library preloaded first?",
-            predicted[0],
-            predicted[1]
-        );
     }
 }

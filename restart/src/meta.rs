@@ -24,9 +24,15 @@ pub struct Meta {
     pub random: String,
     /// The TLS hole, as distances below FS.
     pub hole: [u32; 2],
+    /// How threads were told to cross into lower halves: a value of `--crossing`.
+    #[serde(default)]
+    pub crossing: String,
     /// The MPI library of the lower half; `None`: the job has no MPI half.
     #[serde(default)]
     pub mpi_library: Option<String>,
+    /// The lower halves that `--half` asked for, in order: name and library.
+    #[serde(default)]
+    pub halves: Vec<(String, String)>,
     /// The processor's features, as `/proc/cpuinfo` names them.
     #[serde(default)]
     pub cpu_flags: Vec<String>,

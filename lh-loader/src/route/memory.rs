@@ -2,6 +2,7 @@
 
 use super::entry::Regs;
 use super::policy::native;
+use super::segment;
 use crate::arch::{is_err, syscall6};
 use crate::layout::{self, page_up, Owner, MAX_HALVES, UPPER_BASE, WINDOW_LEN};
 use crate::{lhinfo, window};
@@ -35,10 +36,13 @@ pub unsafe fn mmap(owner: Owner, r: &Regs) -> isize {
                 result = window::map(owner, len, prot, flags as usize, r.r8, r.r9);
             }
         }
-        let private = flags & libc::MAP_TYPE == libc::MAP_PRIVATE;
-        let file = flags & libc::MAP_ANONYMOUS == 0 && private;
+        let file = flags & libc::MAP_ANONYMOUS == 0;
         if !is_err(result) && file && prot as i32 & libc::PROT_EXEC != 0 {
-            super::map_exec_prot(result as usize, len, fd, r.r9 as u64, owner, prot);
+            let (at, offset, prot) = (result as usize, r.r9 as u64, prot as i32);
+            match flags & libc::MAP_TYPE {
+                libc::MAP_PRIVATE => segment::map_exec(at, len, fd, offset, owner, prot),
+                _ => segment::refuse_shared(at, fd, offset),
+            };
         }
         result
     }

@@ -4,13 +4,10 @@
 //! free, for `syscall` clobbers them. The stub runs the whole instructions that the 5-byte jump
 //! displaces, in their order, so none of them may depend on where it stands or be jumped to.
 
-use super::decode::decode;
-use super::scan::{branch_into, tail, Site};
+use super::scan::{Site, Window, JUMP};
 
-/// Most bytes of a stub: 21 of its own, a jump, and what a window can displace.
+/// Most bytes of a stub: its own, a jump, and what a window can displace.
 pub const STUB_MAX: usize = 128;
-/// Length of the jump that is written over the site.
-const JUMP: usize = 5;
 
 /// Memory for stubs, writable while patching, within 2 GiB of the code.
 #[derive(Clone, Copy, Debug)]
@@ -26,50 +23,31 @@ pub struct StubPage {
 /// Why a site stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No run of whole, movable instructions of 5 bytes around it.
+    /// No run of whole, movable instructions of 5 bytes around it that nobody jumps into.
     NoRoom,
+    /// A branch from another function leads into the only run that there is.
+    Entered,
     /// The stub page is full.
     NoStub,
     /// The stub page is more than 2 GiB away.
     TooFar,
+    /// The file has no ELF headers, so it is not known what of it is code.
+    NotElf,
+    /// The mapping is shared: a patch would be written to the file.
+    Shared,
 }
 
-/// Instructions around a site that the jump replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Offset of the first.
-    pub start: usize,
-    /// Offset past the last.
-    pub end: usize,
-}
-
-/// Finds the window of a site.
-pub fn window(code: &[u8], site: &Site) -> Option<Window> {
-    for befores in [1, 0, 2, 3, 4, 5, 6] {
-        if befores > site.befores {
-            continue;
-        }
-        let movable = |i: &super::decode::Insn| !i.rip_relative && !i.is_control();
-        if !site.before[..befores].iter().all(|(_, i)| movable(i)) {
-            continue;
-        }
-        let start = if befores == 0 {
-            site.at
-        } else {
-            site.before[befores - 1].0
-        };
-        let mut end = site.at + 2;
-        while end - start < JUMP {
-            match decode(tail(code, end)).filter(movable) {
-                Some(i) => end += usize::from(i.len),
-                None => break,
-            }
-        }
-        if end - start >= JUMP && end <= code.len() && !branch_into(code, site.bounds, start, end) {
-            return Some(Window { start, end });
-        }
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        f.write_str(match self {
+            Refusal::NoRoom => "no room for a jump; it is not routed",
+            Refusal::Entered => "another function jumps in there; it is not routed",
+            Refusal::NoStub => "no memory for a stub nearby; it is not routed",
+            Refusal::TooFar => "its stub is too far away; it is not routed",
+            Refusal::NotElf => "executable but not ELF; its system calls are not routed",
+            Refusal::Shared => "executable and shared; its system calls are not routed",
+        })
     }
-    None
 }
 
 struct Emit {
@@ -104,7 +82,7 @@ pub unsafe fn patch(
     slot: usize,
     page: &mut StubPage,
 ) -> Result<Window, Refusal> {
-    let w = window(code, site).ok_or(Refusal::NoRoom)?;
+    let w = site.window.ok_or(Refusal::NoRoom)?;
     let stub = page.base + page.used;
     let mut e = Emit {
         bytes: [0; STUB_MAX],

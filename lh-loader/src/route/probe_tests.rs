@@ -47,7 +47,7 @@ fn registers_flags_vectors_and_red_zone_survive() {
         let page = window::map(Owner::Upper, 8192, RW, ANON, usize::MAX, 0) as usize;
         core::ptr::copy_nonoverlapping(from as *const u8, page as *mut u8, to - from);
         let code = core::slice::from_raw_parts_mut(page as *mut u8, to - from);
-        let site = scan::next(code, 0, None, 0).expect("site");
+        let site = scan::next(code, 0, None, &|_| true, 0).expect("site");
         assert_eq!(site.nr, None);
         let mut stubs = patch::StubPage {
             base: page + 4096,
@@ -55,7 +55,7 @@ fn registers_flags_vectors_and_red_zone_survive() {
             used: 0,
         };
         patch::patch(code, page, &site, lhinfo::LHINFO_ROUTER, &mut stubs).expect("patched");
-        assert_eq!(scan::next(code, 0, None, 0).map(|s| s.at), None);
+        assert_eq!(scan::next(code, 0, None, &|_| true, 0).map(|s| s.at), None);
         assert_eq!(
             sys(
                 libc::SYS_mprotect,

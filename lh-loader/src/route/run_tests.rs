@@ -1,7 +1,8 @@
 //! Tests that run patched code for real: a copy of libc's text, mapped and patched as `ld.so` would
 //! have it, whose system-call functions are then called.
 
-use super::{init, map_exec};
+use super::init;
+use super::segment::map_exec;
 use crate::arch::{is_err, syscall6};
 use crate::layout::{owner, Owner, LOWER_FD_BASE};
 use crate::{lhinfo, window};
@@ -62,7 +63,7 @@ fn copy_of_libc(who: Owner) -> Copy {
         let at = window::map(who, len, prot as usize, flags as usize, fd as usize, offset);
         assert!(!is_err(at), "{at}");
         let start = std::time::Instant::now();
-        let patched = map_exec(at as usize, len, fd, offset as u64, who);
+        let patched = map_exec(at as usize, len, fd, offset as u64, who, prot);
         eprintln!("{who:?}: {patched} sites patched in {:?}", start.elapsed());
         Copy {
             base: at as usize - vaddr,

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lh_loader::lhinfo;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -70,9 +71,9 @@ pub struct Taking {
     /// What to tell on stderr
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Log::Warn)]
     pub log: Log,
-    /// How threads cross into lower halves: on their own thread control block, or on a borrowed one
-    #[arg(long, value_enum, default_value_t = Crossing::Shared)]
-    pub crossing: Crossing,
+    /// How threads cross into lower halves; a restart does as the launch did if it is not told
+    #[arg(long, value_enum, env = "SPLITPROC_CROSSING")]
+    pub crossing: Option<Crossing>,
 }
 
 /// How much is told.
@@ -100,23 +101,34 @@ impl Log {
     }
 }
 
-/// The two crossings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// The ways of crossing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Crossing {
-    /// One FS base for all halves
+    /// The first that works, for each half
+    #[default]
+    Auto,
+    /// With one FS base for all halves: costs nothing; needs room in the program's thread-local storage and one build of glibc
     Shared,
-    /// The FS base of a lower half's thread
+    /// On the thread control block of one of the half's own threads: always works
     Borrowed,
+    /// The same, by system calls, as on a machine without FSGSBASE
+    BorrowedPrctl,
 }
 
 impl Crossing {
-    /// As the loader and the halves call it.
+    /// As the loader calls it.
     pub fn name(self) -> &'static str {
-        match self {
-            Crossing::Shared => "shared",
-            Crossing::Borrowed => "borrowed",
-        }
+        lhinfo::CROSSINGS[self as usize]
     }
+}
+
+/// A lower half that the user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Half {
+    /// What the program calls it.
+    pub name: String,
+    /// What it opens: a path, or a name for `dlopen` to find.
+    pub library: String,
 }
 
 /// `splitproc launch`
@@ -125,6 +137,9 @@ pub struct Launch {
     /// Where checkpoints go
     #[arg(long, value_name = "DIR", default_value = "./splitproc-ckpt")]
     pub ckpt_dir: PathBuf,
+    /// Load LIBRARY in a lower half of its own, which the program calls by NAME (see docs/halves.md); may be repeated
+    #[arg(long, value_name = "NAME=LIBRARY", value_parser = half)]
+    pub half: Vec<Half>,
     #[command(flatten)]
     pub taking: Taking,
     /// The program and its arguments
@@ -217,6 +232,23 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Reads a value of `--half`.
+fn half(text: &str) -> Result<Half, String> {
+    let (name, library) = text.split_once('=').ok_or("say NAME=LIBRARY")?;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(word) {
+        return Err("a name has 1 to 15 letters, digits, - and _".into());
+    }
+    if matches!(name, "host" | "mpi") {
+        return Err(format!("{name} is a half that splitproc makes itself"));
+    }
+    if library.is_empty() {
+        return Err("name a library".into());
+    }
+    let (name, library) = (name.to_owned(), library.to_owned());
+    Ok(Half { name, library })
+}
+
 /// Checks a value of `--zstd`.
 fn zstd_level(text: &str) -> Result<String, String> {
     let range = zstd::compression_level_range();
@@ -251,6 +283,34 @@ mod tests {
             );
         }
         assert!(parse(&["launch"]).is_err());
+    }
+
+    #[test]
+    fn crossings_are_called_as_the_loader_calls_them() {
+        for (name, number) in lhinfo::CROSSINGS.iter().zip(0..) {
+            let way = Crossing::from_str(name, false).unwrap();
+            assert_eq!((way.name(), way as u32), (*name, number));
+        }
+    }
+
+    #[test]
+    fn halves_have_a_name_and_a_library() {
+        let one = Half {
+            name: "a-1".into(),
+            library: "lib=x.so".into(),
+        };
+        assert_eq!(half("a-1=lib=x.so").unwrap(), one);
+        for bad in [
+            "x",
+            "=x",
+            "x=",
+            "a b=x",
+            "sixteen-letters-=x",
+            "mpi=x",
+            "host=x",
+        ] {
+            assert!(half(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
