@@ -11,13 +11,8 @@
 
 use crate::tcb;
 use core::arch::{asm, global_asm};
-<<<<<<< HEAD
 use core::sync::atomic::{AtomicI32, AtomicU32};
-use lh_loader::layout::MAX_HALVES;
-=======
-use core::sync::atomic::AtomicU32;
 use lh_loader::layout::{self, Owner, MAX_HALVES};
->>>>>>> main
 
 global_asm!(
     ".section .tbss.splitproc_tls_hole,\"awT\",@nobits",
@@ -79,15 +74,8 @@ pub struct Block {
     pub fs: usize,
     /// The next block of the registry.
     pub next: *mut Block,
-<<<<<<< HEAD
-    /// The front's function that the thread is in or was in last, by its index in the front's table.
-    pub function: AtomicU32,
-    /// What it is about: the lower half's communicator, peer, tag.
-    pub about: [AtomicI32; 3],
-=======
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
->>>>>>> main
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);
