@@ -145,8 +145,21 @@ impl Job {
         app: &Path,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
+        Self::launch_with(scratch, ranks, &[], app, args)
+    }
+
+    /// The same with more options for `splitproc launch`.
+    #[track_caller]
+    pub fn launch_with<S: AsRef<OsStr>>(
+        scratch: &Scratch,
+        ranks: usize,
+        options: &[String],
+        app: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
         let mut command = splitproc(["launch", "--ckpt-dir"]);
-        command.arg(scratch.ckpt()).arg("--").arg(app).args(args);
+        command.arg(scratch.ckpt()).args(options);
+        command.arg("--").arg(app).args(args);
         command.current_dir(scratch.path());
         Self::start(scratch, mpirun(ranks, command))
     }

@@ -70,6 +70,8 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
         "gcc"
     };
     let done = Command::new(compiler)
+        .arg("-I")
+        .arg(repo().join("plugin/include"))
         .args(["-O2", "-Wall", "-Wextra", "-Wno-stringop-overflow", "-o"])
         .arg(&out)
         .arg(source)

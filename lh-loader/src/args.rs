@@ -1,7 +1,7 @@
 //! What the loader is told: its argv, environment and auxiliary vector, and its options.
 //!
 //! ```text
-//! lh-loader [--half NAME PATH]… [--mpi-lib PATH] [--hole START END] [--random HEX] [--restore IMAGE]
+//! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
 //!           [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
 //! ```
 
@@ -89,14 +89,14 @@ pub struct HalfPlan {
     pub name: &'static CStr,
     /// The half's program.
     pub path: &'static CStr,
+    /// The library that the program is to open.
+    pub library: Option<&'static CStr>,
 }
 
 /// The options.
 pub struct Plan {
     /// The lower halves, in loading order.
     pub halves: [Option<HalfPlan>; MAX_HALVES],
-    /// The MPI library that the `mpi` half opens.
-    pub mpi_lib: Option<&'static CStr>,
     /// See `LhInfo::hole`.
     pub hole: [u32; 2],
     /// The upper half's AT_RANDOM bytes, in a restart.
@@ -116,7 +116,6 @@ impl Plan {
     pub fn parse(start: &Start) -> Plan {
         let mut plan = Plan {
             halves: [None; MAX_HALVES],
-            mpi_lib: None,
             hole: [0; 2],
             random: None,
             restore: None,
@@ -142,6 +141,7 @@ impl Plan {
                     plan.halves[halves] = Some(HalfPlan {
                         name: arg(i + 1),
                         path: arg(i + 2),
+                        library: None,
                     });
                     halves += 1;
                     i += 3;
@@ -152,7 +152,10 @@ impl Plan {
                     i += 3;
                     continue;
                 }
-                b"--mpi-lib" => plan.mpi_lib = Some(arg(i + 1)),
+                b"--lib" => match plan.halves[..halves].last_mut() {
+                    Some(Some(half)) => half.library = Some(arg(i + 1)),
+                    _ => die!(126, "lh-loader: --lib stands before any --half"),
+                },
                 b"--random" => plan.random = Some(random(arg(i + 1))),
                 b"--restore" => plan.restore = Some(arg(i + 1)),
                 b"--log" => plan.log = u8::from(arg(i + 1).to_bytes() == b"debug"),

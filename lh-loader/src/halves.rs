@@ -102,7 +102,7 @@ pub fn start_lower(
     hex(slot as *const _ as usize, &mut text[15..31]);
     stack.string(cstr(&text));
     for (var, value) in [
-        (&b"SPLITPROC_MPI_LIB="[..], plan.mpi_lib),
+        (&b"SPLITPROC_LIBRARY="[..], half.library),
         (&b"SPLITPROC_RESTORE="[..], plan.restore),
     ] {
         if let Some(value) = value {
@@ -112,6 +112,8 @@ pub fn start_lower(
     }
     // UCX's memory hooks would patch libc's mmap at run time; the router owns that.
     stack.string(c"UCX_MEM_MMAP_HOOK_MODE=none");
+    // Without a launcher Open MPI would start a daemon, a child process that can't be checkpointed.
+    stack.string(c"OMPI_MCA_ess_singleton_isolated=1");
     stack.word(0);
     auxv(start, &mut stack, &program, &interp, half.path, None);
     let sp = stack.finish();

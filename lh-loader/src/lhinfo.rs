@@ -18,6 +18,19 @@ pub const MAX_LOWER_TASKS: usize = 4096;
 /// The signal that parks upper-half threads for a checkpoint; never blocked, never the application's.
 pub const PARK_SIGNAL: i32 = 63;
 
+/// Keys of one block in a glibc thread's table of `pthread_key_t` values, which has 32 blocks.
+pub const KEYS_PER_BLOCK: u32 = 32;
+/// Keys that the upper half has: the lower halves share the others.
+pub const UPPER_KEYS: u32 = 512;
+
+/// First and one-past-last `pthread_key_t` of lower half `index` (at least 1; the host takes none of these),
+/// where there are `count` lower halves with the host.
+pub fn keys(index: u32, count: u32) -> [u32; 2] {
+    let blocks = (32 - UPPER_KEYS / KEYS_PER_BLOCK) / count.saturating_sub(1).max(1);
+    let (first, each) = (UPPER_KEYS, blocks * KEYS_PER_BLOCK);
+    [first + (index - 1) * each, first + index * each]
+}
+
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;
 /// The half's entry points may be called.

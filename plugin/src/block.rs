@@ -58,8 +58,8 @@ pub struct Block {
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
     pub exempt: u32,
-    /// Times that the end-of-thread destructor was put off.
-    pub rearmed: u32,
+    /// Fills the gap.
+    pub pad: u32,
     /// The thread's donor in each half.
     pub donors: [usize; MAX_HALVES],
     /// The thread's FS base.

@@ -119,7 +119,7 @@ pub fn busy() -> Option<String> {
         let waits = state == MUST_COMPLETE || (state == REEXECUTABLE && call == 0);
         if b != own && waits && found.is_none() {
             found = Some(format!(
-                "the thread with TCB {fs:#x} is inside an MPI call that must complete"
+                "the thread with TCB {fs:#x} is inside a lower half's function that must complete"
             ));
         }
     });

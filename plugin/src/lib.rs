@@ -2,19 +2,22 @@
 //!
 //! Preloaded into the application. Its constructor installs the park handler and starts the helper thread,
 //! which serves the host's events; the rest are fronts (`mpi`) over object models, which call lower halves
-//! through the gate and the crossing.
+//! through the gate and the crossing. `exports` is what a program calls to use lower halves of its own.
 
 pub mod adopt;
 pub mod block;
 pub mod crossing;
 mod environment;
+pub mod exports;
 pub mod gate;
 pub mod helper;
 pub mod host;
+mod keys;
 pub mod mpi;
 pub mod park;
 pub mod raw;
 pub mod registry;
+pub mod service;
 pub mod signal;
 
 use core::ffi::c_char;
@@ -33,6 +36,8 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     // SAFETY: ld.so passes the program's environment vector, before anybody has copied it.
     unsafe { environment::clean(envp) };
     check_hole();
+    keys::reserve();
+    registry::init();
     gate::init();
     park::init();
     signal::init();

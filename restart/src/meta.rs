@@ -27,6 +27,9 @@ pub struct Meta {
     /// The MPI library of the lower half; `None`: the job has no MPI half.
     #[serde(default)]
     pub mpi_library: Option<String>,
+    /// The lower halves that `--half` asked for, in order: name and library.
+    #[serde(default)]
+    pub halves: Vec<(String, String)>,
     /// The processor's features, as `/proc/cpuinfo` names them.
     #[serde(default)]
     pub cpu_flags: Vec<String>,

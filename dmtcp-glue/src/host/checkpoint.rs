@@ -260,7 +260,7 @@ impl Run<'_> {
             argv: self.settings.argv.clone(),
             created: super::now(),
             seconds: votes.iter().map(|v| v.seconds).fold(0.0, f64::max),
-            mpi: self.settings.mpi_library.clone(),
+            mpi: self.settings.mpi_library(),
             images: images.collect(),
         };
         manifest.commit(&self.settings.dir)?;

@@ -31,8 +31,8 @@ pub struct Settings {
     pub mpi: bool,
     /// The rank as the launcher tells it.
     pub env_rank: u32,
-    /// The MPI library of the lower half.
-    pub mpi_library: Option<String>,
+    /// The other lower halves: each one's name and the library that it opens.
+    pub halves: Vec<(String, String)>,
     /// Descriptors that the launcher gave us.
     pub launcher: Launcher,
     /// The program and its arguments.
@@ -76,6 +76,7 @@ impl Settings {
         if restart && restore.is_none() {
             anyhow::bail!("a restart without an image");
         }
+        let (halves, argv) = command_line();
         Ok(Settings {
             dir: std::path::absolute(dir)?,
             timeout: Duration::from_secs(number("SPLITPROC_TIMEOUT")?.unwrap_or(60)),
@@ -87,28 +88,58 @@ impl Settings {
             restore,
             mpi,
             env_rank: if mpi { env_rank } else { 0 },
-            mpi_library: path("SPLITPROC_MPI_LIB").map(|p| p.to_string_lossy().into_owned()),
             launcher: Launcher::here(),
-            argv: program_args(),
+            halves,
+            argv,
             started: super::now(),
         })
     }
 }
 
-/// The program's own arguments: what stands behind `--` on the loader's command line.
-fn program_args() -> Vec<String> {
-    let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
-    let mut args = line
-        .split(|b| *b == 0)
-        .map(|a| String::from_utf8_lossy(a).into_owned());
-    let found = args.by_ref().any(|a| a == "--");
-    let mut rest: Vec<String> = args.collect();
-    if rest.last().is_some_and(String::is_empty) {
-        rest.pop();
+impl Settings {
+    /// The MPI library, if there is an MPI half.
+    pub fn mpi_library(&self) -> Option<String> {
+        let mpi = self.halves.iter().find(|(name, _)| name == "mpi");
+        mpi.map(|(_, library)| library.clone())
     }
-    if found {
-        rest
-    } else {
-        Vec::new()
+
+    /// The halves that the user asked for by `--half`.
+    pub fn asked_halves(&self) -> Vec<(String, String)> {
+        let asked = self.halves.iter().filter(|(name, _)| name != "mpi");
+        asked.cloned().collect()
+    }
+}
+
+/// The halves and the program's own arguments, from the loader's command line.
+fn command_line() -> (Vec<(String, String)>, Vec<String>) {
+    let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    let all: Vec<String> = line
+        .split(|b| *b == 0)
+        .map(|a| String::from_utf8_lossy(a).into_owned())
+        .collect();
+    let end = all.iter().position(|a| a == "--").unwrap_or(all.len());
+    (halves(&all[..end]), all.into_iter().skip(end + 1).collect())
+}
+
+/// Reads each `--half NAME PROGRAM --lib LIBRARY`.
+fn halves(options: &[String]) -> Vec<(String, String)> {
+    options
+        .windows(5)
+        .filter(|w| w[0] == "--half" && w[3] == "--lib")
+        .map(|w| (w[1].clone(), w[4].clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_with_libraries_are_noted() {
+        let line = "l --half host /h --half mpi /m --lib /x --half b /m --lib y --hole 1 2";
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let want = [("mpi", "/x"), ("b", "y")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(halves(&words), want);
     }
 }

@@ -5,7 +5,7 @@
 //! in). When the upper-half thread ends, hole, DTV and key blocks go back, and the donor exits inside its own
 //! libc, which runs the half's destructors and frees what the thread owned.
 
-use crate::{half, sys};
+use crate::{half, keys, sys};
 use core::ffi::c_void;
 use core::ptr::{addr_of_mut, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -16,8 +16,6 @@ const STACK: usize = 256 << 10;
 const TCB_DTV: usize = 8;
 /// glibc's "not allocated yet" in a DTV entry.
 const UNALLOCATED: usize = usize::MAX;
-/// Keys of one second-level block in glibc.
-const KEYS_PER_BLOCK: usize = 32;
 
 /// A lent thread.
 #[repr(C)]
@@ -64,6 +62,7 @@ pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
         }
         sys::wait(&(*donor).state, 0);
         copy_tls((*donor).fs, upper);
+        keys::clear(upper);
         let made = copy_dtv((*donor).fs, upper);
         if made == 0 {
             sys::post(&(*donor).state, 2);
@@ -84,7 +83,7 @@ pub unsafe extern "C" fn retire(donor: *mut Donor, upper: usize, dtv: usize) {
         rebase(dtv, upper, fs, false);
         let old = ((fs + TCB_DTV) as *mut usize).replace(dtv);
         libc::free((old - 16) as *mut c_void);
-        move_keys(upper, fs);
+        keys::give(upper, fs);
         unlink(donor);
         sys::post(&(*donor).state, 2);
     }
@@ -98,6 +97,7 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
         (*donor).fs = lh_loader::arch::fs_base();
         sys::post(&(*donor).state, 1);
         sys::wait(&(*donor).state, 1);
+        keys::use_destructors();
         libc::free(donor.cast());
     }
     null_mut()
@@ -149,56 +149,6 @@ unsafe fn rebase(dtv: usize, from: usize, to: usize, forget: bool) {
                 *entry = [UNALLOCATED, 0];
             }
         }
-    }
-}
-
-/// Gives the second-level blocks of this half's keys back to the donor.
-unsafe fn move_keys(from: usize, to: usize) {
-    let offset = specific_offset();
-    // SAFETY: `specific` is an array of pointers at the same offset in every TCB of this glibc build.
-    unsafe {
-        let keys = (*half()).keys;
-        for block in keys[0] as usize / KEYS_PER_BLOCK..keys[1] as usize / KEYS_PER_BLOCK {
-            let at = |fs: usize| (fs + offset + 8 * block) as *mut usize;
-            *at(to) = at(from).replace(0);
-        }
-    }
-}
-
-/// Offset of `struct pthread.specific` in this glibc: found once, by setting a key and looking where its
-/// block went, because the structure is private.
-fn specific_offset() -> usize {
-    static FOUND: AtomicU32 = AtomicU32::new(0);
-    let known = FOUND.load(Ordering::Relaxed);
-    if known != 0 {
-        return known as usize;
-    }
-    // SAFETY: runs on the main TCB; the scan stays inside struct pthread (2,304 bytes in glibc 2.36, and
-    // larger since), and the key is this half's own.
-    unsafe {
-        let mut key: libc::pthread_key_t = 0;
-        libc::pthread_key_create(&mut key, None);
-        let fs = lh_loader::arch::fs_base();
-        let mut before = [0usize; 256];
-        core::ptr::copy_nonoverlapping(fs as *const usize, before.as_mut_ptr(), 256);
-        libc::pthread_setspecific(key, fs as *const c_void);
-        let block = key as usize / KEYS_PER_BLOCK;
-        let at = (0..256).find(|&i| {
-            let now = *((fs + 8 * i) as *const usize);
-            now != before[i]
-                && now > 4096
-                && *((now + 16 * (key as usize % KEYS_PER_BLOCK) + 8) as *const usize) == fs
-        });
-        libc::pthread_setspecific(key, core::ptr::null());
-        libc::pthread_key_delete(key);
-        let Some(at) = at else {
-            lh_loader::die!(
-                134,
-                "this glibc keeps thread-specific data where splitproc can't find it"
-            )
-        };
-        FOUND.store((8 * (at - block)) as u32, Ordering::Relaxed);
-        8 * (at - block)
     }
 }
 

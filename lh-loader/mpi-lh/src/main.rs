@@ -1,4 +1,4 @@
-//! The MPI lower half: opens an MPI library and lends threads to the upper half.
+//! A lower half for one library (MPI, or what `--half` names): opens it and lends threads to the upper half.
 //!
 //! This program has no TLS of its own (no Rust std in it): its `PT_TLS` slot is patched by the loader so
 //! that the static TLS of everything loaded after it falls into the half's part of the hole. Its code runs
@@ -38,6 +38,15 @@ fn half() -> *mut Half {
     HALF.load(Ordering::Relaxed)
 }
 
+/// This half's name.
+fn name() -> &'static str {
+    // SAFETY: the entry, once known, outlives this program; its name never changes.
+    let name = unsafe { half().as_ref() }.map_or(&[][..], |h| &h.name[..]);
+    core::str::from_utf8(name)
+        .unwrap_or("?")
+        .trim_end_matches('\0')
+}
+
 /// What the loader handed over, by its address in the environment.
 ///
 /// # Safety
@@ -63,7 +72,7 @@ unsafe extern "C" fn lookup(name: *const c_char) -> *mut c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name) }
 }
 
-/// Opens the MPI library, publishes the entry points and gives control back to the loader.
+/// Opens the library, publishes the entry points and gives control back to the loader.
 #[no_mangle]
 unsafe extern "C" fn main(
     _argc: c_int,
@@ -82,17 +91,22 @@ unsafe extern "C" fn main(
         (*half).dlsym = lookup as *const () as usize;
         (*half).make_donor = donor::make as *const () as usize;
         (*half).retire_donor = donor::retire as *const () as usize;
-        let lib = libc::getenv(c"SPLITPROC_MPI_LIB".as_ptr());
+        keys::find_blocks();
+        let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());
             die!(
                 126,
-                "the MPI library can't be opened: {}",
+                "lower half {:?}: its library can't be opened: {}; is it installed, and is LD_LIBRARY_PATH right?",
+                name(),
                 why.to_str().unwrap_or("?")
             );
         }
         if !dlopen::tls_fits() {
-            say!("the MPI library's static TLS does not fit into the hole");
+            say!(
+                "lower half {:?}: its static TLS does not fit into the hole",
+                name()
+            );
             (*half).shared_fs = 0;
         }
         ((*start).ready)(start)
@@ -102,5 +116,5 @@ unsafe extern "C" fn main(
 /// A panic is a defect of ours: say where, and stop.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
-    die!(134, "internal error in the MPI lower half: {}", info)
+    die!(134, "internal error in lower half {:?}: {}", name(), info)
 }

@@ -119,12 +119,24 @@ impl Crossing {
     }
 }
 
+/// A lower half that the user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Half {
+    /// What the program calls it.
+    pub name: String,
+    /// What it opens: a path, or a name for `dlopen` to find.
+    pub library: String,
+}
+
 /// `splitproc launch`
 #[derive(Args, Debug)]
 pub struct Launch {
     /// Where checkpoints go
     #[arg(long, value_name = "DIR", default_value = "./splitproc-ckpt")]
     pub ckpt_dir: PathBuf,
+    /// Load LIBRARY in a lower half of its own, which the program calls by NAME (see docs/halves.md); may be repeated
+    #[arg(long, value_name = "NAME=LIBRARY", value_parser = half)]
+    pub half: Vec<Half>,
     #[command(flatten)]
     pub taking: Taking,
     /// The program and its arguments
@@ -217,6 +229,23 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Reads a value of `--half`.
+fn half(text: &str) -> Result<Half, String> {
+    let (name, library) = text.split_once('=').ok_or("say NAME=LIBRARY")?;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 15 || !name.chars().all(word) {
+        return Err("a name has 1 to 15 letters, digits, - and _".into());
+    }
+    if matches!(name, "host" | "mpi") {
+        return Err(format!("{name} is a half that splitproc makes itself"));
+    }
+    if library.is_empty() {
+        return Err("name a library".into());
+    }
+    let (name, library) = (name.to_owned(), library.to_owned());
+    Ok(Half { name, library })
+}
+
 /// Checks a value of `--zstd`.
 fn zstd_level(text: &str) -> Result<String, String> {
     let range = zstd::compression_level_range();
@@ -251,6 +280,26 @@ mod tests {
             );
         }
         assert!(parse(&["launch"]).is_err());
+    }
+
+    #[test]
+    fn halves_have_a_name_and_a_library() {
+        let one = Half {
+            name: "a-1".into(),
+            library: "lib=x.so".into(),
+        };
+        assert_eq!(half("a-1=lib=x.so").unwrap(), one);
+        for bad in [
+            "x",
+            "=x",
+            "x=",
+            "a b=x",
+            "sixteen-letters-=x",
+            "mpi=x",
+            "host=x",
+        ] {
+            assert!(half(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -142,15 +142,15 @@ fn as_text(reader: &Reader, all_regions: bool) -> Result<String, restart::image:
             format!("{} (pid {})", meta.argv.join(" "), meta.pid),
         );
         line("file", meta.exe);
-        line(
-            "halves",
-            match &meta.mpi_library {
-                Some(library) => {
-                    format!("upper (saved); host and mpi ({library}): made anew at a restart")
-                }
-                None => "upper (saved); host: made anew at a restart".into(),
-            },
-        );
+        line("halves", {
+            let mpi = meta.mpi_library.map(|library| ("mpi".into(), library));
+            let lower: String = mpi
+                .into_iter()
+                .chain(meta.halves)
+                .map(|(name, library)| format!(", {name} ({library})"))
+                .collect();
+            format!("upper (saved); host{lower}: made anew at a restart")
+        });
     }
     for name in reader.sections().filter(|n| *n != meta::SECTION) {
         show(&mut out, name, &section(reader, name)?);

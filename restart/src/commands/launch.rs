@@ -1,6 +1,6 @@
 //! `splitproc launch`: finds and checks everything, then becomes the loader.
 
-use super::cli::{Launch, Taking};
+use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
 use super::{elf, mpi, program, Failure, Outcome};
 use restart::manifest;
@@ -41,12 +41,34 @@ pub fn run(args: &Launch) -> Outcome {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
+        halves: &halves(&args.half)?,
         hole: elf::hole(program.elf.tls, tls, at),
         restore: None,
         exe: &program.exe,
         argv: &program.argv,
     };
     Err(start.exec(&parts))
+}
+
+/// The halves asked for: names told apart, and libraries that a restart finds from another directory.
+fn halves(wished: &[Half]) -> Result<Vec<(String, String)>, Failure> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for Half { name, library } in wished {
+        if all.iter().any(|(n, _)| n == name) {
+            let text = format!("--half {name}: there are two of this name; give each its own");
+            return Err(Failure::new(2, text));
+        }
+        let mut library = library.clone();
+        if library.contains('/') {
+            let path = fs::canonicalize(&library).map_err(|e| {
+                let text = format!("--half {name}: {library}: {e}; name a library that is there");
+                Failure::new(1, text)
+            })?;
+            library = path.to_string_lossy().into_owned();
+        }
+        all.push((name.clone(), library));
+    }
+    Ok(all)
 }
 
 /// Makes the directory where checkpoints go, and checks that they can.

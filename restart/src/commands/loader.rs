@@ -14,7 +14,7 @@ pub struct Parts {
     pub loader: PathBuf,
     /// Lower half 0.
     pub host: PathBuf,
-    /// Lower half 1.
+    /// The program of every other lower half: it opens a library.
     pub mpi: PathBuf,
     /// libsplitproc.so.
     pub plugin: PathBuf,
@@ -75,6 +75,8 @@ pub struct Start<'a> {
     pub taking: &'a Taking,
     /// The MPI library, if there is an MPI half.
     pub mpi_library: Option<&'a Path>,
+    /// More lower halves: name and library.
+    pub halves: &'a [(String, String)],
     /// The TLS hole, as distances below FS.
     pub hole: [u64; 2],
     /// AT_RANDOM's bytes and the image, in a restart.
@@ -91,7 +93,11 @@ impl Start<'_> {
         let mut a: Vec<OsString> = vec!["--half".into(), "host".into(), parts.host.clone().into()];
         if let Some(library) = self.mpi_library {
             a.extend(["--half".into(), "mpi".into(), parts.mpi.clone().into()]);
-            a.extend(["--mpi-lib".into(), library.into()]);
+            a.extend(["--lib".into(), library.into()]);
+        }
+        for (name, library) in self.halves {
+            a.extend(["--half".into(), name.into(), parts.mpi.clone().into()]);
+            a.extend(["--lib".into(), library.into()]);
         }
         a.extend([
             "--hole".into(),
@@ -188,6 +194,7 @@ mod tests {
             ckpt_dir: Path::new("/c"),
             taking: &launch.taking,
             mpi_library: Some(Path::new("/m.so")),
+            halves: &[("blas".into(), "libblas.so.3".into())],
             hole: [128, 8320],
             restore: Some(("00ff", Path::new("/i.img"))),
             exe: Path::new("/p"),
@@ -196,7 +203,7 @@ mod tests {
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --mpi-lib /m.so --hole 128 8320 --random 00ff --restore /i.img --log debug --exe /p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --log debug --exe /p -- p -x"
         );
         let get = |start: &Start, name| {
             start
@@ -209,7 +216,7 @@ mod tests {
         assert_eq!(get(&start, "SPLITPROC_ZSTD_LEVEL").as_deref(), Some("0"));
         let preload = get(&start, "SPLITPROC_PRELOAD").unwrap();
         assert!(preload.starts_with("/b/libsplitproc.so:/b/fronts/libmpich.so.12"));
-        (start.mpi_library, start.restore) = (None, None);
+        (start.mpi_library, start.halves, start.restore) = (None, &[], None);
         let joined = start
             .arguments(&parts())
             .join(" ".as_ref())

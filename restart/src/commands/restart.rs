@@ -50,6 +50,7 @@ pub fn run(args: &Restart) -> Outcome {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
+        halves: &meta.halves,
         hole: meta.hole.map(u64::from),
         restore: Some((&meta.random, &path)),
         exe: Path::new(&meta.exe),

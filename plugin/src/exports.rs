@@ -1,0 +1,219 @@
+//! What a program calls to use lower halves of its own (`--half NAME=LIBRARY`): see `include/splitproc.h`.
+//!
+//! All of it runs as the upper half. A program that was not started by splitproc finds no half.
+
+use crate::gate::{self, Call, Inside};
+use crate::service::{self, Function};
+use crate::{crossing, raw};
+use core::cell::RefCell;
+use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use lh_loader::lhinfo;
+use std::ffi::CStr;
+
+/// Most functions that lower halves can be given at one time.
+const CALLBACKS: usize = 64;
+/// Most arguments of a call.
+const ARGUMENTS: usize = 32;
+
+thread_local! {
+    /// The brackets (`splitproc_enter`) that the thread is in.
+    static BRACKETS: RefCell<Vec<Inside>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The index of the lower half `name`; -1: there is none.
+///
+/// # Safety
+/// `name` must be a C string.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_half(name: *const c_char) -> c_int {
+    if !raw::present() || name.is_null() {
+        return -1;
+    }
+    // SAFETY: as the caller says; lhInfo is present, and names do not change while the program runs.
+    let (name, info) = unsafe { (CStr::from_ptr(name).to_bytes(), lhinfo::get()) };
+    let same = |i: &usize| {
+        let theirs = &info.halves[*i].name;
+        name.len() < theirs.len() && theirs.starts_with(name) && theirs[name.len()] == 0
+    };
+    // Half 0 is the host, which is never entered.
+    (1..info.half_count as usize)
+        .find(same)
+        .map_or(-1, |i| i as c_int)
+}
+
+/// Restarts so far.
+#[no_mangle]
+pub extern "C" fn splitproc_generation() -> c_uint {
+    if !raw::present() {
+        return 0;
+    }
+    // SAFETY: lhInfo is present.
+    unsafe { lhinfo::get() }
+        .upper
+        .generation
+        .load(Ordering::Acquire)
+}
+
+/// Keeps checkpoints away until [`splitproc_leave`]; gives the generation, which is fixed until then.
+#[no_mangle]
+pub extern "C" fn splitproc_enter() -> c_uint {
+    if raw::present() {
+        BRACKETS.with_borrow_mut(|b| b.push(gate::enter(Call::MustComplete)));
+    }
+    splitproc_generation()
+}
+
+/// Ends the thread's last [`splitproc_enter`].
+#[no_mangle]
+pub extern "C" fn splitproc_leave() {
+    let last = BRACKETS.with_borrow_mut(Vec::pop);
+    drop(last);
+}
+
+/// Checks a half's index.
+fn checked(half: c_int) -> usize {
+    // SAFETY: read only behind `present`.
+    let known = |i: usize| raw::present() && i < unsafe { lhinfo::get() }.half_count as usize;
+    match usize::try_from(half) {
+        Ok(i) if i > 0 && known(i) => i,
+        _ => lh_loader::die!(70, "there is no lower half {half}; ask splitproc_half()"),
+    }
+}
+
+/// The address of a symbol in a lower half, good until the next restart; null: it has none.
+///
+/// # Safety
+/// `symbol` must be a C string.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_symbol(half: c_int, symbol: *const c_char) -> *mut c_void {
+    let half = checked(half);
+    let _inside = gate::enter(Call::MustComplete);
+    // SAFETY: as the caller says.
+    crossing::sym(half, unsafe { CStr::from_ptr(symbol) }) as *mut c_void
+}
+
+/// The call's arguments, copied to the stack.
+///
+/// # Safety
+/// `args` must be the address of `count` words.
+unsafe fn arguments(count: c_int, args: *const c_long) -> ([u64; ARGUMENTS], usize) {
+    let n = usize::try_from(count).unwrap_or(usize::MAX);
+    if n > ARGUMENTS {
+        lh_loader::die!(
+            70,
+            "a call with {count} arguments; at most {ARGUMENTS} can be given"
+        );
+    }
+    let mut words = [0; ARGUMENTS];
+    for (i, word) in words.iter_mut().enumerate().take(n) {
+        // SAFETY: as the caller says.
+        *word = unsafe { *args.add(i) } as u64;
+    }
+    (words, n)
+}
+
+/// Calls a lower half's function with integers and pointers. A checkpoint waits for its end.
+///
+/// # Safety
+/// `function` must be one of the half as it is now, which takes these arguments.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_call(
+    half: c_int,
+    function: *mut c_void,
+    count: c_int,
+    args: *const c_long,
+) -> c_long {
+    let half = checked(half);
+    // SAFETY: as the caller says.
+    unsafe {
+        let (words, n) = arguments(count, args);
+        let _inside = gate::enter(Call::MustComplete);
+        // A call that must complete is never cut short.
+        crossing::cross(half, function as usize, &words[..n]).map_or(0, |r| r as c_long)
+    }
+}
+
+/// Calls a function that a checkpoint need not wait for: it must have no effect until it returns.
+///
+/// 0: done, `result` is stored. 1: the halves are not those of `generation` any more, and the call has not
+/// happened (again): look all symbols up and call again.
+///
+/// # Safety
+/// `function` must be one of the half in `generation`; `result` null or a place for it.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_try(
+    generation: c_uint,
+    half: c_int,
+    function: *mut c_void,
+    count: c_int,
+    args: *const c_long,
+    result: *mut c_long,
+) -> c_int {
+    let half = checked(half);
+    // SAFETY: as the caller says.
+    unsafe {
+        let (words, n) = arguments(count, args);
+        // While the thread looks at the generation a checkpoint has to wait for it.
+        let inside = gate::enter(Call::MustComplete);
+        if splitproc_generation() != generation {
+            return 1;
+        }
+        inside.set(Call::Reexecutable);
+        match crossing::cross(half, function as usize, &words[..n]) {
+            Err(crossing::Restarted) => 1,
+            Ok(value) => {
+                if !result.is_null() {
+                    *result = value as c_long;
+                }
+                0
+            }
+        }
+    }
+}
+
+static FUNCTIONS: [AtomicUsize; CALLBACKS] = [const { AtomicUsize::new(0) }; CALLBACKS];
+
+/// What a lower half calls for the function in `SLOT`.
+unsafe extern "C" fn callback<const SLOT: usize>(
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+) -> u64 {
+    // SAFETY: the program says that its function takes what the lower half passes; words that the lower half
+    // did not pass are whatever its registers held, and the function does not look at them.
+    unsafe {
+        let function =
+            core::mem::transmute::<usize, Function>(FUNCTIONS[SLOT].load(Ordering::Relaxed));
+        service::upper(function, [a, b, c, d, e, f])
+    }
+}
+
+macro_rules! pool {
+    ($($n:literal)*) => { [$(callback::<$n>),*] };
+}
+static POOL: [Function; CALLBACKS] = pool!(
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
+);
+
+/// A pointer that a lower half may be given to call `function` of the program: up to six integers or
+/// pointers, an integer, pointer or nothing back. Good for ever, also after restarts. Null: there are 64 already.
+#[no_mangle]
+pub extern "C" fn splitproc_callback(function: *mut c_void) -> *mut c_void {
+    let wanted = function as usize;
+    if raw::present() {
+        service::start();
+    }
+    for (slot, thunk) in FUNCTIONS.iter().zip(POOL) {
+        let free = slot.compare_exchange(0, wanted, Ordering::AcqRel, Ordering::Acquire);
+        if free.is_ok() || free == Err(wanted) {
+            return thunk as *mut c_void;
+        }
+    }
+    null_mut()
+}

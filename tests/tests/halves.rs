@@ -1,0 +1,57 @@
+//! Lower halves of a program's own: MPICH and Open MPI at once, and what is refused.
+
+use tests::{example, lines, run, splitproc, text, Job, Moments, Scratch};
+
+const HALVES: [&str; 4] = [
+    "--half",
+    "mpich=libmpich.so.12",
+    "--half",
+    "ompi=libmpi.so.40",
+];
+
+#[test]
+fn two_mpi_libraries_at_once_survive_restarts() {
+    let scratch = Scratch::new("two-halves");
+    let (app, options) = (example("two-halves"), HALVES.map(String::from));
+    let args = ["-o", "out.txt", "100", "5"];
+    let launch = || Job::launch_with(&scratch, 0, &options, &app, args);
+    let expected = launch().finish().ok().stdout;
+    assert!(text(&expected).contains("mpich: rank 0 of 1: MPICH"));
+    assert!(text(&expected).contains("ompi: rank 0 of 1: Open MPI"));
+    let mut random = Moments::new();
+    let mut job = launch();
+    for generation in 0..3 {
+        let more = random.pick(1, lines(&expected) / 5);
+        println!("generation {generation}: after {more} lines");
+        job.must_reach(more);
+        job.checkpoint(&scratch);
+        job.kill();
+        job = Job::restart(&scratch, 0);
+    }
+    let done = job.finish().ok();
+    assert!(
+        expected.ends_with(&done.stdout),
+        "after the restarts:\n{}",
+        text(&done.stdout)
+    );
+    let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
+    assert_eq!(text(&file), text(&expected));
+}
+
+#[test]
+fn a_half_that_can_not_be_is_refused_with_the_reason() {
+    let scratch = Scratch::new("halves-refused");
+    let launch = |options: &[&str]| {
+        let mut command = splitproc(["launch", "--ckpt-dir"]);
+        command
+            .arg(scratch.ckpt())
+            .args(options)
+            .args(["--", "true"]);
+        run(&scratch, command)
+    };
+    launch(&["--half", "x=libnot-there.so"]).fails_with(&["\"x\"", "libnot-there.so", "installed"]);
+    launch(&["--half", "x=./not-there.so"]).fails_with(&["x", "not-there.so"]);
+    launch(&["--half", "x=libm.so.6", "--half", "x=libm.so.6"]).fails_with(&["two of this name"]);
+    launch(&["--half", "mpi=libm.so.6"]).fails_with(&["mpi", "itself"]);
+    launch(&["--half", "x"]).fails_with(&["NAME=LIBRARY"]);
+}
