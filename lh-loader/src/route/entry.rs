@@ -37,6 +37,7 @@ pub struct Regs {
 
 /// What is on a new thread's stack when it starts: then the registers are popped.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct ChildFrame {
     /// What the child does first: see [`policy`]'s tasks.
     pub kind: usize,

@@ -8,9 +8,11 @@ pub mod code;
 pub mod eh;
 pub mod entry;
 mod fds;
-mod ids;
+pub mod ids;
+mod maps;
 mod memory;
 pub mod patch;
+mod paths;
 pub mod policy;
 pub mod scan;
 pub mod segment;
@@ -18,9 +20,11 @@ mod signals;
 mod tasks;
 
 #[cfg(test)]
+mod call_tests;
+#[cfg(test)]
 mod probe_tests;
 #[cfg(test)]
-mod run_tests;
+pub(crate) mod run_tests;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +43,8 @@ pub fn log_level() -> u8 {
 pub fn init(log: u8) {
     LOG.store(log, Ordering::Relaxed);
     tasks::init();
+    ids::init();
+    signals::init();
     code::init();
     let entry = entry::splitproc_router_entry as *const () as usize;
     // SAFETY: the caller has mapped lhInfo.
