@@ -66,6 +66,8 @@ pub struct Block {
     pub fs: usize,
     /// The next block of the registry.
     pub next: *mut Block,
+    /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
+    pub interrupted: [usize; 3],
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);

@@ -12,6 +12,7 @@ pub mod exports;
 pub mod gate;
 pub mod helper;
 pub mod host;
+pub mod interrupt;
 mod keys;
 pub mod mpi;
 pub mod park;

@@ -5,7 +5,7 @@
 //! kernel keeps for the thread. After a restart nothing comes back here: the thread leaves through that frame.
 
 use crate::block::{self, OUTSIDE, REEXECUTABLE};
-use crate::{crossing, raw};
+use crate::{crossing, interrupt, raw};
 use core::arch::global_asm;
 use core::ptr::{addr_of, addr_of_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +89,7 @@ unsafe extern "C" fn handler(
             return;
         }
         describe(thread, context);
+        interrupt::mend(context);
         (*thread).state.store(PARKED, Ordering::Release);
         raw::futex_wake(&(*thread).state);
         let release = &*addr_of!((*lhinfo::ptr()).upper.release);

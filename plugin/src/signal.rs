@@ -3,7 +3,7 @@
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
-use crate::{block, crossing};
+use crate::{block, crossing, interrupt};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::Ordering;
@@ -33,7 +33,8 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         let b = block::mine();
         let call = (*b).call;
         if call == 0 {
-            return handler(signal, info, context);
+            handler(signal, info, context);
+            return interrupt::note(context.cast());
         }
         // `fs:8` is the half's, or still (or again) the upper half's, for a few instructions of the crossing.
         let upper = (*b).upper_dtv;
@@ -46,6 +47,7 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         if found == upper {
             crossing::dtv_swap(now);
         }
+        interrupt::note(context.cast());
     }
 }
 

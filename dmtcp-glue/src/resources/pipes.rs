@@ -22,6 +22,8 @@ pub struct Channel {
     open: [bool; 2],
     /// What can be read at each end: one entry a message, or all bytes of a stream.
     queued: [Vec<Blob>; 2],
+    /// Options of a pair's sockets.
+    options: [Vec<(i32, Blob)>; 2],
 }
 
 /// Collects ends until all descriptors have been seen.
@@ -76,6 +78,7 @@ impl Ends {
             capacity,
             open: [false; 2],
             queued: Default::default(),
+            options: Default::default(),
         });
         self.ends.push([None; 2]);
         self.channels.len() - 1
@@ -93,6 +96,7 @@ impl Ends {
                 let Some((_, fd)) = *end else { continue };
                 if channel.socket.is_some() {
                     channel.queued[i] = socket::queued(fd, channel.socket)?;
+                    channel.options[i] = socket::options(fd);
                 } else if i == 0 {
                     let bytes = piped(fd, channel.capacity)
                         .with_context(|| format!("fd {fd}: the pipe's contents can't be read"))?;
@@ -126,6 +130,8 @@ impl Channel {
             // SAFETY: sets the room of our own pipe; a smaller one only matters if it is too small.
             unsafe { libc::fcntl(b.as_raw_fd(), libc::F_SETPIPE_SZ, self.capacity) };
         }
+        socket::set_options(a.as_raw_fd(), &self.options[0]);
+        socket::set_options(b.as_raw_fd(), &self.options[1]);
         set_status(&a, libc::O_NONBLOCK)?;
         set_status(&b, libc::O_NONBLOCK)?;
         for (from, queued) in [(&b, &self.queued[0]), (&a, &self.queued[1])] {

@@ -18,6 +18,7 @@ pub mod scan;
 pub mod segment;
 mod signals;
 mod tasks;
+mod waits;
 
 #[cfg(test)]
 mod call_tests;

@@ -1,8 +1,8 @@
 //! Which system calls are routed, by the half that makes them, and where each is handled.
 
 use super::entry::Regs;
-use super::{fds, ids, memory, signals, tasks};
-use crate::arch::syscall6;
+use super::{fds, ids, memory, signals, tasks, waits};
+use crate::arch::{syscall6, CUT_SHORT};
 use crate::layout::Owner;
 
 /// Whether a site of this owner with this fixed number is patched.
@@ -32,17 +32,22 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
                     libc::SYS_sigaltstack | libc::SYS_rseq | libc::SYS_tgkill
                 )
         }
-        _ => ids::routed(nr) || signals::waits_with_mask(nr),
+        _ => ids::routed(nr) || signals::waits_with_mask(nr) || waits::routed(nr),
     }
 }
 
-/// Makes the call as it is.
+/// Makes the call as it is; again, if a checkpoint has cut it short.
 ///
 /// # Safety
 /// As for the system call.
 pub unsafe fn native(r: &Regs) -> isize {
-    // SAFETY: the caller's.
-    unsafe { syscall6(r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) }
+    loop {
+        // SAFETY: the caller's.
+        let result = unsafe { syscall6(r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) };
+        if result != CUT_SHORT {
+            return result;
+        }
+    }
 }
 
 /// Makes the call as the owner's policy has it.
@@ -77,6 +82,7 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             _ if lower && fds::routed(nr) => fds::call(r),
             _ if !lower && ids::routed(nr) => ids::call(r),
             _ if !lower && signals::waits_with_mask(nr) => signals::wait_with_mask(r),
+            _ if !lower && waits::limited(nr) => waits::call(r),
             _ => native(r),
         }
     }

@@ -295,7 +295,7 @@ pub unsafe fn wait_with_mask(r: &Regs) -> isize {
                 pair = (r.r9 as *const [usize; 2]).read_unaligned();
                 &mut pair[0]
             }
-            libc::SYS_pselect6 => return native(&r),
+            libc::SYS_pselect6 => return super::waits::call(&r),
             _ => &mut r.r8,
         };
         let mut mask = 0u64;
@@ -306,7 +306,7 @@ pub unsafe fn wait_with_mask(r: &Regs) -> isize {
         if r.rax as i64 == libc::SYS_pselect6 {
             r.r9 = &raw const pair as usize;
         }
-        let result = native(&r);
+        let result = super::waits::call(&r);
         core::hint::black_box((&mask, &pair));
         if r.rax as i64 == libc::SYS_rt_sigtimedwait && !is_err(result) {
             super::ids::sender_out(r.rsi);
