@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
-//!           [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
+//!           [--log LEVEL] --exe PATH [--execfn PATH] -- ARGV0 [ARG]…
 //! ```
 
 use crate::die;
@@ -107,6 +107,8 @@ pub struct Plan {
     pub log: u8,
     /// The program.
     pub exe: &'static CStr,
+    /// What it was called when it was started (AT_EXECFN), if not that.
+    pub execfn: Option<&'static CStr>,
     /// Index of the program's `argv[0]` in ours.
     pub argv0: usize,
 }
@@ -121,6 +123,7 @@ impl Plan {
             restore: None,
             log: 0,
             exe: c"",
+            execfn: None,
             argv0: 0,
         };
         let mut halves = 0;
@@ -160,6 +163,7 @@ impl Plan {
                 b"--restore" => plan.restore = Some(arg(i + 1)),
                 b"--log" => plan.log = u8::from(arg(i + 1).to_bytes() == b"debug"),
                 b"--exe" => plan.exe = arg(i + 1),
+                b"--execfn" => plan.execfn = Some(arg(i + 1)),
                 b"--" => {
                     plan.argv0 = i + 1;
                     return plan;

@@ -61,6 +61,7 @@ fn call(who: &Owner, nr: i64, a: &[usize]) -> isize {
         r8,
         r9,
         rest: [0; 6],
+        origin: 0,
         flags: 0,
         ret: 0,
     };

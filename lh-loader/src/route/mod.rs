@@ -4,6 +4,7 @@
 //! ([`scan`]), and the sites that matter become jumps to stubs beside the segment ([`segment`], [`patch`]),
 //! which call [`entry`], which asks [`policy`]. Later segments arrive through `mmap`, which is routed itself.
 
+mod cancel;
 pub mod code;
 pub mod eh;
 pub mod entry;

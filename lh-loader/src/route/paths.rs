@@ -11,12 +11,28 @@ use core::fmt::Write;
 /// Longest path that is translated.
 const LONGEST: usize = 256;
 
+/// The argument that is a path to look at.
+fn argument(nr: i64) -> Option<usize> {
+    match nr {
+        libc::SYS_readlink
+        | libc::SYS_open
+        | libc::SYS_stat
+        | libc::SYS_access
+        | libc::SYS_execve => Some(0),
+        libc::SYS_readlinkat
+        | libc::SYS_openat
+        | libc::SYS_newfstatat
+        | libc::SYS_statx
+        | libc::SYS_faccessat
+        | libc::SYS_faccessat2
+        | libc::SYS_execveat => Some(1),
+        _ => None,
+    }
+}
+
 /// Whether the call takes a path that is looked at.
 pub fn routed(nr: i64) -> bool {
-    matches!(
-        nr,
-        libc::SYS_readlink | libc::SYS_readlinkat | libc::SYS_open | libc::SYS_openat
-    )
+    argument(nr).is_some()
 }
 
 /// Makes the call.
@@ -24,12 +40,11 @@ pub fn routed(nr: i64) -> bool {
 /// # Safety
 /// As for the system call.
 pub unsafe fn call(r: &Regs) -> isize {
+    let nr = r.rax as i64;
     let mut c = *r;
-    let (path, buffer, size) = match r.rax as i64 {
-        libc::SYS_readlink => (&mut c.rdi, r.rsi, r.rdx),
-        libc::SYS_readlinkat => (&mut c.rsi, r.rdx, r.r10),
-        libc::SYS_open => (&mut c.rdi, 0, 0),
-        _ => (&mut c.rsi, 0, 0),
+    let path = match argument(nr) {
+        Some(0) => &mut c.rdi,
+        _ => &mut c.rsi,
     };
     // SAFETY: a path that can't be read is the kernel's to refuse; the rest is the program's.
     unsafe {
@@ -37,11 +52,18 @@ pub unsafe fn call(r: &Regs) -> isize {
             return native(r);
         }
         let text = CStr::from_ptr(*path as *const _);
-        if size as i32 > 0 && is_own_exe(text.to_bytes()) {
-            return read_exe(buffer, size);
-        }
         let real = translated(text.to_bytes());
-        if let Some(real) = &real {
+        if is_own_exe(text.to_bytes()) {
+            match nr {
+                libc::SYS_readlink if r.rdx as i32 > 0 => return read_exe(r.rsi, r.rdx),
+                libc::SYS_readlinkat if r.r10 as i32 > 0 => return read_exe(r.rdx, r.r10),
+                // The link itself.
+                libc::SYS_newfstatat if r.r10 as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {}
+                libc::SYS_statx if r.rdx as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {}
+                // The program, and not the loader.
+                _ => *path = lhinfo::get().upper.exe.as_ptr() as usize,
+            }
+        } else if let Some(real) = &real {
             *path = real.bytes().as_ptr() as usize;
         }
         native(&c)

@@ -1,8 +1,8 @@
 //! Which system calls are routed, by the half that makes them, and where each is handled.
 
-use super::entry::Regs;
+use super::entry::{kernel, Regs};
 use super::{fds, ids, memory, signals, tasks, waits};
-use crate::arch::{syscall6, CUT_SHORT};
+use crate::arch::CUT_SHORT;
 use crate::layout::Owner;
 
 /// Whether a site of this owner with this fixed number is patched.
@@ -43,9 +43,9 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
 pub unsafe fn native(r: &Regs) -> isize {
     loop {
         // SAFETY: the caller's.
-        let result = unsafe { syscall6(r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) };
-        if result != CUT_SHORT {
-            return result;
+        let done = unsafe { kernel(r, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]) };
+        if done.result != CUT_SHORT {
+            return done.result;
         }
     }
 }

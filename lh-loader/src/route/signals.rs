@@ -78,7 +78,13 @@ pub fn init() {
 }
 
 /// The handler that a libc signal is for; 0 for none.
-extern "C" fn choose(signal: i32) -> usize {
+unsafe extern "C" fn choose(
+    signal: i32,
+    _info: *const libc::siginfo_t,
+    context: *mut libc::ucontext_t,
+) -> usize {
+    // SAFETY: the kernel passes the context.
+    unsafe { super::cancel::leave(context) };
     let n = signal as usize;
     let handler = if tasks::is_lower_task() {
         match layout::owner(arch::fs_base()) {

@@ -54,6 +54,7 @@ pub fn run(args: &Restart) -> Outcome {
         hole: meta.hole.map(u64::from),
         restore: Some((&meta.random, &path)),
         exe: Path::new(&meta.exe),
+        execfn: None,
         argv: &argv,
     };
     Err(start.exec(&parts))
