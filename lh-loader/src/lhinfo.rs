@@ -179,6 +179,10 @@ pub struct Upper {
     pub actions: [[u64; 4]; 65],
     /// Where the upper half's window goes on (see `window`); it must survive a restart.
     pub cursor: AtomicUsize,
+    /// The parent's pid as the application knows it: that of its first launch.
+    pub ppid: AtomicU32,
+    /// Fills the gap.
+    pub pad: u32,
 }
 
 /// The whole region.
