@@ -75,7 +75,9 @@ fn event(op: u32) -> Result<(), String> {
         PRESUSPEND => {
             gate::close();
             let start = Instant::now();
-            while let Some(who) = gate::busy() {
+            while let Some(who) = gate::busy(|_| {
+                "a thread is inside a lower half's function that must complete".to_owned()
+            }) {
                 if start.elapsed() > PATIENCE {
                     return Err(who);
                 }
