@@ -34,7 +34,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        unblock_park();
+        raw::take_only_own_signals();
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -62,11 +62,6 @@ fn serve() {
             raw::futex_wake(state);
         }
     }
-}
-
-/// The helper is parked like any thread: everything but the park signal stays blocked.
-fn unblock_park() {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
 }
 
 fn event(op: u32) -> Result<(), String> {
