@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { CALLS = 200000, ROUNDS = 50 };
+enum { CALLS = 5000, ROUNDS = 2000 };
 
 typedef long function(long);
 

@@ -34,7 +34,7 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         if b.is_null() {
             return; // born in a lower half: it takes none of the application's signals
         }
-        let (call, slot) = ((*b).call, (*b).slot);
+        let call = (*b).call;
         if call == 0 {
             handler(signal, info, context);
             return interrupt::note(context.cast());
@@ -53,7 +53,6 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         compiler_fence(Ordering::SeqCst);
         let now = tcb::dtv();
         (*b).upper_dtv = now;
-        (*b).slot = slot;
         compiler_fence(Ordering::SeqCst);
         (*b).call = call;
         tcb::swap_dtv(if found == upper { now } else { found });
