@@ -100,98 +100,69 @@ pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
     unsafe { enter!(half, f, args, first_must, []) }.0
 }
 
-/// Has the half adopted the thread?
+/// Does the thread go into the half on the shared way?
 #[inline(always)]
-pub fn adopted(half: usize) -> bool {
+pub fn is_shared(half: usize) -> bool {
     // SAFETY: the block is this thread's own.
     let ways = unsafe { &(*block::mine()).ways };
-    ways.get(half).is_some_and(|way| way.entry != 0)
+    ways.get(half)
+        .is_some_and(|way| way.entry == ways::shared())
 }
 
-/// Tells the compiler to keep a branch out of the way.
-#[cold]
-fn unlikely() {}
-
-/// Loads the argument registers from where rcx points.
-macro_rules! six_words {
-    () => {
-        "mov rdi, [rcx]
-        mov rsi, [rcx + 8]
-        mov rdx, [rcx + 16]
-        mov r8, [rcx + 32]
-        mov r9, [rcx + 40]
-        mov rcx, [rcx + 24]"
-    };
-}
-
-/// [`cross_must`] with up to six arguments of a number that only the caller knows: six words are passed.
+/// [`cross_must`] on the shared way, with up to three arguments of a number that only the caller knows. The entry
+/// is here in place: a call less.
 ///
 /// # Safety
-/// As [`cross_must`]; the half has adopted the thread, and six words can be read at `args`.
+/// As [`cross_must`]; [`is_shared`], and three words can be read at `args`.
 #[inline(always)]
-pub unsafe fn cross_six(half: usize, f: usize, args: *const u64) -> u64 {
+pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
     let b = block::mine();
     let value: u64;
     // SAFETY: as in `cross`. The words are read in the assembly, for the last of them may never have been written.
     unsafe {
-        let way = (&raw mut (*b).ways).cast::<Way>().add(half);
-        if (*way).entry != ways::SHARED[0] as *const () as usize {
-            unlikely();
-            asm!(
-                six_words!(),
-                "call qword ptr [r11]",
-                in("r10") f,
-                in("r11") way,
-                in("r12") b,
-                in("rcx") args,
-                lateout("rax") value,
-                clobber_abi("C"),
-            );
-            return value;
-        }
-        // The shared entry, in place: a call less.
         asm!(
             "push rbp",
             "mov rbp, rsp",
-            "push r11",
-            "push r11", // where `shared_place` looks
-            "push r11",
+            "sub rsp, 32",
+            "mov [rbp - 16], r11", // where `shared_place` looks
             "mov rax, fs:[8]",
-            "mov r13, [r11 + {place}]",
+            "mov rcx, [r11 + {place}]",
+            "mov [rbp - 24], rcx",
             "cmp rax, [r12 + {upper_dtv}]",
             "jne 5f",
             "4:",
             "mov [r12 + {call}], rbp",
-            "mov fs:[8], r13",
-            six_words!(),
+            "mov fs:[8], rcx",
+            "mov rdi, [rdx]",
+            "mov rsi, [rdx + 8]",
+            "mov rdx, [rdx + 16]",
             "xor eax, eax",
             "call r10",
-            "cmp r13, fs:[8]",
+            "mov rdx, fs:[8]",
+            "cmp rdx, [rbp - 24]",
             "jne 7f",
             "6:",
             "mov rcx, [r12 + {upper_dtv}]",
             "mov fs:[8], rcx",
             "mov qword ptr [r12 + {call}], 0",
-            "mov rsp, rbp",
+            "add rsp, 32",
             "pop rbp",
             ".pushsection .text.splitproc_rare,\"ax\",@progbits",
             "5:",
             "mov [r12 + {upper_dtv}], rax",
             "jmp 4b",
             "7:",
-            "mov rcx, fs:[8]",
-            "mov rdx, [rbp - 16]",
-            "mov [rdx + {place}], rcx",
+            "mov rcx, [rbp - 16]",
+            "mov [rcx + {place}], rdx",
             "jmp 6b",
             ".popsection",
             place = const offset_of!(Way, place),
             call = const offset_of!(Block, call),
             upper_dtv = const offset_of!(Block, upper_dtv),
             in("r10") f,
-            in("r11") way,
+            in("r11") (&raw mut (*b).ways).cast::<Way>().add(half),
             in("r12") b,
-            in("rcx") args,
-            out("r13") _,
+            in("rdx") args,
             lateout("rax") value,
             clobber_abi("C"),
         );

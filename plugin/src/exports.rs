@@ -118,14 +118,13 @@ pub unsafe extern "C" fn splitproc_call(
     count: c_int,
     args: *const c_long,
 ) -> c_long {
-    // SAFETY: as the caller says. Six words can be read where they lie in the page of the first one.
+    // SAFETY: as the caller says. Three words can be read where they lie in the page of the first one.
     unsafe {
         let half = half as usize;
-        let few = count.wrapping_sub(1) as u32 <= 5 && args as usize % PAGE <= PAGE - 6 * 8;
-        if few && crossing::adopted(half) && gate::enter_quickly() {
-            let value = crossing::cross_six(half, function as usize, args.cast());
-            gate::leave();
-            return value as c_long;
+        let few = matches!(count, 1..=3) && args as usize % PAGE <= PAGE - 3 * 8;
+        if few && crossing::is_shared(half) && gate::enter_quickly() {
+            let value = crossing::cross_shared(half, function as usize, args.cast());
+            return gate::leave(value) as c_long;
         }
         call(half, function as usize, count, args)
     }

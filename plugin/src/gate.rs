@@ -63,10 +63,24 @@ pub fn enter_quickly() -> bool {
     false
 }
 
-/// Ends the outermost call.
+/// Ends the outermost call, which gave `value`.
 #[inline(always)]
-pub fn leave() {
-    drop(Inside { before: OUTSIDE });
+pub fn leave(value: u64) -> u64 {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as in `enter`.
+    unsafe { (*block::mine()).state.store(OUTSIDE, Ordering::Release) };
+    compiler_fence(Ordering::SeqCst);
+    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED == 0 {
+        return value;
+    }
+    leave_cancelled(value)
+}
+
+#[cold]
+#[inline(never)]
+fn leave_cancelled(value: u64) -> u64 {
+    cancel::deliver();
+    value
 }
 
 /// The slow way in: the thread's first, or the gate is closed, or the thread has been cancelled.

@@ -24,7 +24,7 @@
 //! what there is to put back; so `call` is set before FS changes and cleared after it has changed back.
 
 use crate::block::{Block, Way};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 
@@ -191,6 +191,18 @@ pub const SHARED: Entries = [splitproc_cross_shared, splitproc_cross_shared_long
 pub const WRFSBASE: Entries = [splitproc_cross_wrfsbase, splitproc_cross_wrfsbase_long];
 /// The borrowed way elsewhere.
 pub const PRCTL: Entries = [splitproc_cross_prctl, splitproc_cross_prctl_long];
+
+/// The shared way's first entry.
+#[inline(always)]
+pub fn shared() -> usize {
+    let at: usize;
+    // SAFETY: takes an address.
+    unsafe {
+        asm!("lea {0}, [rip + splitproc_cross_shared]", out(reg) at,
+             options(nostack, pure, nomem, preserves_flags));
+    }
+    at
+}
 
 /// Distance from `block.call` down to where the stack pointer must be at [`reentry`].
 pub const SAVED: usize = 8;
