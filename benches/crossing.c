@@ -1,50 +1,47 @@
-/* The cost of a call: direct, and into a lower half that holds the same library.
+/*
+ * crossing: what a call into a lower half costs, with the gate, over a direct call of the same function. Prints
+ * `native NAME NANOSECONDS` and `ours NAME NANOSECONDS`, each the best of several rounds; benches/run calls it on every
+ * way of crossing.
  *
- *   crossing LIBRARY   (under splitproc launch --half bench=LIBRARY)
- *
- * Prints the best of several rounds in ns: the call through a pointer, and through splitproc_call(). */
-#define _GNU_SOURCE
+ *   echo 'long empty(void) { return 0; }' | gcc -O2 -shared -o empty.so -x c -
+ *   splitproc launch --half empty=./empty.so [--crossing WAY] -- ./crossing NAME
+ */
 #include "splitproc.h"
 #include <dlfcn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
-enum { CALLS = 5000, ROUNDS = 2000 };
+enum { ROUNDS = 2000, CALLS = 5000 };
 
-typedef long function(long);
-
-static double now(void)
+static double seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 int main(int argc, char **argv)
 {
-    int half = splitproc_half ? splitproc_half("bench") : -1;
-    void *library = argc == 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
-    function *volatile direct = library ? (function *)dlsym(library, "bench_empty") : NULL;
-    if (half < 0 || !direct) {
-        fprintf(stderr, "usage: splitproc launch --half bench=LIBRARY -- crossing LIBRARY\n");
-        return 1;
-    }
-    void *lower = splitproc_symbol(half, "bench_empty");
+    int half = splitproc_half ? splitproc_half("empty") : -1;
+    void *library = dlopen("./empty.so", RTLD_NOW);
+    if (argc < 2 || half < 0 || !library)
+        return 2;
+    long (*volatile direct)(void) = (long (*)(void))dlsym(library, "empty");
+    void *function = splitproc_symbol(half, "empty");
+    if (!direct || !function)
+        return 2;
     double best[2] = {1e9, 1e9};
-    for (int round = 0; round < ROUNDS; round++) {
-        double times[3] = {now()};
-        for (long i = 0; i < CALLS; i++)
-            direct(i);
-        times[1] = now();
-        for (long i = 0; i < CALLS; i++)
-            splitproc_call(half, lower, 1, &i);
-        times[2] = now();
+    for (int round = 0; round < ROUNDS; round++)
         for (int way = 0; way < 2; way++) {
-            double ns = (times[way + 1] - times[way]) / CALLS;
-            best[way] = ns < best[way] ? ns : best[way];
+            double start = seconds();
+            for (int n = 0; n < CALLS; n++)
+                if (way == 0)
+                    direct();
+                else
+                    splitproc_call(half, function, 0, NULL);
+            double t = (seconds() - start) / CALLS * 1e9;
+            best[way] = t < best[way] ? t : best[way];
         }
-    }
-    printf("direct %.2f\ncrossing %.2f\n", best[0], best[1]);
+    printf("native %s %.2f\nours %s %.2f\n", argv[1], best[0], argv[1], best[1]);
     return 0;
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
-//!           [--crossing WAY] [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
+//!           [--crossing WAY] [--log LEVEL] --exe PATH [--execfn PATH] -- ARGV0 [ARG]…
 //! ```
 
 use crate::die;
@@ -112,6 +112,8 @@ pub struct Plan {
     pub crossing: u32,
     /// The program.
     pub exe: &'static CStr,
+    /// What it was called when it was started (AT_EXECFN), if not that.
+    pub execfn: Option<&'static CStr>,
     /// Index of the program's `argv[0]` in ours.
     pub argv0: usize,
 }
@@ -128,6 +130,7 @@ impl Plan {
             verbose: false,
             crossing: lhinfo::CROSS_AUTO,
             exe: c"",
+            execfn: None,
             argv0: 0,
         };
         let mut halves = 0;
@@ -171,6 +174,7 @@ impl Plan {
                     plan.verbose = matches!(arg(i + 1).to_bytes(), b"info" | b"debug");
                 }
                 b"--exe" => plan.exe = arg(i + 1),
+                b"--execfn" => plan.execfn = Some(arg(i + 1)),
                 b"--" => {
                     plan.argv0 = i + 1;
                     return plan;

@@ -119,10 +119,14 @@ pub enum Error {
 }
 
 /// An open file that closes itself.
-struct File(usize);
+pub struct File(usize);
 
 impl File {
-    fn open(path: &CStr) -> Result<File, Error> {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(path: &CStr) -> Result<File, Error> {
         // SAFETY: `path` is NUL terminated.
         let fd = unsafe {
             syscall6(
@@ -139,6 +143,11 @@ impl File {
             return Err(Error::Os("open", -fd));
         }
         Ok(File(fd as usize))
+    }
+
+    /// Its descriptor.
+    pub fn number(&self) -> i32 {
+        self.0 as i32
     }
 
     fn read(&self, offset: usize, to: &mut [u8]) -> Result<(), Error> {

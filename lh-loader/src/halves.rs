@@ -136,6 +136,8 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let owner = Owner::Upper;
     let program = load(plan.exe, owner, None);
     let interp = load_interp(&program, plan.exe, owner);
+    let execfn = plan.execfn.unwrap_or(plan.exe);
+    name_process(execfn);
     let mut stack = new_stack(owner, upper_stack_len());
     stack.word(start.args(plan.argv0).count());
     for a in start.args(plan.argv0) {
@@ -160,7 +162,7 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
         &mut stack,
         &program,
         &interp,
-        plan.exe,
+        execfn,
         Some(VDSO_BASE),
     );
     let sp = stack.finish();
@@ -173,6 +175,15 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     // SAFETY: as in `start_lower`; the upper half never comes back.
     unsafe { arch::enter_half(&mut unused, interp.entry, sp) };
     die!(126, "the upper half returned to the loader")
+}
+
+/// The process's name (`comm`): the last part of its path, as after `execve`. The kernel cuts it to 15 bytes.
+fn name_process(execfn: &CStr) {
+    let path = execfn.to_bytes_with_nul();
+    let at = path.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+    let (nr, name) = (libc::SYS_prctl as usize, path[at..].as_ptr() as usize);
+    // SAFETY: the name ends with a NUL.
+    unsafe { arch::syscall6(nr, libc::PR_SET_NAME as usize, name, 0, 0, 0, 0) };
 }
 
 /// Maps a program or says why not, as a shell would.

@@ -32,6 +32,11 @@ pub fn keys(index: u32, count: u32) -> [u32; 2] {
     [first + (index - 1) * each, first + index * each]
 }
 
+/// libc's own signals: SIGCANCEL and SIGSETXID.
+pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
+/// What tasks of lower halves block: everything but libc's own two signals.
+pub const LOWER_MASK: u64 = !(1 << (LIBC_SIGNALS[0] - 1) | 1 << (LIBC_SIGNALS[1] - 1));
+
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;
 /// The half's entry points may be called.
@@ -179,6 +184,10 @@ pub struct Upper {
     pub actions: [[u64; 4]; 65],
     /// Where the upper half's window goes on (see `window`); it must survive a restart.
     pub cursor: AtomicUsize,
+    /// The parent's pid as the application knows it: that of its first launch.
+    pub ppid: AtomicU32,
+    /// Fills the gap.
+    pub pad: u32,
 }
 
 /// The whole region.

@@ -11,7 +11,7 @@
 
 use crate::tcb;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicI32, AtomicU32};
 use lh_loader::layout::{self, Owner, MAX_HALVES};
 
 global_asm!(
@@ -87,6 +87,10 @@ pub struct Block {
     pub next: *mut Block,
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
+    /// The front's function that the thread is in or was in last, by its index in the front's table.
+    pub function: AtomicU32,
+    /// What it is about: the lower half's communicator, peer, tag.
+    pub about: [AtomicI32; 3],
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);

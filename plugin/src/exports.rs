@@ -15,8 +15,6 @@ use std::ffi::CStr;
 
 /// Most functions that lower halves can be given at one time.
 const CALLBACKS: usize = 64;
-/// Most arguments of a call.
-const ARGUMENTS: c_int = 32;
 
 thread_local! {
     /// The brackets (`splitproc_enter`) that the thread is in.
@@ -38,10 +36,9 @@ pub unsafe extern "C" fn splitproc_half(name: *const c_char) -> c_int {
         let theirs = &info.halves[*i].name;
         name.len() < theirs.len() && theirs.starts_with(name) && theirs[name.len()] == 0
     };
+    let count = info.half_count as usize;
     // Half 0 is the host, which is never entered.
-    (1..info.half_count as usize)
-        .find(same)
-        .map_or(-1, |i| i as c_int)
+    (1..count).find(same).map_or(-1, |i| i as c_int)
 }
 
 /// Restarts so far.
@@ -88,24 +85,17 @@ pub unsafe extern "C" fn splitproc_symbol(half: c_int, symbol: *const c_char) ->
 /// The call's arguments.
 ///
 /// # Safety
-/// `args` must be the address of `count` words, which outlive the call.
-#[inline(always)]
+/// `args` must be the address of `count` words (or anything, for none), which stay while they are used.
 unsafe fn arguments<'a>(count: c_int, args: *const c_long) -> &'a [u64] {
-    match count {
-        0 => &[],
+    match usize::try_from(count) {
+        Ok(0) | Err(_) => &[],
         // SAFETY: as the caller says.
-        1..=ARGUMENTS => unsafe { core::slice::from_raw_parts(args.cast(), count as usize) },
-        _ => too_many(count),
+        Ok(n) => unsafe { core::slice::from_raw_parts(args.cast(), n) },
     }
 }
 
-#[cold]
-fn too_many(count: c_int) -> ! {
-    lh_loader::die!(
-        70,
-        "a call with {count} arguments; at most {ARGUMENTS} can be given"
-    )
-}
+/// What a call without arguments passes.
+static NOTHING: [c_long; 3] = [0; 3];
 
 /// Calls a lower half's function with integers and pointers. A checkpoint waits for its end.
 ///
@@ -121,7 +111,8 @@ pub unsafe extern "C" fn splitproc_call(
     // SAFETY: as the caller says. Three words can be read where they lie in the page of the first one.
     unsafe {
         let half = half as usize;
-        let few = matches!(count, 1..=3) && args as usize % PAGE <= PAGE - 3 * 8;
+        let args = if count == 0 { NOTHING.as_ptr() } else { args };
+        let few = count as u32 <= 3 && args as usize % PAGE <= PAGE - 3 * 8;
         if few && crossing::is_shared(half) && gate::enter_quickly() {
             let value = crossing::cross_shared(half, function as usize, args.cast());
             return gate::leave(value) as c_long;

@@ -34,7 +34,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        unblock_park();
+        raw::take_only_own_signals();
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -64,18 +64,15 @@ fn serve() {
     }
 }
 
-/// The helper is parked like any thread: everything but the park signal stays blocked.
-fn unblock_park() {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
-}
-
 fn event(op: u32) -> Result<(), String> {
     match op {
         PRESUSPEND if mpi::active() => mpi::presuspend(),
         PRESUSPEND => {
             gate::close();
             let start = Instant::now();
-            while let Some(who) = gate::busy() {
+            while let Some(who) = gate::busy(|_| {
+                "a thread is inside a lower half's function that must complete".to_owned()
+            }) {
                 if start.elapsed() > PATIENCE {
                     return Err(who);
                 }

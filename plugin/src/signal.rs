@@ -3,13 +3,16 @@
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
-use crate::{block, interrupt, tcb};
+use crate::{block, cancel, interrupt, tcb};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
 use lh_loader::lhinfo;
 
 type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+
+/// glibc's `SIGCANCEL`.
+const CANCEL: i32 = 32;
 
 /// Publishes the trampoline for the router.
 pub fn init() {
@@ -35,6 +38,9 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
             return; // born in a lower half: it takes none of the application's signals
         }
         let call = (*b).call;
+        if signal == CANCEL && (call != 0 || (*b).state.load(Ordering::Relaxed) != block::OUTSIDE) {
+            return cancel::put_off(b);
+        }
         if call == 0 {
             handler(signal, info, context);
             return interrupt::note(context.cast());

@@ -47,6 +47,7 @@ pub fn run(args: &Launch) -> Outcome {
         restore: None,
         exe: &program.exe,
         argv: &program.argv,
+        execfn: Some(&program.execfn),
     };
     Err(start.exec(&parts))
 }

@@ -87,6 +87,8 @@ pub struct Start<'a> {
     pub exe: &'a Path,
     /// Its arguments, `argv[0]` included.
     pub argv: &'a [OsString],
+    /// AT_EXECFN, where it is not `exe`.
+    pub execfn: Option<&'a Path>,
 }
 
 impl Start<'_> {
@@ -116,7 +118,11 @@ impl Start<'_> {
         }
         a.extend(["--crossing".into(), self.crossing.name().into()]);
         a.extend(["--log".into(), self.taking.log.name().into()]);
-        a.extend(["--exe".into(), self.exe.into(), "--".into()]);
+        a.extend(["--exe".into(), self.exe.into()]);
+        if let Some(execfn) = self.execfn {
+            a.extend(["--execfn".into(), execfn.into()]);
+        }
+        a.push("--".into());
         a.extend(self.argv.iter().cloned());
         a
     }
@@ -202,11 +208,12 @@ mod tests {
             restore: Some(("00ff", Path::new("/i.img"))),
             exe: Path::new("/p"),
             argv: &argv,
+            execfn: Some(Path::new("./p")),
         };
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --exe /p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --exe /p --execfn ./p -- p -x"
         );
         let get = |start: &Start, name| {
             start

@@ -56,6 +56,7 @@ pub fn run(args: &Restart) -> Outcome {
         crossing: crossing(args.taking.crossing, &meta.crossing),
         restore: Some((&meta.random, &path)),
         exe: Path::new(&meta.exe),
+        execfn: None,
         argv: &argv,
     };
     Err(start.exec(&parts))
