@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 /// "splitlhi"
 pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
 /// Bumped whenever a field moves.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most upper-half threads.
 pub const MAX_THREADS: usize = 4096;
 /// Most tasks born in lower halves that the registry holds at one time.
@@ -30,6 +30,11 @@ pub fn keys(index: u32, count: u32) -> [u32; 2] {
     let (first, each) = (UPPER_KEYS, blocks * KEYS_PER_BLOCK);
     [first + (index - 1) * each, first + index * each]
 }
+
+/// In `Upper::asked`: a checkpoint.
+pub const ASKED_CHECKPOINT: u32 = 1;
+/// In `Upper::asked`: a checkpoint, and then the program's end.
+pub const ASKED_STOP: u32 = 2;
 
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;
@@ -164,6 +169,14 @@ pub struct Upper {
     pub actions: [[u64; 4]; 65],
     /// Where the upper half's window goes on (see `window`); it must survive a restart.
     pub cursor: AtomicUsize,
+    /// The signal that asks for a checkpoint; 0: none. The host's, before the plugin starts.
+    pub ckpt_signal: AtomicU32,
+    /// SIGTERM if it asks for a checkpoint and the program's end; else 0.
+    pub term_signal: AtomicU32,
+    /// What signals have asked for: `ASKED_CHECKPOINT`, `ASKED_STOP`. A futex that the host waits on.
+    pub asked: AtomicU32,
+    /// 1: the next SIGTERM is the program's.
+    pub pass_term: AtomicU32,
 }
 
 /// The whole region.

@@ -2,7 +2,7 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{block, gate, mpi, raw, registry, service};
+use crate::{block, gate, mpi, raw, registry, service, trigger};
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        unblock_park();
+        unblock(trigger::init());
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -64,9 +64,10 @@ fn serve() {
     }
 }
 
-/// The helper is parked like any thread: everything but the park signal stays blocked.
-fn unblock_park() {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
+/// The helper is parked like any thread, and takes the signals that ask for checkpoints; everything else stays
+/// blocked.
+fn unblock(triggers: u64) {
+    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1) | triggers));
 }
 
 fn event(op: u32) -> Result<(), String> {
@@ -91,6 +92,7 @@ fn event(op: u32) -> Result<(), String> {
             Ok(())
         }
         RESTART => {
+            unblock(trigger::init());
             gate::init();
             registry::forget_adoptions();
             service::forget();

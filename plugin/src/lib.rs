@@ -20,6 +20,7 @@ pub mod raw;
 pub mod registry;
 pub mod service;
 pub mod signal;
+pub mod trigger;
 
 use core::ffi::c_char;
 use lh_loader::lhinfo;

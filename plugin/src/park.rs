@@ -6,26 +6,10 @@
 
 use crate::block::{self, OUTSIDE, REEXECUTABLE};
 use crate::{crossing, interrupt, raw};
-use core::arch::global_asm;
 use core::ptr::{addr_of, addr_of_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lh_loader::lhinfo::{self, Thread, MAX_THREADS, PARK_SIGNAL};
 
-global_asm!(
-    ".globl splitproc_sigreturn",
-    ".hidden splitproc_sigreturn",
-    ".type splitproc_sigreturn, @function",
-    "splitproc_sigreturn:",
-    "mov eax, 15", // rt_sigreturn
-    "syscall",
-);
-
-extern "C" {
-    fn splitproc_sigreturn();
-}
-
-/// `SA_RESTORER`, which the libc crate does not name for this target.
-const SA_RESTORER: u64 = 0x0400_0000;
 /// `PR_GET_TID_ADDRESS`: where the kernel clears the tid at the thread's end.
 const PR_GET_TID_ADDRESS: usize = 40;
 /// `ARCH_GET_GS`.
@@ -50,13 +34,7 @@ pub fn init() {
             RSEQ[1].store((*size).max(32) as usize, Ordering::Relaxed);
         }
     }
-    let flags = (libc::SA_SIGINFO | libc::SA_RESTART) as u64 | SA_RESTORER;
-    let action = [
-        handler as *const () as u64,
-        flags,
-        splitproc_sigreturn as *const () as u64,
-        !0,
-    ];
+    let action = raw::action(handler as *const () as usize);
     // SAFETY: lhInfo is mapped; the kernel reads 32 bytes of `action`.
     unsafe {
         (*lhinfo::ptr()).upper.actions[PARK_SIGNAL as usize] = action;

@@ -86,3 +86,31 @@ fn set_mask(mask: u64) -> u64 {
     }
     old
 }
+
+/// `SA_RESTORER`, which the libc crate does not name for this target.
+const SA_RESTORER: u64 = 0x0400_0000;
+
+core::arch::global_asm!(
+    ".globl splitproc_sigreturn",
+    ".hidden splitproc_sigreturn",
+    ".type splitproc_sigreturn, @function",
+    "splitproc_sigreturn:",
+    "mov eax, 15", // rt_sigreturn
+    "syscall",
+);
+
+extern "C" {
+    fn splitproc_sigreturn();
+}
+
+/// An action for the kernel, `[handler, flags, restorer, mask]`: calls restart, and every signal is blocked
+/// while the handler runs.
+pub fn action(handler: usize) -> [u64; 4] {
+    let flags = (libc::SA_SIGINFO | libc::SA_RESTART) as u64 | SA_RESTORER;
+    [
+        handler as u64,
+        flags,
+        splitproc_sigreturn as *const () as u64,
+        !0,
+    ]
+}

@@ -2,6 +2,8 @@
 //!
 //! Everything that can be found wrong is found before anything is mapped.
 
+use super::arrival::Arrival;
+use super::coordinator::list;
 use super::launch::Settings;
 use super::mailbox::{futex_wait, futex_wake, Channel};
 use super::{save, stop, EVENT_BOUND};
@@ -27,6 +29,10 @@ pub struct Restored {
     resources: Resources,
     /// Tids as they were at the checkpoint, by slot.
     old: Vec<u32>,
+    /// Says that this rank is there.
+    arrival: Arrival,
+    /// How long the other ranks are waited for.
+    timeout: Duration,
 }
 
 /// Reads and checks the image, then puts memory and descriptors back.
@@ -60,12 +66,18 @@ pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
         super::say(&format!("warning: {warning}"));
     }
     map(&reader, &opened)?;
+    super::trigger::claim(settings);
     let old = threads()
         .iter()
         .map(|t| t.real_tid.load(Ordering::Acquire))
         .collect();
     resources.install(&opened, &mut warn)?;
-    Ok(Restored { resources, old })
+    Ok(Restored {
+        resources,
+        old,
+        arrival: Arrival::announce(&settings.dir, meta.rank, meta.size),
+        timeout: settings.timeout,
+    })
 }
 
 fn warn(message: String) {
@@ -267,10 +279,22 @@ impl Restored {
             Some(threads()[*slot].real_tid.load(Ordering::Acquire))
         };
         self.resources.arm(&real, &mut warn);
-        match events.request(RESTART, &[], EVENT_BOUND) {
+        let mut missing = Vec::new();
+        let reply = events.request_while(RESTART, &[], |waited| {
+            if waited >= self.timeout {
+                missing = self.arrival.missing();
+            }
+            missing.is_empty() && waited < EVENT_BOUND
+        });
+        match reply {
             Some((0, _)) => {}
             Some((_, why)) => bail!("{}", String::from_utf8_lossy(&why)),
-            None => bail!("the plugin does not answer"),
+            None if missing.is_empty() => bail!("the plugin does not answer"),
+            None => bail!(
+                "{} did not come up within {} s (--timeout); see whether the launcher could start it",
+                list(missing.into_iter()),
+                self.timeout.as_secs()
+            ),
         }
         stop::release();
         Ok(())

@@ -7,13 +7,14 @@ use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
 use lh_loader::lhinfo;
-use restart::image::{FileRef, Options, Region, Summary, Writer};
+use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// Name of the section that holds `Resources`.
 pub const RESOURCES: &str = "resources";
@@ -57,6 +58,7 @@ pub fn save(
     place: Place,
     settings: &Settings,
     stopped: &Stopped,
+    progress: &Arc<Progress>,
 ) -> Result<Summary> {
     // SAFETY: lhInfo is mapped for the life of the process.
     let info = unsafe { lhinfo::get() };
@@ -72,6 +74,7 @@ pub fn save(
         rank: place.rank,
         ranks: place.size,
         generation: place.generation,
+        progress: Some(Arc::clone(progress)),
     };
     // What is copied out of unreadable mappings must outlive the writer, whose workers read it: also when
     // an error drops both.
@@ -82,8 +85,10 @@ pub fn save(
     writer.section(LOADER, &loader()?)?;
     let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
     let pagemap = File::open("/proc/self/pagemap").ok();
-    let mappings = maps::own()?;
-    for mapping in mappings.iter().filter(|m| m.is_saved()) {
+    let mut mappings = maps::own()?;
+    mappings.retain(Mapping::is_saved);
+    progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
+    for mapping in &mappings {
         let mut source = Source {
             writer: &mut writer,
             memory: &memory,

@@ -113,6 +113,13 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
             }
             return pretend(entry, new, old);
         }
+        // A signal that asks for checkpoints stays the plugin's, which sets it without us.
+        if [&upper.ckpt_signal, &upper.term_signal]
+            .iter()
+            .any(|claimed| claimed.load(Relaxed) == signal as u32)
+        {
+            return pretend(entry, new, old);
+        }
         let trampoline = upper.signal_trampoline.load(Relaxed) as u64;
         let was = [0, 1, 2, 3].map(|i: usize| entry[i].load(Relaxed));
         let mut kernel_old: Action = [0; 4];
