@@ -16,6 +16,9 @@ use lh_loader::{arch, die, elf, halves, restore, route, vdso};
 
 mod mem;
 
+/// The kernel lets programs use `wrfsbase`.
+const HWCAP2_FSGSBASE: usize = 2;
+
 #[global_allocator]
 static HEAP: Bump<{ 1 << 20 }> = Bump::new();
 
@@ -69,6 +72,10 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     info.magic = lhinfo::MAGIC;
     info.version = lhinfo::VERSION;
     info.hole = plan.hole;
+    info.crossing = plan.crossing;
+    let fsgsbase = start.aux(libc::AT_HWCAP2).unwrap_or(0) & HWCAP2_FSGSBASE != 0;
+    info.wrfsbase = u32::from(fsgsbase && plan.crossing != lhinfo::CROSS_PRCTL);
+    info.verbose = u32::from(plan.verbose);
     info.half_count = plan.halves.iter().flatten().count() as u32;
     info.random = match (plan.random, start.aux(libc::AT_RANDOM)) {
         (Some(random), _) => random,

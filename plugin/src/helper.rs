@@ -2,7 +2,7 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{block, gate, mpi, raw, registry, service, trigger};
+use crate::{adopt, block, gate, mpi, raw, registry, service, trigger};
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
@@ -95,6 +95,7 @@ fn event(op: u32) -> Result<(), String> {
             unblock(trigger::init());
             gate::init();
             registry::forget_adoptions();
+            adopt::choose();
             service::forget();
             if mpi::active() {
                 mpi::restart()?;

@@ -1,6 +1,7 @@
 //! Donors: real threads of this half that lend their thread-local storage to upper-half threads.
 //!
-//! A donor parks as soon as it is up. Its static TLS is copied into the upper-half thread's hole and a DTV is
+//! A donor parks as soon as it is up. What it lends is, on the borrowed way, its whole TCB with everything that
+//! hangs off it. On the shared way its static TLS is copied into the upper-half thread's hole and a DTV is
 //! made for that thread: entries of static TLS rebased, dynamic ones unallocated (`__tls_get_addr` fills them
 //! in). When the upper-half thread ends, hole, DTV and key blocks go back, and the donor exits inside its own
 //! libc, which runs the half's destructors and frees what the thread owned.
@@ -24,20 +25,52 @@ pub struct Donor {
     state: AtomicU32,
     /// The donor's FS base.
     fs: usize,
+    /// Its tid; while its TCB is lent, the TCB says the borrower's (see the plugin's `tcb`).
+    tid: u32,
     /// The FS base of the upper-half thread that it is lent to.
     pub upper: usize,
     /// The next donor of the list.
     pub next: *mut Donor,
 }
 
-/// All donors; changed under the half's main lock.
+/// All donors of the shared way; changed under the half's main lock.
 pub static DONORS: AtomicPtr<Donor> = AtomicPtr::new(null_mut());
 
 /// Makes a donor for the thread with FS base `upper`; see `lhinfo::Half::make_donor`.
 ///
-/// Gives null if the half has no memory or threads left.
+/// `dtv` gets the donor's FS base on the borrowed way. Gives null if the half has no memory or threads left.
 pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
     // SAFETY: runs on the half's main TCB, under its lock: its libc may be used.
+    unsafe {
+        let donor = start(upper);
+        if donor.is_null() {
+            return donor;
+        }
+        if (*half()).shared_fs == 0 {
+            (*donor).tid = replace_tid((*donor).fs, sys::gettid());
+            dtv.write((*donor).fs);
+            return donor;
+        }
+        copy_tls((*donor).fs, upper);
+        keys::clear(upper);
+        let made = copy_dtv((*donor).fs, upper);
+        if made == 0 {
+            dismiss(donor);
+            return null_mut();
+        }
+        dtv.write(made);
+        (*donor).next = DONORS.load(Ordering::Relaxed);
+        DONORS.store(donor, Ordering::Relaxed);
+        donor
+    }
+}
+
+/// Starts a thread that parks; null if there can be no more.
+///
+/// # Safety
+/// On the half's main TCB, under its lock.
+pub unsafe fn start(upper: usize) -> *mut Donor {
+    // SAFETY: the caller's: this half's libc may be used; the new thread writes `fs` before it says that it is up.
     unsafe {
         let donor: *mut Donor = libc::malloc(size_of::<Donor>()).cast();
         if donor.is_null() {
@@ -46,8 +79,9 @@ pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
         donor.write(Donor {
             state: AtomicU32::new(0),
             fs: 0,
+            tid: 0,
             upper,
-            next: DONORS.load(Ordering::Relaxed),
+            next: null_mut(),
         });
         let mut attr: libc::pthread_attr_t = core::mem::zeroed();
         libc::pthread_attr_init(&mut attr);
@@ -61,24 +95,40 @@ pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
             return null_mut();
         }
         sys::wait(&(*donor).state, 0);
-        copy_tls((*donor).fs, upper);
-        keys::clear(upper);
-        let made = copy_dtv((*donor).fs, upper);
-        if made == 0 {
-            sys::post(&(*donor).state, 2);
-            return null_mut();
-        }
-        dtv.write(made);
-        DONORS.store(donor, Ordering::Relaxed);
         donor
     }
 }
 
-/// Takes hole, DTV and key blocks back from `upper` and lets the donor exit.
+/// The TCB of a parked thread.
+///
+/// # Safety
+/// `donor` must be from `start`, and not dismissed.
+pub unsafe fn tcb(donor: *mut Donor) -> usize {
+    // SAFETY: the caller's.
+    unsafe { (*donor).fs }
+}
+
+/// Lets a parked thread end.
+///
+/// # Safety
+/// `donor` must be null, or from `start`, and not used any more.
+pub unsafe fn dismiss(donor: *mut Donor) {
+    if !donor.is_null() {
+        // SAFETY: the caller's.
+        unsafe { sys::post(&(*donor).state, 2) };
+    }
+}
+
+/// Takes hole, DTV and key blocks back from `upper`, or (`dtv` is 0) the TCB, and lets the donor exit.
 pub unsafe extern "C" fn retire(donor: *mut Donor, upper: usize, dtv: usize) {
     // SAFETY: as in `make`; the upper-half thread will not enter this half again.
     unsafe {
         let fs = (*donor).fs;
+        if dtv == 0 {
+            replace_tid(fs, (*donor).tid);
+            sys::post(&(*donor).state, 2);
+            return;
+        }
         copy_tls(upper, fs);
         rebase(dtv, upper, fs, false);
         let old = ((fs + TCB_DTV) as *mut usize).replace(dtv);
@@ -95,12 +145,52 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
     // SAFETY: `make` keeps the donor until it is told to exit, and nobody looks at it after that.
     unsafe {
         (*donor).fs = lh_loader::arch::fs_base();
+        if (*half()).shared_fs == 0 {
+            leave_rseq((*donor).fs);
+        }
         sys::post(&(*donor).state, 1);
         sys::wait(&(*donor).state, 1);
         keys::use_destructors();
         libc::free(donor.cast());
     }
     null_mut()
+}
+
+/// Sets the tid that the TCB at `fs` says; gives the old one. Where the field is comes from the table that glibc
+/// keeps for debuggers: its size in bits, its count, its offset.
+unsafe fn replace_tid(fs: usize, tid: u32) -> u32 {
+    // SAFETY: the table is constant data; the donor is parked, so that nobody else uses the field.
+    unsafe {
+        let field = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_pthread_tid".as_ptr());
+        match field.cast::<[u32; 3]>().as_ref() {
+            Some([32, _, offset]) => ((fs + *offset as usize) as *mut u32).replace(tid),
+            _ => tid,
+        }
+    }
+}
+
+/// Takes the rseq area of the calling thread, whose TCB is to be lent, from the kernel.
+unsafe fn leave_rseq(fs: usize) {
+    const UNREGISTER: usize = 1;
+    const SIGNATURE: usize = 0x5305_3053;
+    // SAFETY: symbols of glibc since 2.35; null, or a size of 0, where it registers none.
+    unsafe {
+        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>();
+        let size = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()).cast::<u32>();
+        if offset.is_null() || size.is_null() || *size == 0 {
+            return;
+        }
+        let (at, len) = (fs.wrapping_add_signed(*offset), (*size).max(32) as usize);
+        lh_loader::arch::syscall6(
+            libc::SYS_rseq as usize,
+            at,
+            len,
+            UNREGISTER,
+            SIGNATURE,
+            0,
+            0,
+        );
+    }
 }
 
 /// Copies the half's static TLS from one TCB's layout to another's.
