@@ -32,6 +32,11 @@ pub fn keys(index: u32, count: u32) -> [u32; 2] {
     [first + (index - 1) * each, first + index * each]
 }
 
+/// `Thread::state` of a parked thread that is to take its pending signals; then it is 2 again.
+pub const DRAIN: u32 = 4;
+/// Most signals that are taken so.
+pub const DRAIN_MOST: usize = 256;
+
 /// In `Upper::asked`: a checkpoint.
 pub const ASKED_CHECKPOINT: u32 = 1;
 /// In `Upper::asked`: a checkpoint, and then the program's end.
@@ -135,6 +140,10 @@ pub struct Thread {
     pub reentry: [usize; 2],
     /// `PR_GET_NAME`.
     pub name: [u8; 16],
+    /// `PR_GET_PDEATHSIG`; `PR_GET_NO_NEW_PRIVS`.
+    pub settings: [u32; 2],
+    /// `PR_GET_TIMERSLACK`.
+    pub slack: usize,
 }
 
 /// A one-slot message channel between the host half and the upper half's helper thread.
@@ -196,6 +205,13 @@ pub struct Upper {
     pub ppid: AtomicU32,
     /// Fills the gap.
     pub pad: u32,
+    /// Where a parked thread whose state is `DRAIN` puts the signals that are pending for it: `DRAIN_MOST` times
+    /// the kernel's siginfo.
+    pub drain: AtomicUsize,
+    /// How many it has put there.
+    pub drained: AtomicU32,
+    /// 1: the program has made a priority-inheritance mutex.
+    pub pi_mutexes: AtomicU32,
 }
 
 /// The whole region.

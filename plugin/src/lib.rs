@@ -16,6 +16,7 @@ pub mod host;
 pub mod interrupt;
 mod keys;
 pub mod mpi;
+mod mutexes;
 pub mod park;
 pub mod raw;
 pub mod registry;

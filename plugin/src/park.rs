@@ -73,8 +73,39 @@ unsafe extern "C" fn handler(
         raw::futex_wake(&(*thread).state);
         let release = &*addr_of!((*lhinfo::ptr()).upper.release);
         while release.load(Ordering::Acquire) == 0 {
+            if (*thread).state.load(Ordering::Acquire) == lhinfo::DRAIN {
+                drain();
+                (*thread).state.store(PARKED, Ordering::Release);
+            }
             raw::futex_wait(release, 0, None);
         }
+    }
+}
+
+/// Gives the host the signals that are pending for this thread: only the thread itself can see them whole.
+unsafe fn drain() {
+    const SIGINFO: usize = 128;
+    // SAFETY: the host has put room for so many there, and waits.
+    unsafe {
+        let upper = &lhinfo::get().upper;
+        let to = upper.drain.load(Ordering::Acquire);
+        let (all, no_time) = (!0_u64, [0_usize; 2]);
+        let mut count = 0;
+        while count < lhinfo::DRAIN_MOST {
+            let args = [
+                &raw const all as usize,
+                to + count * SIGINFO,
+                no_time.as_ptr() as usize,
+                8,
+                0,
+                0,
+            ];
+            if raw::syscall(libc::SYS_rt_sigtimedwait, args) < 0 {
+                break;
+            }
+            count += 1;
+        }
+        upper.drained.store(count as u32, Ordering::Release);
     }
 }
 
@@ -101,6 +132,15 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
             libc::SYS_prctl,
             [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0],
         );
+        let prctl = |what: i32, at: usize| {
+            raw::syscall(libc::SYS_prctl, [what as usize, at, 0, 0, 0, 0])
+        };
+        prctl(
+            libc::PR_GET_PDEATHSIG,
+            addr_of_mut!((*thread).settings[0]) as usize,
+        );
+        (*thread).settings[1] = prctl(libc::PR_GET_NO_NEW_PRIVS, 0).max(0) as u32;
+        (*thread).slack = prctl(libc::PR_GET_TIMERSLACK, 0).max(0) as usize;
         let size = RSEQ[1].load(Ordering::Relaxed);
         (*thread).rseq = match size {
             0 => [0, 0],

@@ -12,6 +12,7 @@ mod gather;
 mod launch;
 mod mailbox;
 mod maps;
+mod memory;
 mod net;
 mod peers;
 mod restore;
@@ -133,6 +134,11 @@ fn tick(job: Arc<Job>, every: Duration) {
     if made.is_err() {
         say("--interval: can't start a thread");
     }
+}
+
+/// Wakes everybody who waits on a word of lhInfo.
+pub fn wake(word: &AtomicU32) {
+    mailbox::futex_wake(word);
 }
 
 /// Seconds since 1970.

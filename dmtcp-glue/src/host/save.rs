@@ -2,6 +2,7 @@
 
 use super::launch::Settings;
 use super::maps::{self, Mapping};
+use super::memory;
 use super::stop::Stopped;
 use crate::resources::Resources;
 use anyhow::{Context, Result};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 pub const RESOURCES: &str = "resources";
 /// Name of the section that holds the loader's fingerprint: threads may be stopped in its router.
 pub const LOADER: &str = "loader";
+/// Name of the section that holds what the kernel was advised about memory.
+pub const ADVICE: &str = "advice";
 
 /// Anonymous regions from this size on are looked at in parts, of which untouched ones are not read.
 const SPARSE: usize = 8 << 20;
@@ -41,6 +44,9 @@ pub struct Place {
 
 /// Looks for what can't be saved, before any thread is stopped.
 pub fn obstacles(settings: &Settings) -> Result<()> {
+    for mapping in maps::own()?.iter().filter(|m| m.is_saved()) {
+        memory::check(mapping)?;
+    }
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
 
@@ -87,6 +93,10 @@ pub fn save(
     let pagemap = File::open("/proc/self/pagemap").ok();
     let mut mappings = maps::own()?;
     mappings.retain(Mapping::is_saved);
+    for mapping in &mappings {
+        memory::check(mapping)?;
+    }
+    writer.section(ADVICE, &memory::capture(&mappings)?)?;
     progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
     for mapping in &mappings {
         let mut source = Source {
