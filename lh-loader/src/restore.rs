@@ -232,7 +232,13 @@ unsafe fn live(thread: &Thread) -> ! {
             0,
         );
         let [death, no_new_privileges] = thread.settings.map(|n| n as usize);
-        call(libc::SYS_prctl, libc::PR_SET_PDEATHSIG as usize, death, 0, 0);
+        call(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG as usize,
+            death,
+            0,
+            0,
+        );
         call(
             libc::SYS_prctl,
             libc::PR_SET_TIMERSLACK as usize,
@@ -241,13 +247,7 @@ unsafe fn live(thread: &Thread) -> ! {
             0,
         );
         if no_new_privileges != 0 {
-            call(
-                libc::SYS_prctl,
-                libc::PR_SET_NO_NEW_PRIVS as usize,
-                1,
-                0,
-                0,
-            );
+            call(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0);
         }
         if thread.robust[0] != 0 {
             let [head, len] = thread.robust;

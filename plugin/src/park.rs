@@ -132,9 +132,8 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
             libc::SYS_prctl,
             [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0],
         );
-        let prctl = |what: i32, at: usize| {
-            raw::syscall(libc::SYS_prctl, [what as usize, at, 0, 0, 0, 0])
-        };
+        let prctl =
+            |what: i32, at: usize| raw::syscall(libc::SYS_prctl, [what as usize, at, 0, 0, 0, 0]);
         prctl(
             libc::PR_GET_PDEATHSIG,
             addr_of_mut!((*thread).settings[0]) as usize,

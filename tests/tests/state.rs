@@ -1,4 +1,4 @@
-//! What a process holds besides memory (`tests/c/state.c`, `tests/c/kernel.c`): each kind comes back from a
+//! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
 //! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
 use tests::{program, text, Job, Scratch};
@@ -96,21 +96,21 @@ restored! {
 
 refused! {
     a_connected_tcp_socket "state" "tcp" ["connected TCP socket", "127.0.0.1"];
-    a_held_robust_mutex "kernel" "robust" ["robust mutex"];
-    priority_inheritance "kernel" "pi" ["priority-inheritance"];
-    a_system_v_segment "kernel" "sysv" ["System V"];
-    a_message_queue "kernel" "queue" ["fd", "kernel-"];
-    a_child "kernel" "child" ["child process", "kernel"];
-    a_userfaultfd "kernel" "userfaultfd" ["userfaultfd"];
-    an_io_uring "kernel" "io_uring" ["fd"];
-    an_aio_context "kernel" "aio" ["asynchronous I/O"];
-    a_device "kernel" "device" ["/dev/kmsg"];
-    a_seccomp_filter "kernel" "seccomp" ["seccomp"];
-    descriptors_in_a_socket "kernel" "rights" ["descriptors"];
-    an_epoll_of_a_closed_number "kernel" "lost-watch" ["epoll"];
-    a_named_pipe "kernel" "fifo" ["fifo"];
-    a_udp_socket "kernel" "udp" ["UDP"];
-    a_directory_that_is_gone "kernel" "lost-directory" ["working directory"];
-    a_file_under_another_name "kernel" "other-name" ["one"];
-    another_user "kernel" "user" ["user"];
+    a_held_robust_mutex "refused" "robust" ["robust mutex"];
+    priority_inheritance "refused" "pi" ["priority-inheritance"];
+    a_system_v_segment "refused" "sysv" ["System V"];
+    a_message_queue "refused" "queue" ["fd", "kernel-"];
+    a_child "refused" "child" ["child process", "refused"];
+    a_userfaultfd "refused" "userfaultfd" ["userfaultfd"];
+    an_io_uring "refused" "io_uring" ["fd"];
+    an_aio_context "refused" "aio" ["asynchronous I/O"];
+    a_device "refused" "device" ["/dev/kmsg"];
+    a_seccomp_filter "refused" "seccomp" ["seccomp"];
+    descriptors_in_a_socket "refused" "rights" ["descriptors"];
+    an_epoll_of_a_closed_number "refused" "lost-watch" ["epoll"];
+    a_named_pipe "refused" "fifo" ["fifo"];
+    a_udp_socket "refused" "udp" ["UDP"];
+    a_directory_that_is_gone "refused" "lost-directory" ["working directory"];
+    a_file_under_another_name "refused" "other-name" ["one"];
+    another_user "refused" "user" ["user"];
 }

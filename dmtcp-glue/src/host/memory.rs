@@ -168,9 +168,15 @@ mod tests {
             inode: 7,
             name: "/SYSV00000000 (deleted)".into(),
         };
-        assert!(check(&mapping).unwrap_err().to_string().contains("System V"));
+        assert!(check(&mapping)
+            .unwrap_err()
+            .to_string()
+            .contains("System V"));
         mapping.name = "anon_inode:[io_uring]".into();
-        assert!(check(&mapping).unwrap_err().to_string().contains("io_uring"));
+        assert!(check(&mapping)
+            .unwrap_err()
+            .to_string()
+            .contains("io_uring"));
         mapping.name = "/dev/zero (deleted)".into();
         check(&mapping).unwrap();
         mapping.name = "/dev/nvidia0".into();

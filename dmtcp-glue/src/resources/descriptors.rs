@@ -2,8 +2,8 @@
 
 use super::identity::Identity;
 use super::info::{numbers, same_file, Info};
-use super::pipes::{Channel, Ends};
 use super::locks::Lock;
+use super::pipes::{Channel, Ends};
 use super::special::socket;
 use super::{files, pipes, special};
 use anyhow::{bail, Context, Result};

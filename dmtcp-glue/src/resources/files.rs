@@ -81,7 +81,10 @@ impl File {
             file.memfd = Some(unsafe { libc::fcntl(info.fd, F_GET_SEALS) }.max(0));
         }
         if regular && (!info.link.is_absolute() || on_pseudo_filesystem(info.fd)) {
-            bail!("fd {}: {text} can't be checkpointed; close it first", info.fd);
+            bail!(
+                "fd {}: {text} can't be checkpointed; close it first",
+                info.fd
+            );
         }
         let gone = info.links == 0
             || fs::metadata(&info.link).map(|m| (m.dev(), m.ino())).ok()

@@ -71,13 +71,21 @@ impl Lock {
     /// Takes it again.
     pub fn take(&self) -> Result<()> {
         let lock = libc::flock {
-            l_type: (if self.write { libc::F_WRLCK } else { libc::F_RDLCK }) as i16,
+            l_type: (if self.write {
+                libc::F_WRLCK
+            } else {
+                libc::F_RDLCK
+            }) as i16,
             l_whence: libc::SEEK_SET as i16,
             l_start: self.start,
             l_len: self.len,
             l_pid: 0,
         };
-        let whole = if self.write { libc::LOCK_EX } else { libc::LOCK_SH };
+        let whole = if self.write {
+            libc::LOCK_EX
+        } else {
+            libc::LOCK_SH
+        };
         // SAFETY: a descriptor of the program's; the kernel reads the lock.
         let result = unsafe {
             match self.kind {

@@ -5,8 +5,8 @@
 mod blob;
 mod descriptors;
 mod files;
-mod info;
 mod identity;
+mod info;
 mod limits;
 mod locks;
 mod pipes;

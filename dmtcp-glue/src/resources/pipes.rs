@@ -45,7 +45,10 @@ impl Ends {
             return self.add_socket(info);
         }
         if info.flags & libc::O_DIRECT != 0 {
-            bail!("fd {}: a pipe of packets (O_DIRECT) can't be checkpointed", info.fd);
+            bail!(
+                "fd {}: a pipe of packets (O_DIRECT) can't be checkpointed",
+                info.fd
+            );
         }
         let end = match info.flags & libc::O_ACCMODE {
             libc::O_RDONLY => 0,

@@ -91,7 +91,11 @@ fn pending(tids: &[u32]) -> Result<(Vec<Blob>, Vec<(u32, Vec<Blob>)>)> {
     while set != 0 && !tids.is_empty() {
         let mut info = vec![0_u8; SIGINFO];
         let none = [0_i64; 2];
-        let at = [&raw const set as usize, info.as_mut_ptr() as usize, none.as_ptr() as usize];
+        let at = [
+            &raw const set as usize,
+            info.as_mut_ptr() as usize,
+            none.as_ptr() as usize,
+        ];
         // SAFETY: the kernel reads the set and the time and writes one siginfo.
         match unsafe { raw(libc::SYS_rt_sigtimedwait, [at[0], at[1], at[2], 8, 0, 0]) } {
             Ok(_) => shared.push(Blob(info)),

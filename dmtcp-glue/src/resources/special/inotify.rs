@@ -31,7 +31,10 @@ pub fn watches(info: &Info) -> Result<Vec<Watch>> {
     // SAFETY: the kernel writes one int.
     unsafe { libc::ioctl(info.fd, libc::FIONREAD, &raw mut unread) };
     if unread > 0 {
-        bail!("fd {}: inotify has events that are not read yet; read them first", info.fd);
+        bail!(
+            "fd {}: inotify has events that are not read yet; read them first",
+            info.fd
+        );
     }
     // `inotify wd:1 ino:3c4a7 sdev:fe00000 mask:100 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:…`
     let lines = info.lines.iter().filter(|(key, _)| key == "inotify wd");
@@ -96,7 +99,11 @@ impl Handle {
             .filter(|place| fs::metadata(place).is_ok_and(|m| m.dev() == device))
             .find_map(|place| {
                 let mount = fs::File::open(place).ok()?;
-                let args = (mount.as_raw_fd(), self.0.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+                let args = (
+                    mount.as_raw_fd(),
+                    self.0.as_ptr(),
+                    libc::O_PATH | libc::O_CLOEXEC,
+                );
                 // SAFETY: the kernel reads the handle; a new descriptor becomes ours.
                 let fd = unsafe {
                     let fd = libc::syscall(libc::SYS_open_by_handle_at, args.0, args.1, args.2);
@@ -110,7 +117,10 @@ impl Handle {
 /// Paths near the process: its directory and what is in it, and what its descriptors are.
 fn near() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let links = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
     found.extend(links.filter_map(|e| fs::read_link(e.path()).ok()));
     if let Ok(cwd) = fs::read_link("/proc/self/cwd") {
         let entries = fs::read_dir(&cwd).into_iter().flatten().flatten();

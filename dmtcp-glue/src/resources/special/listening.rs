@@ -76,7 +76,10 @@ impl Listening {
             let fd = check(libc::socket(self.domain, kind, 0))?;
             let owned = OwnedFd::from_raw_fd(fd);
             let set = |level, name, value: i32| {
-                let (at, len) = ((&raw const value).cast(), size_of::<i32>() as libc::socklen_t);
+                let (at, len) = (
+                    (&raw const value).cast(),
+                    size_of::<i32>() as libc::socklen_t,
+                );
                 libc::setsockopt(fd, level, name, at, len)
             };
             for (level, name, value) in &self.options {

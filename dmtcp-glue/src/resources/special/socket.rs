@@ -1,9 +1,9 @@
 //! Sockets: pairs inside the process are saved; all others are refused by what they are.
 
 use super::super::blob::Blob;
+use super::super::info::Info;
 pub use super::listening::Listening;
 pub use super::options::{options, set_options};
-use super::super::info::Info;
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
