@@ -64,10 +64,11 @@ fn serve() {
     }
 }
 
-/// The helper is parked like any thread, and takes the signals that ask for checkpoints; everything else stays
-/// blocked.
+/// The helper is parked like any thread, and takes the signals that ask for checkpoints and libc's own two (a
+/// `setuid` waits for every thread); everything else stays blocked.
 fn unblock(triggers: u64) {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1) | triggers));
+    const LIBC: u64 = 1 << (32 - 1) | 1 << (33 - 1);
+    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1) | LIBC | triggers));
 }
 
 fn event(op: u32) -> Result<(), String> {

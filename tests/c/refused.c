@@ -187,12 +187,9 @@ static void with_other_name(void)
     CHECK(write(fd, "x", 1) == 1);
 }
 
+/* Only root can change its user: for others there is nothing to refuse, and nothing to test. */
 static void with_user(void)
 {
-    if (geteuid() != 0) {
-        fprintf(stderr, "not run: only root can change the user\n");
-        exit(77);
-    }
     CHECK(setresuid(-1, 65534, -1) == 0);
     checkpoint_here();
     CHECK(seteuid(0) == 0);

@@ -153,7 +153,8 @@ mod tests {
         let refused = advice(0x5000, 0x6000, "rd ht").unwrap_err().to_string();
         assert!(refused.contains("0x5000") && refused.contains("huge"));
         let gd = advice(4096, 8192, "rd wr gd").unwrap().unwrap();
-        assert!(grows(&[gd.clone()], 4096) && !grows(&[gd], 8192));
+        let all = [gd];
+        assert!(grows(&all, 4096) && !grows(&all, 8192));
     }
 
     #[test]

@@ -14,6 +14,9 @@ const LAST: usize = 64;
 /// Length of the kernel's siginfo.
 const SIGINFO: usize = 128;
 
+/// Signals of each thread.
+type ByThread = Vec<(u32, Vec<Blob>)>;
+
 /// What the process has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signals {
@@ -22,7 +25,7 @@ pub struct Signals {
     /// Pending for the process: the kernel's siginfo of each.
     shared: Vec<Blob>,
     /// Pending for each thread.
-    threads: Vec<(u32, Vec<Blob>)>,
+    threads: ByThread,
 }
 
 fn mask(path: &str, key: &str) -> u64 {
@@ -82,7 +85,7 @@ impl Signals {
 
 /// What is pending for the process and for its stopped threads. It is taken out and put back: the kernel has
 /// no other way to show it whole.
-fn pending(tids: &[u32]) -> Result<(Vec<Blob>, Vec<(u32, Vec<Blob>)>)> {
+fn pending(tids: &[u32]) -> Result<(Vec<Blob>, ByThread)> {
     let park = 1 << (lhinfo::PARK_SIGNAL - 1);
     let ours = claimed();
     let mut shared = Vec::new();
@@ -167,19 +170,19 @@ fn drain(tid: u32) -> Result<Vec<Blob>> {
     Ok(infos.map(|i| Blob(i.to_vec())).collect())
 }
 
-/// Sends a signal to ourselves, or to one of our threads, as it was sent.
+/// Sends a signal to ourselves, or to one of our threads, as it was sent. What `kill` and the kernel sent can
+/// only be sent by `kill` again: then we are the sender.
 fn send(tid: Option<u32>, info: &Blob) {
     let pid = std::process::id() as usize;
     let number = info.0[..4].try_into().map_or(0, i32::from_ne_bytes) as usize;
     let at = info.0.as_ptr() as usize;
-    // SAFETY: the kernel reads one siginfo. A signal that it does not take was not there.
+    // SAFETY: the kernel reads one siginfo; a signal to ourselves that was there before.
     let _ = unsafe {
-        match tid {
-            None => raw(libc::SYS_rt_sigqueueinfo, [pid, number, at, 0, 0, 0]),
-            Some(tid) => raw(
-                libc::SYS_rt_tgsigqueueinfo,
-                [pid, tid as usize, number, at, 0, 0],
-            ),
+        match tid.map(|tid| tid as usize) {
+            None => raw(libc::SYS_rt_sigqueueinfo, [pid, number, at, 0, 0, 0])
+                .or_else(|_| raw(libc::SYS_kill, [pid, number, 0, 0, 0, 0])),
+            Some(tid) => raw(libc::SYS_rt_tgsigqueueinfo, [pid, tid, number, at, 0, 0])
+                .or_else(|_| raw(libc::SYS_tgkill, [pid, tid, number, 0, 0, 0])),
         }
     };
 }
