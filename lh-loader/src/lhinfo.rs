@@ -41,6 +41,10 @@ pub const DRAIN_MOST: usize = 256;
 pub const ASKED_CHECKPOINT: u32 = 1;
 /// In `Upper::asked`: a checkpoint, and then the program's end.
 pub const ASKED_STOP: u32 = 2;
+/// libc's own signals: SIGCANCEL and SIGSETXID.
+pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
+/// What tasks of lower halves block: everything but libc's own two signals.
+pub const LOWER_MASK: u64 = !(1 << (LIBC_SIGNALS[0] - 1) | 1 << (LIBC_SIGNALS[1] - 1));
 
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;

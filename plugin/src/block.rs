@@ -11,7 +11,7 @@
 
 use crate::tcb;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicI32, AtomicU32};
 use lh_loader::layout::{self, Owner, MAX_HALVES};
 
 global_asm!(
@@ -64,10 +64,6 @@ pub struct Block {
     pub exempt: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,
-    /// 1: it was asked to end while it was inside (`pthread_cancel`).
-    pub cancelled: u32,
-    /// Callbacks out of lower halves that the thread is in.
-    pub callbacks: u32,
     /// The thread's donor in each half.
     pub donors: [usize; MAX_HALVES],
     /// The thread's FS base.
@@ -76,6 +72,10 @@ pub struct Block {
     pub next: *mut Block,
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
+    /// The front's function that the thread is in or was in last, by its index in the front's table.
+    pub function: AtomicU32,
+    /// What it is about: the lower half's communicator, peer, tag.
+    pub about: [AtomicI32; 3],
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);

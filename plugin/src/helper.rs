@@ -34,7 +34,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        unblock(trigger::init());
+        raw::take_only_own_signals(trigger::init());
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -64,20 +64,15 @@ fn serve() {
     }
 }
 
-/// The helper is parked like any thread, and takes the signals that ask for checkpoints and libc's own two (a
-/// `setuid` waits for every thread); everything else stays blocked.
-fn unblock(triggers: u64) {
-    const LIBC: u64 = 1 << (32 - 1) | 1 << (33 - 1);
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1) | LIBC | triggers));
-}
-
 fn event(op: u32) -> Result<(), String> {
     match op {
         PRESUSPEND if mpi::active() => mpi::presuspend(),
         PRESUSPEND => {
             gate::close();
             let start = Instant::now();
-            while let Some(who) = gate::busy() {
+            while let Some(who) = gate::busy(|_| {
+                "a thread is inside a lower half's function that must complete".to_owned()
+            }) {
                 if start.elapsed() > PATIENCE {
                     return Err(who);
                 }
@@ -93,7 +88,7 @@ fn event(op: u32) -> Result<(), String> {
             Ok(())
         }
         RESTART => {
-            unblock(trigger::init());
+            raw::take_only_own_signals(trigger::init());
             gate::init();
             registry::forget_adoptions();
             adopt::choose();

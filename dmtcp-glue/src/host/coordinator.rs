@@ -283,6 +283,11 @@ impl Job {
         })
     }
 
+    /// Another rank: the connection to rank 0 stands, and can be written to from now on.
+    pub fn attach(&self, to: TcpStream) {
+        self.lock().upstream = Some(to);
+    }
+
     /// Another rank: begins what rank 0 has ordered. False: it has been given up, a later one is ordered.
     pub fn begin(&self, attempt: u64) -> bool {
         let mut state = self.lock();

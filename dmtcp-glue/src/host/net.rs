@@ -214,6 +214,7 @@ fn answer(to: &mut TcpStream, value: &impl Serialize) -> Result<()> {
 /// connection is lost.
 pub fn connect(job: &Arc<Job>, rank: u32, size: u32, contact: &Contact) -> Result<()> {
     let (mut to, mut from) = dial(rank, size, contact)?;
+    job.attach(to.try_clone()?);
     let (job, contact) = (Arc::clone(job), contact.clone());
     let serve = move || loop {
         job.serve_upstream(to, from);

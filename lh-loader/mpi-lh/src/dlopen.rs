@@ -43,42 +43,51 @@ unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
         // SAFETY: passed on to the caller.
         return unsafe { real(path, flags) };
     }
-    // SAFETY: under the main lock, with signals blocked, the main TCB is this thread's alone, and the list of
-    // donors stays as it is; the witnesses are parked.
+    // SAFETY: under the main lock, with signals blocked, the main TCB is this thread's alone.
     unsafe {
         let lock = &*addr_of_mut!((*half()).main_lock);
         let mask = arch::block_signals();
         arch::spin_lock(lock);
-        let main = (*half()).main_fs;
-        arch::set_fs_base(main);
-        let witnesses = [donor::start(0), donor::start(0)];
-        let opened = if witnesses.iter().any(|w| w.is_null()) {
-            null_mut()
-        } else {
-            let [zeros, ones] = witnesses.map(|w| donor::tcb(w));
-            let place = USED.load(Ordering::Relaxed)..(*half()).tls_end as usize;
-            core::ptr::write_bytes((zeros - place.end) as *mut u8, 0, place.len());
-            core::ptr::write_bytes((ones - place.end) as *mut u8, 0xff, place.len());
-            let opened = real(path, flags);
-            for at in place.map(|i| i + 1) {
-                let byte = |tcb: usize| (tcb - at) as *mut u8;
-                if *byte(zeros) == *byte(ones) {
-                    donor::each(|_, upper| {
-                        let from = if upper == fs { main } else { zeros };
-                        *byte(upper) = *byte(from);
-                    });
-                }
-            }
-            opened
-        };
-        for witness in witnesses {
-            donor::dismiss(witness);
-        }
+        arch::set_fs_base((*half()).main_fs);
+        let opened = donor::as_thread(fs, || open_for_all(path, flags, fs));
         arch::set_fs_base(fs);
         arch::spin_unlock(lock);
         arch::restore_signals(mask);
         if opened.is_null() {
             return real(path, flags); // fails again, on the TCB whose dlerror() will be asked
+        }
+        opened
+    }
+}
+
+/// Opens a library on the main TCB and copies what is new in static TLS to the adopted threads, of which the one at
+/// `caller` asked for it.
+unsafe fn open_for_all(path: *const c_char, flags: c_int, caller: usize) -> *mut c_void {
+    // SAFETY: the main TCB is this thread's alone, the witnesses are parked, and the list of donors stays as it is.
+    unsafe {
+        let witnesses = [donor::start(0), donor::start(0)];
+        let mut opened = null_mut();
+        if witnesses.iter().all(|w| !w.is_null()) {
+            let [zeros, ones] = witnesses.map(|w| donor::tcb(w));
+            let place = USED.load(Ordering::Relaxed)..(*half()).tls_end as usize;
+            core::ptr::write_bytes((zeros - place.end) as *mut u8, 0, place.len());
+            core::ptr::write_bytes((ones - place.end) as *mut u8, 0xff, place.len());
+            opened = real(path, flags);
+            let byte = |tcb: usize, at: usize| (tcb - at) as *mut u8;
+            let new = |at: &usize| *byte(zeros, *at) == *byte(ones, *at);
+            for at in place.map(|i| i + 1).filter(new) {
+                donor::each(|upper| {
+                    let from = if upper == caller {
+                        (*half()).main_fs
+                    } else {
+                        zeros
+                    };
+                    *byte(upper, at) = *byte(from, at);
+                });
+            }
+        }
+        for witness in witnesses {
+            donor::dismiss(witness);
         }
         opened
     }

@@ -10,6 +10,7 @@ use crate::{half, keys, sys};
 use core::ffi::c_void;
 use core::ptr::{addr_of_mut, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use lh_loader::lhinfo::LOWER_MASK;
 
 /// A donor's stack: it only parks, and runs destructors at its end.
 const STACK: usize = 256 << 10;
@@ -40,7 +41,12 @@ pub static DONORS: AtomicPtr<Donor> = AtomicPtr::new(null_mut());
 ///
 /// `dtv` gets the donor's FS base on the borrowed way. Gives null if the half has no memory or threads left.
 pub unsafe extern "C" fn make(upper: usize, dtv: *mut usize) -> *mut Donor {
-    // SAFETY: runs on the half's main TCB, under its lock: its libc may be used.
+    // SAFETY: runs on the half's main TCB, under its lock.
+    unsafe { as_thread(upper, || lend(upper, dtv)) }
+}
+
+unsafe fn lend(upper: usize, dtv: *mut usize) -> *mut Donor {
+    // SAFETY: as in `make`: the half's libc may be used.
     unsafe {
         let donor = start(upper);
         if donor.is_null() {
@@ -122,6 +128,11 @@ pub unsafe fn dismiss(donor: *mut Donor) {
 /// Takes hole, DTV and key blocks back from `upper`, or (`dtv` is 0) the TCB, and lets the donor exit.
 pub unsafe extern "C" fn retire(donor: *mut Donor, upper: usize, dtv: usize) {
     // SAFETY: as in `make`; the upper-half thread will not enter this half again.
+    unsafe { as_thread(upper, || take_back(donor, upper, dtv)) }
+}
+
+unsafe fn take_back(donor: *mut Donor, upper: usize, dtv: usize) {
+    // SAFETY: as in `retire`.
     unsafe {
         let fs = (*donor).fs;
         if dtv == 0 {
@@ -144,6 +155,8 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
     let donor: *mut Donor = donor.cast();
     // SAFETY: `make` keeps the donor until it is told to exit, and nobody looks at it after that.
     unsafe {
+        // It was made with every signal blocked, which libc has given on to it.
+        lh_loader::arch::restore_signals(LOWER_MASK);
         (*donor).fs = lh_loader::arch::fs_base();
         if (*half()).shared_fs == 0 {
             leave_rseq((*donor).fs);
@@ -156,16 +169,47 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
     null_mut()
 }
 
-/// Sets the tid that the TCB at `fs` says; gives the old one. Where the field is comes from the table that glibc
-/// keeps for debuggers: its size in bits, its count, its offset.
-unsafe fn replace_tid(fs: usize, tid: u32) -> u32 {
-    // SAFETY: the table is constant data; the donor is parked, so that nobody else uses the field.
+/// Offset of the tid in a TCB; 0: not known.
+static TID: AtomicU32 = AtomicU32::new(0);
+
+/// Finds out where a TCB has its tid: in the table that glibc keeps for debuggers are its size in bits, its count
+/// and its offset.
+pub fn begin() {
+    // SAFETY: the table is constant data.
     unsafe {
         let field = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_pthread_tid".as_ptr());
-        match field.cast::<[u32; 3]>().as_ref() {
-            Some([32, _, offset]) => ((fs + *offset as usize) as *mut u32).replace(tid),
-            _ => tid,
+        if let Some([32, _, offset]) = field.cast::<[u32; 3]>().as_ref() {
+            TID.store(*offset, Ordering::Relaxed);
         }
+    }
+}
+
+/// Sets the tid that the TCB at `fs` says; gives the old one.
+unsafe fn replace_tid(fs: usize, tid: u32) -> u32 {
+    match TID.load(Ordering::Relaxed) as usize {
+        0 => tid,
+        // SAFETY: the caller says that nobody else uses the field now.
+        offset => unsafe { ((fs + offset) as *mut u32).replace(tid) },
+    }
+}
+
+/// Runs `f` on the main TCB as the thread of the TCB at `upper`: libc's recursive locks are owned by tid, and the main
+/// TCB's own is that of the process's first thread, which may be in this half meanwhile.
+///
+/// # Safety
+/// On the half's main TCB, under its lock.
+pub unsafe fn as_thread<R>(upper: usize, f: impl FnOnce() -> R) -> R {
+    // SAFETY: the lock makes the main TCB's tid ours; `upper` is the calling thread's own TCB, on the shared way of
+    // the same glibc build.
+    unsafe {
+        let tid = match TID.load(Ordering::Relaxed) as usize {
+            offset if offset != 0 && (*half()).shared_fs != 0 => *((upper + offset) as *const u32),
+            _ => sys::gettid(),
+        };
+        let own = replace_tid((*half()).main_fs, tid);
+        let result = f();
+        replace_tid((*half()).main_fs, own);
+        result
     }
 }
 
@@ -260,13 +304,13 @@ unsafe fn unlink(donor: *mut Donor) {
     }
 }
 
-/// Calls `f(donor's FS base, upper-half thread's FS base)` for every lent thread.
-pub fn each(mut f: impl FnMut(usize, usize)) {
+/// Calls `f` with the FS base of every upper-half thread that a donor is lent to.
+pub fn each(mut f: impl FnMut(usize)) {
     let mut at = DONORS.load(Ordering::Relaxed);
     while !at.is_null() {
         // SAFETY: the list is changed under the main lock only, which the caller holds.
         unsafe {
-            f((*at).fs, (*at).upper);
+            f((*at).upper);
             at = (*at).next;
         }
     }

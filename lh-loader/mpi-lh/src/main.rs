@@ -92,6 +92,7 @@ unsafe extern "C" fn main(
         (*half).dlsym = lookup as *const () as usize;
         (*half).make_donor = donor::make as *const () as usize;
         (*half).retire_donor = donor::retire as *const () as usize;
+        donor::begin();
         if (*half).shared_fs != 0 {
             keys::find_blocks();
             dlopen::begin();
