@@ -123,7 +123,7 @@ pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
         asm!(
             "push rbp",
             "mov rbp, rsp",
-            "sub rsp, 32",
+            "sub rsp, 24", // 16-byte aligned
             "mov [rbp - 16], r11", // where `shared_place` looks
             "mov rax, fs:[8]",
             "mov rcx, [r11 + {place}]",
@@ -145,7 +145,7 @@ pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
             "mov rcx, [r12 + {upper_dtv}]",
             "mov fs:[8], rcx",
             "mov qword ptr [r12 + {call}], 0",
-            "add rsp, 32",
+            "add rsp, 24",
             "pop rbp",
             ".pushsection .text.splitproc_rare,\"ax\",@progbits",
             "5:",
