@@ -4,17 +4,22 @@
 //! thread a connection) talks to other ranks and to the `splitproc` command. All of them are tasks of
 //! a lower half: never stopped, never saved.
 
+mod arrival;
 mod checkpoint;
 mod coordinator;
 mod frame;
+mod gather;
 mod launch;
 mod mailbox;
 mod maps;
+mod memory;
 mod net;
+mod peers;
 mod restore;
 mod save;
 mod service;
 mod stop;
+mod trigger;
 
 use coordinator::{Job, Work};
 use launch::Settings;
@@ -85,6 +90,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Ok(settings) => Arc::new(settings),
         Err(error) => fatal(&format!("{error:#}")),
     };
+    trigger::claim(&settings);
     let (work, queue) = channel();
     let job = Job::new(settings.mpi, settings.timeout, work);
     let go = &half.go;
@@ -124,24 +130,33 @@ fn begin(job: &Arc<Job>, settings: &Arc<Settings>, queue: Receiver<Work>, go: &'
             fatal(&format!("can't restart: {error:#}"));
         }
     }
+    trigger::start(job, settings);
     if let Some(seconds) = settings.interval {
-        let job = Arc::clone(job);
-        let tick = move || loop {
-            std::thread::sleep(seconds);
-            job.submit(Work::Request {
-                stop: false,
-                reply: None,
-            });
-        };
-        if std::thread::Builder::new()
-            .name("interval".into())
-            .spawn(tick)
-            .is_err()
-        {
-            say("--interval: can't start a thread");
-        }
+        tick(Arc::clone(job), seconds);
     }
     checkpoint::serve(job, settings, events, &queue);
+}
+
+/// Rank 0: asks for a checkpoint every so often.
+fn tick(job: Arc<Job>, every: Duration) {
+    let tick = move || loop {
+        std::thread::sleep(every);
+        if job.place().is_some_and(|(rank, _)| rank == 0) {
+            let (stop, reply) = (false, None);
+            job.submit(Work::Request { stop, reply });
+        }
+    };
+    let made = std::thread::Builder::new()
+        .name("interval".into())
+        .spawn(tick);
+    if made.is_err() {
+        say("--interval: can't start a thread");
+    }
+}
+
+/// Wakes everybody who waits on a word of lhInfo.
+pub fn wake(word: &AtomicU32) {
+    mailbox::futex_wake(word);
 }
 
 /// Seconds since 1970.
