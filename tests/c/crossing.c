@@ -198,6 +198,7 @@ static const struct mode {
     {"tls", round_tls},     {"late", round_late},           {"keys", round_keys},
     {"throw", round_throw}, {"callbacks", round_callbacks}, {"signals", round_signals},
     {"short", round_tls},   {"small", NULL},                {"cancel", NULL},
+    {"try", NULL},          {"idle", NULL},
 };
 static const struct mode *mode;
 
@@ -325,8 +326,8 @@ static atomic_long turns;
 
 static void *to_be_cancelled(void *arg)
 {
-    (void)arg;
     void *function = splitproc_symbol(halves[0], "half_sleep_until");
+    pthread_setcanceltype(arg ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED, NULL);
     want("a cancelled thread's call",
          splitproc_call(halves[0], function, 2, (long[]){(long)&come_out, (long)&turns}), 77);
     came_out = 1;
@@ -343,7 +344,7 @@ static void cancelled(void)
         void *result = NULL;
         come_out = came_out = 0;
         turns = 0;
-        want("pthread_create", pthread_create(&thread, NULL, to_be_cancelled, NULL), 0);
+        want("pthread_create", pthread_create(&thread, NULL, to_be_cancelled, n % 2 ? &thread : NULL), 0);
         while (turns == 0)
             usleep(100);
         want("pthread_cancel", pthread_cancel(thread), 0);
@@ -352,10 +353,69 @@ static void cancelled(void)
                 fail("it ended inside the lower half", turns);
         come_out = 1;
         want("pthread_join", pthread_join(thread, &result), 0);
-        want("it came out", came_out, 1);
+        want("the lower half's function came to its end", come_out, 2);
+        if (n % 2 == 0)
+            want("it came out", came_out, 1);
         want("it was cancelled", result == PTHREAD_CANCELED, 1);
     }
     wait_for_go();
+}
+
+/* A thread that waits in a lower half, in a call that a checkpoint does not wait for. */
+static void *to_wait(void *arg)
+{
+    long result = 0, half = halves[(long)arg % 2];
+    unsigned generation;
+    do {
+        generation = splitproc_enter();
+        void *function = splitproc_symbol(half, "half_sleep_until");
+        splitproc_leave();
+        if (splitproc_try(generation, half, function, 2, (long[]){(long)&come_out, (long)&turns}, &result) == 0)
+            break;
+        want("only a restart cuts a call short", splitproc_generation() > generation, 1);
+    } while (1);
+    want("a waiting thread's call", result, 77);
+    upper_round((int)(long)arg);
+    return NULL;
+}
+
+static void waiting(void)
+{
+    pthread_t pool[8];
+    for (long t = 0; t < 8; t++)
+        want("pthread_create", pthread_create(&pool[t], NULL, to_wait, (void *)t), 0);
+    while (turns < 100)
+        usleep(1000);
+    wait_for_go();
+    come_out = 1;
+    for (int t = 0; t < 8; t++)
+        pthread_join(pool[t], NULL);
+}
+
+/* A thread that has used a lower half's keys, and ends without having called it again: perhaps after a restart. */
+static void *to_idle(void *arg)
+{
+    struct view view = fresh;
+    thread_number = (int)(long)arg;
+    round_keys(thread_number, &view);
+    working++;
+    while (!stop)
+        usleep(1000);
+    return NULL;
+}
+
+static void idle(void)
+{
+    pthread_t pool[8];
+    for (long t = 0; t < 8; t++)
+        want("pthread_create", pthread_create(&pool[t], NULL, to_idle, (void *)t), 0);
+    while (working < 8)
+        usleep(1000);
+    wait_for_go();
+    stop = 1;
+    for (int t = 0; t < 8; t++)
+        pthread_join(pool[t], NULL);
+    want("upper values destroyed", keys_destroyed, 8 * KEYS);
 }
 
 /* Each thread's values were destroyed once, in both halves; a lower half's go when its thread ends, a moment after
@@ -393,7 +453,7 @@ int main(int argc, char **argv)
     thunk = splitproc_callback((void *)called_back);
     thunk_below = splitproc_callback((void *)called_from_below);
 
-    if (mode->round == round_keys)
+    if (mode->round == round_keys || strcmp(mode->name, "idle") == 0)
         for (int i = 0; i < KEYS; i++)
             want("pthread_key_create", pthread_key_create(&keys[i], upper_destroy), 0);
     if (mode->round == round_signals) {
@@ -409,6 +469,10 @@ int main(int argc, char **argv)
         small_stacks();
     else if (strcmp(mode->name, "cancel") == 0)
         cancelled();
+    else if (strcmp(mode->name, "try") == 0)
+        waiting();
+    else if (strcmp(mode->name, "idle") == 0)
+        idle();
     else
         together();
     if (mode->round == round_keys)

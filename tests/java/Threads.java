@@ -2,8 +2,8 @@
  *     javac --release 17 -d tests/java tests/java/Threads.java
  *
  * Threads each mix a number and keep a map of strings; they meet after every round, and the sum is printed.
- * Arguments: threads, rounds, a file. `ready` is printed after a tenth of the rounds; once the file is there
- * the program goes on to its end.
+ * Arguments: threads, rounds, a file. `ready` is printed after the first round. Rounds beyond the wanted ones do not
+ * count; they go on until the file is there.
  */
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +14,8 @@ import java.util.concurrent.atomic.AtomicLong;
 
 public final class Threads {
     private static final AtomicLong sum = new AtomicLong();
+    private static volatile boolean ended;
+    private static volatile int[] garbage; /* something to collect */
 
     private static long mix(long x) {
         x ^= x >>> 33;
@@ -44,7 +46,7 @@ public final class Threads {
             Thread thread = new Thread(() -> {
                 Map<String, Long> map = new HashMap<>();
                 try {
-                    for (long n = 0; n < rounds; n++) {
+                    for (long n = 0; !ended; n++) {
                         round(map, t, n);
                         barrier.await();
                         barrier.await();
@@ -57,20 +59,17 @@ public final class Threads {
             thread.start();
         }
         long all = 0;
-        for (long n = 0; n < rounds; n++) {
+        for (long n = 0; !ended; n++) {
             barrier.await();
-            all = mix(all + sum.getAndSet(0));
-            if (n == rounds / 10) {
+            long round = sum.getAndSet(0);
+            if (n < rounds)
+                all = mix(all + round);
+            if (n == 0)
                 System.out.println("ready");
-                while (!Files.exists(go))
-                    Thread.sleep(1);
-            }
+            ended = n >= rounds && Files.exists(go);
             barrier.await();
-            if (n % 100 == 99) {
-                int[] garbage = new int[200000];
-                garbage[(int) n] = (int) n;
-                all += garbage[(int) n] - n;
-            }
+            if (n % 100 == 99)
+                garbage = new int[200000];
         }
         System.out.println("sum " + Long.toHexString(all));
     }

@@ -6,44 +6,49 @@ use tests::{half_libraries, program, text, Job, Scratch, STACK_PROTECTORS};
 /// The ways of `--crossing`.
 const WAYS: &[&str] = &["shared", "borrowed", "borrowed-prctl"];
 
-/// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
+/// A mode of the program, on every way.
 fn crossing(mode: &str, threads: usize, flags: &[&str]) {
+    for way in WAYS {
+        crossing_by(way, mode, threads, flags, &["one", "two"]);
+    }
+}
+
+/// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
+fn crossing_by(way: &str, mode: &str, threads: usize, flags: &[&str], halves: &[&str]) {
     let dir = half_libraries();
     let name = format!("crossing{}", flags.concat());
     let app = program("crossing", &name, &[&[STACK_PROTECTORS], flags].concat());
-    for way in WAYS {
-        for restart in [false, true] {
-            let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
-            let half = dir.join("half.so").display().to_string();
-            let mut options = vec!["--crossing".to_owned(), way.to_string()];
-            for name in ["one", "two"] {
-                options.extend(["--half".to_owned(), format!("{name}={half}")]);
-            }
-            let go = scratch.file("go");
-            let count = threads.to_string();
-            let args = [
-                mode.as_ref(),
-                go.as_os_str(),
-                dir.as_os_str(),
-                count.as_ref(),
-            ];
-            let mut job = Job::launch_with(&scratch, 0, &options, &app, args);
-            job.must_reach(1);
-            job.checkpoint(&scratch);
-            let mut before = "ready\n";
-            if restart {
-                job.kill();
-                job = Job::restart(&scratch, 0);
-                before = "";
-            }
-            std::fs::write(&go, "").expect("the go file");
-            let done = job.finish().ok();
-            assert_eq!(
-                text(&done.stdout),
-                format!("{before}ok\n"),
-                "{way}, restart: {restart}"
-            );
+    let half = dir.join("half.so").display().to_string();
+    let mut options = vec!["--crossing".to_owned(), way.to_owned()];
+    for name in halves {
+        options.extend(["--half".to_owned(), format!("{name}={half}")]);
+    }
+    for restart in [false, true] {
+        let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
+        let go = scratch.file("go");
+        let count = threads.to_string();
+        let args = [
+            mode.as_ref(),
+            go.as_os_str(),
+            dir.as_os_str(),
+            count.as_ref(),
+        ];
+        let mut job = Job::launch_with(&scratch, 0, &options, &app, args);
+        job.must_reach(1);
+        job.checkpoint(&scratch);
+        let mut before = "ready\n";
+        if restart {
+            job.kill();
+            job = Job::restart(&scratch, 0);
+            before = "";
         }
+        std::fs::write(&go, "").expect("the go file");
+        let done = job.finish().ok();
+        assert_eq!(
+            text(&done.stdout),
+            format!("{before}ok\n"),
+            "{way}, restart: {restart}"
+        );
     }
 }
 
@@ -105,4 +110,22 @@ fn a_storm_of_signals() {
 #[test]
 fn a_cancelled_thread_comes_out_first() {
     crossing("cancel", 1, &[]);
+}
+
+#[test]
+fn threads_that_wait_in_a_lower_half_call_again_after_a_restart() {
+    crossing("try", 8, &[]);
+}
+
+#[test]
+fn threads_that_end_after_a_restart_without_another_call() {
+    crossing("idle", 8, &[]);
+}
+
+/// The TLS hole has room for four; the others are entered on borrowed TCBs, in the same process.
+#[test]
+fn seven_halves_on_two_ways() {
+    let names = ["a", "b", "two", "c", "d", "one", "e"];
+    crossing_by("auto", "tls", 6, &[], &names);
+    crossing_by("auto", "callbacks", 6, &[], &names);
 }

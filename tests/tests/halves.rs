@@ -9,10 +9,11 @@ const HALVES: [&str; 4] = [
     "ompi=libmpi.so.40",
 ];
 
-#[test]
-fn two_mpi_libraries_at_once_survive_restarts() {
-    let scratch = Scratch::new("two-halves");
-    let (app, options) = (example("two-halves"), HALVES.map(String::from));
+fn two_mpi_libraries(way: &str) {
+    let scratch = Scratch::new(&format!("two-halves-{way}"));
+    let app = example("two-halves");
+    let options = [&HALVES[..], &["--crossing", way]].concat();
+    let options: Vec<String> = options.into_iter().map(String::from).collect();
     let args = ["-o", "out.txt", "100", "5"];
     let launch = || Job::launch_with(&scratch, 0, &options, &app, args);
     let expected = launch().finish().ok().stdout;
@@ -39,6 +40,23 @@ fn two_mpi_libraries_at_once_survive_restarts() {
 }
 
 #[test]
+fn two_mpi_libraries_at_once_survive_restarts() {
+    two_mpi_libraries("shared");
+}
+
+#[test]
+fn two_mpi_libraries_at_once_on_borrowed_tcbs() {
+    two_mpi_libraries("borrowed");
+}
+
+#[test]
+fn a_program_that_uses_halves_runs_without_splitproc() {
+    let scratch = Scratch::new("halves-native");
+    let native = std::process::Command::new(example("two-halves"));
+    run(&scratch, native).fails_with(&["--half"]);
+}
+
+#[test]
 fn a_half_that_can_not_be_is_refused_with_the_reason() {
     let scratch = Scratch::new("halves-refused");
     let launch = |options: &[&str]| {
@@ -54,4 +72,7 @@ fn a_half_that_can_not_be_is_refused_with_the_reason() {
     launch(&["--half", "x=libm.so.6", "--half", "x=libm.so.6"]).fails_with(&["two of this name"]);
     launch(&["--half", "mpi=libm.so.6"]).fails_with(&["mpi", "itself"]);
     launch(&["--half", "x"]).fails_with(&["NAME=LIBRARY"]);
+    let eight: Vec<String> = (0..8).map(|i| format!("--half=h{i}=libm.so.6")).collect();
+    let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
+    launch(&eight).fails_with(&["lower halves"]);
 }

@@ -195,7 +195,7 @@ pub struct Outcome {
     pub time: usize,
 }
 
-/// Makes the call `r.rax` with these arguments, where [`super::cancel`] can tell that a thread is in it.
+/// Makes the call `r.rax` with these arguments, where `cancel` can tell that a thread is in it.
 ///
 /// # Safety
 /// As for the system call; `r` is what the program asked for, or a copy.
