@@ -175,9 +175,10 @@ fn show(out: &mut String, name: &str, value: &Value) {
             let _ = writeln!(out, "  {name}");
             for (key, field) in fields {
                 match field {
-                    Value::Array(items)
-                        if items.len() > 3 && items.iter().any(Value::is_object) =>
-                    {
+                    Value::Array(items) if items.iter().any(Value::is_object) => {
+                        show(out, &format!("  {key}"), field);
+                    }
+                    Value::Object(inner) if inner.values().any(Value::is_array) => {
                         show(out, &format!("  {key}"), field);
                     }
                     _ => {
