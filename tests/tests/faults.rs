@@ -214,16 +214,16 @@ fn a_full_disk_fails_the_checkpoint_and_not_the_program() {
 fn a_full_disk_leaves_the_earlier_generation() {
     let scratch = Scratch::new("full-later");
     let case = Case::heat2d(&scratch, 2, 1);
-    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "64m") else {
+    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "16m") else {
         println!("not run: a tmpfs cannot be mounted here");
         return;
     };
     let mut job = case.launch(&scratch);
-    job.must_reach(2);
+    job.must_reach(1);
     job.checkpoint(&scratch);
     let ballast = scratch.ckpt().join("ballast");
     let mut file = std::fs::File::create(ballast).expect("a file");
-    while std::io::Write::write_all(&mut file, &[1; 1 << 16]).is_ok() {}
+    while std::io::Write::write_all(&mut file, &[1; 1 << 20]).is_ok() {}
     job.try_checkpoint(&scratch).fails_with(&["space"]);
     job.kill();
     let done = Job::restart(&scratch, 2).finish().ok();
