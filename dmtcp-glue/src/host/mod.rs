@@ -28,7 +28,7 @@ use mailbox::Channel;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit code of a program that was told to stop after its checkpoint.
 pub const STOPPED: i32 = 85;
@@ -53,10 +53,28 @@ pub fn fatal(message: &str) -> ! {
 fn abort_job() {
     let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
     if let Some(fd) = fd {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while unread(libc::STDERR_FILENO) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let order = b"cmd=abort exitcode=1\n";
         // SAFETY: writes a constant; a closed descriptor gives an error, which changes nothing.
         unsafe { libc::write(fd, order.as_ptr().cast(), order.len()) };
     }
+}
+
+/// Bytes in a pipe that its reader has not taken; 0 for anything else. A launcher that is told to abort forgets
+/// what it has not read of a rank's last words.
+fn unread(fd: i32) -> i32 {
+    let mut unread = 0;
+    // SAFETY: both calls write to live variables of the type that they expect.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        if libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO {
+            libc::ioctl(fd, libc::FIONREAD, &mut unread);
+        }
+    }
+    unread
 }
 
 /// Starts the host's threads, then gives the kernel's main thread back to the loader.
