@@ -57,6 +57,7 @@ kinds! {
     directory_umask_and_limits "limits" Restored;
     the_program_break "brk" Restored;
     threads_that_wait_and_their_ids "threads" Restored;
+    clocks_and_whatever_goes_by_an_id "ids" Restored;
     a_pending_signal "pending" OrRefused(&["signal"]);
     a_pipe_with_contents "pipe" OrRefused(&["pipe"]);
     a_socketpair_with_contents "socketpair" OrRefused(&["socket"]);
