@@ -4,18 +4,17 @@
 
 use crate::gate::{self, Call, Inside};
 use crate::service::{self, Function};
-use crate::{crossing, raw};
+use crate::{adopt, crossing, raw};
 use core::cell::RefCell;
 use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use lh_loader::layout::PAGE;
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 
 /// Most functions that lower halves can be given at one time.
 const CALLBACKS: usize = 64;
-/// Most arguments of a call.
-const ARGUMENTS: usize = 32;
 
 thread_local! {
     /// The brackets (`splitproc_enter`) that the thread is in.
@@ -37,10 +36,9 @@ pub unsafe extern "C" fn splitproc_half(name: *const c_char) -> c_int {
         let theirs = &info.halves[*i].name;
         name.len() < theirs.len() && theirs.starts_with(name) && theirs[name.len()] == 0
     };
+    let count = info.half_count as usize;
     // Half 0 is the host, which is never entered.
-    (1..info.half_count as usize)
-        .find(same)
-        .map_or(-1, |i| i as c_int)
+    (1..count).find(same).map_or(-1, |i| i as c_int)
 }
 
 /// Restarts so far.
@@ -72,47 +70,32 @@ pub extern "C" fn splitproc_leave() {
     drop(last);
 }
 
-/// Checks a half's index.
-fn checked(half: c_int) -> usize {
-    // SAFETY: read only behind `present`.
-    let known = |i: usize| raw::present() && i < unsafe { lhinfo::get() }.half_count as usize;
-    match usize::try_from(half) {
-        Ok(i) if i > 0 && known(i) => i,
-        _ => lh_loader::die!(70, "there is no lower half {half}; ask splitproc_half()"),
-    }
-}
-
 /// The address of a symbol in a lower half, good until the next restart; null: it has none.
 ///
 /// # Safety
 /// `symbol` must be a C string.
 #[no_mangle]
 pub unsafe extern "C" fn splitproc_symbol(half: c_int, symbol: *const c_char) -> *mut c_void {
-    let half = checked(half);
+    adopt::check(half as usize);
     let _inside = gate::enter(Call::MustComplete);
     // SAFETY: as the caller says.
-    crossing::sym(half, unsafe { CStr::from_ptr(symbol) }) as *mut c_void
+    crossing::sym(half as usize, unsafe { CStr::from_ptr(symbol) }) as *mut c_void
 }
 
-/// The call's arguments, copied to the stack.
+/// The call's arguments.
 ///
 /// # Safety
-/// `args` must be the address of `count` words.
-unsafe fn arguments(count: c_int, args: *const c_long) -> ([u64; ARGUMENTS], usize) {
-    let n = usize::try_from(count).unwrap_or(usize::MAX);
-    if n > ARGUMENTS {
-        lh_loader::die!(
-            70,
-            "a call with {count} arguments; at most {ARGUMENTS} can be given"
-        );
-    }
-    let mut words = [0; ARGUMENTS];
-    for (i, word) in words.iter_mut().enumerate().take(n) {
+/// `args` must be the address of `count` words (or anything, for none), which stay while they are used.
+unsafe fn arguments<'a>(count: c_int, args: *const c_long) -> &'a [u64] {
+    match usize::try_from(count) {
+        Ok(0) | Err(_) => &[],
         // SAFETY: as the caller says.
-        *word = unsafe { *args.add(i) } as u64;
+        Ok(n) => unsafe { core::slice::from_raw_parts(args.cast(), n) },
     }
-    (words, n)
 }
+
+/// What a call without arguments passes.
+static NOTHING: [c_long; 3] = [0; 3];
 
 /// Calls a lower half's function with integers and pointers. A checkpoint waits for its end.
 ///
@@ -125,13 +108,31 @@ pub unsafe extern "C" fn splitproc_call(
     count: c_int,
     args: *const c_long,
 ) -> c_long {
-    let half = checked(half);
+    // SAFETY: as the caller says. Three words can be read where they lie in the page of the first one.
+    unsafe {
+        let half = half as usize;
+        let args = if count == 0 { NOTHING.as_ptr() } else { args };
+        let few = count as u32 <= 3 && args as usize % PAGE <= PAGE - 3 * 8;
+        if few && crossing::is_shared(half) && gate::enter_quickly() {
+            let value = crossing::cross_shared(half, function as usize, args.cast());
+            return gate::leave(value) as c_long;
+        }
+        call(half, function as usize, count, args)
+    }
+}
+
+/// `splitproc_call`, whatever the arguments and the thread's state.
+///
+/// # Safety
+/// As `splitproc_call`.
+#[cold]
+#[inline(never)]
+unsafe fn call(half: usize, function: usize, count: c_int, args: *const c_long) -> c_long {
     // SAFETY: as the caller says.
     unsafe {
-        let (words, n) = arguments(count, args);
+        let words = arguments(count, args);
         let _inside = gate::enter(Call::MustComplete);
-        // A call that must complete is never cut short.
-        crossing::cross(half, function as usize, &words[..n]).map_or(0, |r| r as c_long)
+        crossing::cross_must(half, function, words) as c_long
     }
 }
 
@@ -151,17 +152,16 @@ pub unsafe extern "C" fn splitproc_try(
     args: *const c_long,
     result: *mut c_long,
 ) -> c_int {
-    let half = checked(half);
     // SAFETY: as the caller says.
     unsafe {
-        let (words, n) = arguments(count, args);
+        let words = arguments(count, args);
         // While the thread looks at the generation a checkpoint has to wait for it.
         let inside = gate::enter(Call::MustComplete);
         if splitproc_generation() != generation {
             return 1;
         }
         inside.set(Call::Reexecutable);
-        match crossing::cross(half, function as usize, &words[..n]) {
+        match crossing::cross(half as usize, function as usize, words) {
             Err(crossing::Restarted) => 1,
             Ok(value) => {
                 if !result.is_null() {

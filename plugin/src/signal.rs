@@ -2,12 +2,8 @@
 //!
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
-//!
-//! libc's cancel signal is special: a handler that unwinds must not run above a lower half's frames. It is put
-//! off until the thread is out of all of them.
 
-use crate::block::{self, Block};
-use crate::{interrupt, raw, tcb};
+use crate::{block, cancel, interrupt, tcb};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -17,12 +13,6 @@ type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
 /// glibc's `SIGCANCEL`.
 const CANCEL: i32 = 32;
-/// `PTHREAD_CANCEL_DISABLE`.
-const DISABLE: i32 = 1;
-
-extern "C" {
-    fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
-}
 
 /// Publishes the trampoline for the router.
 pub fn init() {
@@ -33,7 +23,11 @@ pub fn init() {
         .store(trampoline as *const () as usize, Ordering::Release);
 }
 
-unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+/// Runs the application's handler for a signal.
+///
+/// # Safety
+/// The kernel calls it, or a handler of ours with what the kernel gave it.
+pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the router recorded a function before it installed this one; if the thread is inside a
     // crossing, `fs` and `upper_dtv` are its own, and everything is put back after the handler.
     unsafe {
@@ -47,10 +41,9 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         if b.is_null() {
             return; // born in a lower half: it takes none of the application's signals
         }
-        let (call, slot) = ((*b).call, (*b).slot);
-        if signal == CANCEL && (call != 0 || (*b).callbacks != 0) {
-            (*b).cancelled = 1;
-            return;
+        let call = (*b).call;
+        if signal == CANCEL && (call != 0 || (*b).state.load(Ordering::Relaxed) != block::OUTSIDE) {
+            return cancel::put_off(b);
         }
         if call == 0 {
             handler(signal, info, context);
@@ -70,7 +63,6 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         compiler_fence(Ordering::SeqCst);
         let now = tcb::dtv();
         (*b).upper_dtv = now;
-        (*b).slot = slot;
         compiler_fence(Ordering::SeqCst);
         (*b).call = call;
         tcb::swap_dtv(if found == upper { now } else { found });
@@ -78,39 +70,6 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
             tcb::go(place);
         }
         interrupt::note(context.cast());
-    }
-}
-
-/// Sends the thread the cancel signal that it got while it was inside, once it is out of every half.
-///
-/// # Safety
-/// `b` must be the calling thread's block.
-#[cold]
-pub unsafe fn cancel(b: *mut Block) {
-    // SAFETY: the caller says whose block it is; the signal goes to this thread, as `pthread_cancel` sent it.
-    unsafe {
-        if (*b).callbacks != 0 || (*b).call != 0 {
-            return;
-        }
-        (*b).cancelled = 0;
-        let pid = raw::syscall(libc::SYS_getpid, [0; 6]) as usize;
-        let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as usize;
-        raw::syscall(libc::SYS_tgkill, [pid, tid, CANCEL as usize, 0, 0, 0]);
-    }
-}
-
-/// Runs a callback of the upper half, whose cancellation points must not unwind the lower half below it.
-pub fn uncancelled<R>(body: impl FnOnce() -> R) -> R {
-    let b = block::current();
-    let mut old = 0;
-    // SAFETY: the block is this thread's own; the state is put back.
-    unsafe {
-        (*b).callbacks += 1;
-        pthread_setcancelstate(DISABLE, &mut old);
-        let result = body();
-        pthread_setcancelstate(old, &mut old);
-        (*b).callbacks -= 1;
-        result
     }
 }
 
