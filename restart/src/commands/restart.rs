@@ -14,9 +14,13 @@ use std::path::Path;
 
 /// Runs the command; returns only when it fails, and then ends the other ranks too.
 pub fn run(args: &Restart) -> Outcome {
-    let result = become_loader(args);
+    let Err(failure) = become_loader(args) else {
+        return Ok(());
+    };
+    // First what is wrong: the launcher ends this process as well.
+    eprintln!("splitproc: {:#}", failure.error);
     mpi::abort_job();
-    result
+    std::process::exit(failure.code.into())
 }
 
 fn become_loader(args: &Restart) -> Outcome {
