@@ -74,10 +74,25 @@ pub fn library(wish: &str, needed: bool) -> Result<Option<PathBuf>, Failure> {
             }
             let library = std::fs::canonicalize(library)
                 .map_err(|e| Failure::new(1, format!("--mpi {path}: {e}; name an MPI library, like libmpich.so.12")))?;
-            super::elf::Elf::read(&library).map_err(|e| Failure::new(1, format!("--mpi {path}: {e}")))?;
+            check(&library).map_err(|e| Failure::new(1, format!("--mpi {path}: {e}")))?;
             Ok(Some(library))
         }
     }
+}
+
+/// Refuses what is not an MPI library of MPICH's ABI.
+fn check(library: &Path) -> Result<(), String> {
+    super::elf::Elf::read(library)?;
+    let has = |name| super::elf::exports(library, name);
+    if has("ompi_mpi_comm_world")? {
+        return Err(
+            "it is Open MPI, and only MPICH's ABI is supported yet; name a libmpich.so.12".into(),
+        );
+    }
+    if !has("PMPI_Init_thread")? {
+        return Err("it is not an MPI library; name a libmpich.so.12".into());
+    }
+    Ok(())
 }
 
 /// MPICH's library, or how to get it.
