@@ -114,6 +114,20 @@ fn search(library_path: &std::ffi::OsStr) -> Option<PathBuf> {
     MPICH.iter().find_map(found)
 }
 
+/// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever. PMI-1's `abort`;
+/// other launchers end a job whose rank exits with an error.
+pub fn abort_job() {
+    use std::io::Write;
+    use std::os::fd::FromRawFd;
+    let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
+    if let Some(fd) = fd {
+        // SAFETY: the launcher gave us the descriptor, and nothing else here uses it; not closed here.
+        let mut launcher = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+        // A launcher that is gone ends nobody.
+        let _ = launcher.write_all(b"cmd=abort exitcode=1\n");
+    }
+}
+
 /// The launcher's rank and number of ranks for this process; a job of one without a launcher.
 pub fn rank_and_size() -> Result<(u32, u32), Failure> {
     rank_and_size_of(|name| std::env::var(name).ok())
