@@ -2,7 +2,7 @@
 //! from each of them, both in its own process and after a restart.
 
 use std::path::PathBuf;
-use tests::{program, text, Job, Scratch};
+use tests::{mpirun, program, run, text, Job, Scratch};
 
 fn trap(source: &str, name: &str, ranks: usize) {
     let app: PathBuf = program(source, source, &[]);
@@ -97,4 +97,46 @@ traps! { "trap_objects" 2:
     derived_types_and_what_they_were_made_of "types";
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
+}
+
+/// Traffic of many kinds, with one checkpoint after the other until it ends.
+fn storm(ranks: usize, rounds: &str) {
+    let app = program("storm", "storm", &[]);
+    let scratch = Scratch::new(&format!("storm-{ranks}"));
+    let sorted = |out: &[u8]| {
+        let mut lines: Vec<String> = text(out).lines().map(String::from).collect();
+        lines.sort();
+        lines
+    };
+    let mut native = std::process::Command::new(&app);
+    native.arg(rounds);
+    let expected = sorted(&run(&scratch, mpirun(ranks, native)).ok().stdout);
+    let mut job = Job::launch(&scratch, ranks, &app, [rounds]);
+    job.must_reach(1);
+    let mut taken = 0;
+    loop {
+        let done = job.try_checkpoint(&scratch);
+        if !done.status.success() {
+            break;
+        }
+        taken += 1;
+    }
+    let done = job.finish().ok();
+    assert_eq!(sorted(&done.stdout), expected, "after {taken} checkpoints");
+    assert!(taken > 1, "{taken} checkpoints");
+    assert!(
+        !text(&done.stderr).contains("collectives of communicator"),
+        "{}",
+        text(&done.stderr)
+    );
+}
+
+#[test]
+fn a_storm_on_2_ranks_under_checkpoint_after_checkpoint() {
+    storm(2, "20000");
+}
+
+#[test]
+fn a_storm_on_4_ranks_under_checkpoint_after_checkpoint() {
+    storm(4, "200");
 }
