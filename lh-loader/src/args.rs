@@ -3,10 +3,12 @@
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
 //!           [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
+//! lh-loader --attach ADDRESS --half NAME PATH [--lib LIBRARY]… --hole START END --random HEX --exe PATH --
 //! ```
 
 use crate::die;
 use crate::layout::MAX_HALVES;
+use crate::lhinfo::Attach;
 use core::ffi::{c_char, CStr};
 
 /// The words that the kernel put on the initial stack.
@@ -103,6 +105,8 @@ pub struct Plan {
     pub random: Option<[u8; 16]>,
     /// The image to restore: this is a restart.
     pub restore: Option<&'static CStr>,
+    /// The process runs already: the halves are loaded, then control goes back.
+    pub attach: Option<*mut Attach>,
     /// 1 with `--log debug`.
     pub log: u8,
     /// The program.
@@ -119,6 +123,7 @@ impl Plan {
             hole: [0; 2],
             random: None,
             restore: None,
+            attach: None,
             log: 0,
             exe: c"",
             argv0: 0,
@@ -157,6 +162,7 @@ impl Plan {
                     _ => die!(126, "lh-loader: --lib stands before any --half"),
                 },
                 b"--random" => plan.random = Some(random(arg(i + 1))),
+                b"--attach" => plan.attach = Some(address(arg(i + 1)) as *mut Attach),
                 b"--restore" => plan.restore = Some(arg(i + 1)),
                 b"--log" => plan.log = u8::from(arg(i + 1).to_bytes() == b"debug"),
                 b"--exe" => plan.exe = arg(i + 1),
@@ -176,6 +182,15 @@ fn number(s: &CStr) -> u32 {
     match s.to_str().ok().and_then(|s| s.parse().ok()) {
         Some(n) => n,
         None => die!(126, "lh-loader: {:?} is not a number", s),
+    }
+}
+
+/// A hexadecimal address.
+fn address(s: &CStr) -> usize {
+    let text = s.to_str().unwrap_or("");
+    match usize::from_str_radix(text, 16) {
+        Ok(n) => n,
+        Err(_) => die!(126, "lh-loader: {:?} is not an address", s),
     }
 }
 

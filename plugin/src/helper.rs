@@ -7,10 +7,12 @@ use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
 
-/// The host's events.
-const PRESUSPEND: u32 = 1;
-const RESUME: u32 = 2;
-const RESTART: u32 = 3;
+/// A checkpoint is wanted: when this succeeds the threads may be stopped.
+pub const PRESUSPEND: u32 = 1;
+/// The checkpoint is done or given up.
+pub const RESUME: u32 = 2;
+/// The process was restarted, with fresh lower halves.
+pub const RESTART: u32 = 3;
 
 /// How long calls that must complete are waited for where there is no MPI.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,7 +71,11 @@ fn unblock_park() {
     raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
 }
 
-fn event(op: u32) -> Result<(), String> {
+/// Does what the host's event asks for. On a thread that the gate does not hold.
+///
+/// # Errors
+/// A checkpoint can't be taken now, or a restart can't go on: why.
+pub fn event(op: u32) -> Result<(), String> {
     match op {
         PRESUSPEND if mpi::active() => mpi::presuspend(),
         PRESUSPEND => {

@@ -7,6 +7,7 @@
 pub mod adopt;
 pub mod block;
 pub mod crossing;
+pub mod dmtcp;
 mod environment;
 pub mod exports;
 pub mod gate;

@@ -40,14 +40,40 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         let upper = (*b).upper_dtv;
         let found = crossing::dtv_swap(upper);
         (*b).call = 0;
+        let before = generation();
         handler(signal, info, context);
         (*b).call = call;
+        if generation() != before {
+            return call_again(b, context.cast());
+        }
         let now = crossing::dtv_swap(found);
         (*b).upper_dtv = now;
         if found == upper {
             crossing::dtv_swap(now);
         }
         interrupt::note(context.cast());
+    }
+}
+
+/// Restarts so far.
+fn generation() -> u32 {
+    // SAFETY: lhInfo is mapped.
+    let upper = unsafe { &lhinfo::get().upper };
+    upper.generation.load(Ordering::Acquire)
+}
+
+/// The process was saved and restarted while the handler ran, and the half that the thread was in is gone: the
+/// thread comes in at the crossing's end, as if it had not called.
+unsafe fn call_again(b: *mut block::Block, context: *mut libc::ucontext_t) {
+    // SAFETY: the caller's block and context; a thread is saved inside a half only in a call that may be made
+    // again. Its DTV is the upper half's own now.
+    unsafe {
+        let own = crossing::dtv_swap((*b).upper_dtv);
+        crossing::dtv_swap(own);
+        (*b).upper_dtv = own;
+        let registers = &mut (*context).uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] = crossing::reentry() as i64;
+        registers[libc::REG_RSP as usize] = ((*b).call - crossing::SAVED) as i64;
     }
 }
 
