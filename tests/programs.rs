@@ -41,13 +41,16 @@ pub fn example(name: &str) -> PathBuf {
     )
 }
 
-/// A test program (`tests/c/SOURCE.c`), built as NAME with more flags.
+/// A test program (`tests/c/SOURCE.c`, or `.cc`), built as NAME with more flags.
 pub fn program(source: &str, name: &str, flags: &[&str]) -> PathBuf {
-    compile(
-        &repo().join("tests/c").join(format!("{source}.c")),
-        name,
-        flags,
-    )
+    let folder = repo().join("tests/c");
+    let c = folder.join(format!("{source}.c"));
+    let file = if c.exists() {
+        c
+    } else {
+        folder.join(format!("{source}.cc"))
+    };
+    compile(&file, name, flags)
 }
 
 static COMPILER: Mutex<()> = Mutex::new(());
@@ -60,12 +63,19 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     std::fs::create_dir_all(&dir).expect("a folder for programs");
     let out = dir.join(name);
     let time = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    if time(&out) > time(source) {
+    let headers = [
+        source.with_extension("h"),
+        repo().join("plugin/include/splitproc.h"),
+    ];
+    let newest = headers.iter().map(|h| time(h)).max().flatten();
+    if time(&out) > time(source).max(newest) {
         return out;
     }
     let code = std::fs::read_to_string(source).expect("the program's source");
     let compiler = if code.contains("<mpi.h>") {
         "mpicc.mpich"
+    } else if source.extension().is_some_and(|e| e == "cc") {
+        "g++"
     } else {
         "gcc"
     };

@@ -54,12 +54,12 @@ pub struct Block {
     pub slot: usize,
     /// `OUTSIDE`, `MUST_COMPLETE` or `REEXECUTABLE`.
     pub state: AtomicU32,
-    /// 1 once the thread is in the registry.
+    /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
     pub exempt: u32,
-    /// Fills the gap.
-    pub pad: u32,
+    /// While a cancelled thread is inside: its cancellation state before, plus 1.
+    pub cancel_state: u32,
     /// The thread's donor in each half.
     pub donors: [usize; MAX_HALVES],
     /// The thread's FS base.

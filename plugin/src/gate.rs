@@ -4,7 +4,7 @@
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
 use crate::block::{self, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
-use crate::{raw, registry};
+use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
 static CLOSED: AtomicU32 = AtomicU32::new(0);
@@ -37,13 +37,14 @@ pub fn enter(call: Call) -> Inside {
     let before = b.state.load(Ordering::Relaxed);
     b.state.store(call as u32, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
-    if before == OUTSIDE && (CLOSED.load(Ordering::Relaxed) | (b.registered ^ 1)) != 0 {
+    let mark = cancel::own_word().load(Ordering::Relaxed);
+    if before == OUTSIDE && (CLOSED.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
         wait(call);
     }
     Inside { before }
 }
 
-/// The slow way in: the thread's first, or the gate is closed.
+/// The slow way in: the thread's first, or the gate is closed, or the thread has been cancelled.
 #[cold]
 fn wait(call: Call) {
     registry::register();
@@ -53,6 +54,9 @@ fn wait(call: Call) {
         b.state.store(OUTSIDE, Ordering::SeqCst);
         raw::futex_wait(&CLOSED, 1, None);
         b.state.store(call as u32, Ordering::SeqCst);
+    }
+    if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
+        cancel::hold();
     }
 }
 
@@ -71,6 +75,11 @@ impl Drop for Inside {
         compiler_fence(Ordering::SeqCst);
         // SAFETY: as in `enter`.
         unsafe { (*block::mine()).state.store(self.before, Ordering::Release) };
+        compiler_fence(Ordering::SeqCst);
+        let mark = cancel::own_word().load(Ordering::Relaxed);
+        if self.before == OUTSIDE && mark & cancel::CANCELLED != 0 {
+            cancel::deliver();
+        }
     }
 }
 
@@ -88,7 +97,12 @@ pub fn init() {
 /// Closes the gate: when this returns, every thread that is inside can be seen by [`busy`].
 pub fn close() {
     CLOSED.store(1, Ordering::SeqCst);
-    // SAFETY: as above.
+    fence_all();
+}
+
+/// Makes every running thread of the process pass a fence.
+pub fn fence_all() {
+    // SAFETY: membarrier has no memory arguments.
     unsafe { raw::syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
 }
 

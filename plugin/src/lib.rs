@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod block;
+pub mod cancel;
 pub mod crossing;
 pub mod dmtcp;
 mod environment;
@@ -21,6 +22,7 @@ pub mod raw;
 pub mod registry;
 pub mod service;
 pub mod signal;
+pub mod stacks;
 
 use core::ffi::c_char;
 use lh_loader::lhinfo;

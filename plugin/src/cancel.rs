@@ -1,0 +1,96 @@
+//! `pthread_cancel` of a thread that is inside a lower half waits until it is out: its cancellation points are
+//! another libc's, which would end a thread that is not its own and unwind through the crossing.
+//!
+//! The canceller marks the thread and makes it pass a fence (`membarrier`): then either it sees that the thread
+//! is inside, or the thread sees the mark when it leaves the gate or enters it the next time.
+
+use crate::block::{self, Block, OUTSIDE};
+use crate::{gate, raw};
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// In `Block::registered`: somebody has cancelled the thread.
+pub const CANCELLED: u32 = 2;
+/// `PTHREAD_CANCEL_DISABLE`.
+const DISABLE: c_int = 1;
+
+extern "C" {
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// The word in a block that has the mark.
+///
+/// # Safety
+/// `b` must be the block of a thread that has not ended.
+#[inline(always)]
+pub unsafe fn word<'a>(b: *mut Block) -> &'a AtomicU32 {
+    // SAFETY: the block lives as long as its thread; the word is used as an atomic one where others write.
+    unsafe { AtomicU32::from_ptr(&raw mut (*b).registered) }
+}
+
+/// The calling thread's own.
+#[inline(always)]
+pub fn own_word<'a>() -> &'a AtomicU32 {
+    // SAFETY: the block is this thread's.
+    unsafe { word(block::mine()) }
+}
+
+/// libc's own function.
+fn real(thread: libc::pthread_t) -> c_int {
+    type Cancel = unsafe extern "C" fn(libc::pthread_t) -> c_int;
+    static REAL: AtomicUsize = AtomicUsize::new(0);
+    if REAL.load(Ordering::Relaxed) == 0 {
+        // SAFETY: searches the libraries after this one.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_cancel".as_ptr()) };
+        REAL.store(found as usize, Ordering::Relaxed);
+    }
+    // SAFETY: every libc has the function, of this type; the thread is the caller's.
+    unsafe { core::mem::transmute::<usize, Cancel>(REAL.load(Ordering::Relaxed))(thread) }
+}
+
+/// What the program calls.
+///
+/// # Safety
+/// As `pthread_cancel`.
+#[no_mangle]
+pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
+    if raw::present() {
+        // A pthread_t is the thread's TCB.
+        let b = block::of(thread as usize);
+        // SAFETY: the caller says that the thread is there.
+        let (mark, state) = unsafe { (word(b), &(*b).state) };
+        if mark.load(Ordering::Acquire) != 0 {
+            mark.fetch_or(CANCELLED, Ordering::SeqCst);
+            gate::fence_all();
+            if state.load(Ordering::SeqCst) != OUTSIDE {
+                return 0;
+            }
+        }
+    }
+    real(thread)
+}
+
+/// A marked thread goes in: nothing may cancel it there.
+pub fn hold() {
+    let mut old = 0;
+    // SAFETY: the block and the state are the calling thread's own.
+    unsafe {
+        pthread_setcancelstate(DISABLE, &mut old);
+        (*block::mine()).cancel_state = old as u32 + 1;
+    }
+}
+
+/// A marked thread has come out: puts its state back, or delivers what came while it was inside.
+pub fn deliver() {
+    // SAFETY: as in `hold`.
+    unsafe {
+        match core::mem::take(&mut (*block::mine()).cancel_state) {
+            0 => {
+                real(libc::pthread_self());
+            }
+            state => {
+                pthread_setcancelstate(state as c_int - 1, core::ptr::null_mut());
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+/* A library for a lower half (`--half`): functions that depend on what a thread's libc and TLS hold. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { KEYS = 250 };
+
+/* By the model of a position-independent library, through the DTV; and at a fixed place below the TCB. */
+static __thread long counter;
+static __thread long fixed __attribute__((tls_model("initial-exec")));
+static __thread char *name;
+
+/* Uses no thread-local storage. */
+long half_plain(long x)
+{
+    return x + 1;
+}
+
+/* Counts the thread's calls, in two kinds of TLS, errno, stdio's buffers and the heap. -1: one has changed. */
+long half_count(long thread)
+{
+    char want[40], *block = malloc(100 + (size_t)(counter % 500));
+    snprintf(want, sizeof want, "thread %ld", thread);
+    if (!block || counter != fixed)
+        return -1;
+    if (!name)
+        name = strdup(want);
+    if (strcmp(name, want) != 0)
+        return -2;
+    errno = (int)(thread % 100) + 1;
+    memset(block, (int)thread, 100);
+    int wrong = block[99] != (char)thread || errno != (int)(thread % 100) + 1;
+    free(block);
+    fixed++;
+    return wrong ? -3 : ++counter;
+}
+
+/* What `half_count` keeps, given back: for threads that end. */
+void half_forget(void)
+{
+    free(name);
+    name = NULL;
+    counter = fixed = 0;
+}
+
+/* Opens another library for all to see. 0: done. */
+long half_open(const char *path)
+{
+    if (dlopen(path, RTLD_NOW | RTLD_GLOBAL))
+        return 0;
+    fprintf(stderr, "half_open: %s\n", dlerror());
+    return -1;
+}
+
+static pthread_key_t keys[KEYS];
+static atomic_long destroyed, twice;
+
+static void destroy(void *value)
+{
+    if (*(char *)value != 'v')
+        twice++;
+    *(char *)value = 'x';
+    destroyed++;
+    free(value);
+}
+
+/* Makes the keys; gives how many. */
+long half_keys_make(void)
+{
+    int n = 0;
+    while (n < KEYS && pthread_key_create(&keys[n], destroy) == 0)
+        n++;
+    return n;
+}
+
+/* Sets the calling thread's value of every key that has none, and checks those that have. */
+long half_keys_check(long thread)
+{
+    for (int i = 0; i < KEYS; i++) {
+        char *value = pthread_getspecific(keys[i]), want[40];
+        snprintf(want, sizeof want, "value %d of thread %ld", i, thread);
+        if (!value && pthread_setspecific(keys[i], strdup(want)) != 0)
+            return -1;
+        if (value && strcmp(value, want) != 0)
+            return -2;
+    }
+    return 0;
+}
+
+/* How many values were destroyed; negative: one was destroyed twice. */
+long half_keys_destroyed(void)
+{
+    return twice ? -1 : destroyed;
+}
+
+/* Calls a function of the other half, from within `depth` frames of this one. */
+long half_call_back(long (*function)(long), long x, long depth)
+{
+    char guard[64];
+    memset(guard, (int)x, sizeof guard);
+    long r = depth > 1 ? half_call_back(function, x, depth - 1) : function(x);
+    return guard[63] == (char)x ? r : -1;
+}
+
+struct call {
+    long (*function)(long);
+    long x, result;
+};
+
+static void *run_call(void *arg)
+{
+    struct call *call = arg;
+    call->result = half_call_back(call->function, call->x, 1);
+    return NULL;
+}
+
+/* The same from a thread that this half makes for it. */
+long half_thread_calls_back(long (*function)(long), long x)
+{
+    struct call call = {function, x, 0};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_call, &call) != 0)
+        return -1;
+    pthread_join(thread, NULL);
+    return call.result;
+}
+
+/* Sleeps (each a cancellation point) until told to come out; counts its turns. */
+long half_sleep_until(atomic_int *out, atomic_long *turns)
+{
+    while (!*out) {
+        struct timespec ms = {0, 1000000};
+        nanosleep(&ms, NULL);
+        ++*turns;
+    }
+    return 77;
+}
