@@ -31,6 +31,12 @@ struct Job {
 
 static JOB: Mutex<Option<Job>> = Mutex::new(None);
 
+/// This process's rank and the size of its job, once it has started MPI.
+pub fn rank_and_size() -> Option<(u32, u32)> {
+    let job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+    job.as_ref().map(|j| (j.rank, j.size))
+}
+
 /// A string for a C++ function that only reads it. The bytes end with a NUL.
 fn cxx(bytes: &[u8]) -> CxxString {
     CxxString {

@@ -10,6 +10,7 @@
 //! the process inherited, RESTART before they bring the application's back).
 
 mod front;
+mod image;
 mod kvdb;
 mod launcher;
 mod loader;
@@ -17,9 +18,8 @@ mod signals;
 mod symbols;
 
 use crate::{block, gate, helper, host, keys, raw, registry, signal};
-use core::ffi::{c_int, c_uint};
-use dmtcp_glue::abi::{self, Area, Descriptor, Event, EventData, Register};
-use lh_loader::layout::{owner, Owner};
+use core::ffi::c_uint;
+use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,17 +77,6 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
     }
 }
 
-/// DMTCP asks for each region that it is about to save: the lower halves and the loader are not.
-///
-/// # Safety
-/// `area` must be DMTCP's.
-#[no_mangle]
-pub unsafe extern "C" fn dmtcp_skip_memory_region_ckpting(area: *mut Area) -> c_int {
-    // SAFETY: as the caller says.
-    let start = unsafe { (*area).start } as usize;
-    c_int::from(matches!(owner(start), Owner::Lower(_) | Owner::Loader))
-}
-
 /// Events for the plugin that is around all others.
 unsafe extern "C" fn around(event: c_uint, _: *mut EventData) {
     if !ACTIVE.load(Ordering::Relaxed) {
@@ -107,7 +96,11 @@ unsafe extern "C" fn around(event: c_uint, _: *mut EventData) {
 unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
-        Some(Event::Restart) if ACTIVE.load(Ordering::Relaxed) => launcher::arrive(),
+        Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
+            Event::Precheckpoint => image::name_by_rank(),
+            Event::Restart => launcher::arrive(),
+            _ => {}
+        },
         _ => {}
     }
 }
