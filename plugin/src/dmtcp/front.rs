@@ -70,7 +70,10 @@ fn loaded() -> (bool, bool) {
             let name = (*info).dlpi_name;
             if !name.is_null() {
                 let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
-                if path.file_name().is_some_and(|n| MPICH.iter().any(|m| n == *m)) {
+                if path
+                    .file_name()
+                    .is_some_and(|n| MPICH.iter().any(|m| n == *m))
+                {
                     let ours = path.parent() == Some(folder);
                     *front |= ours;
                     *real |= !ours;
@@ -186,7 +189,9 @@ fn half(entry: &str) -> Half {
         )),
     };
     if name.is_empty() || name.len() > 15 || name == "host" || library.is_empty() {
-        fail(&format!("SPLITPROC_LH: {entry}: a name of up to 15 letters and a library are wanted"));
+        fail(&format!(
+            "SPLITPROC_LH: {entry}: a name of up to 15 letters and a library are wanted"
+        ));
     }
     Half {
         name: text(name),

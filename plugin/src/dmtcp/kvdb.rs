@@ -47,7 +47,8 @@ fn cxx(bytes: &[u8]) -> CxxString {
 }
 
 fn function(symbol: &std::ffi::CStr) -> Result<usize, String> {
-    let missing = || "this DMTCP has no key-value store that splitproc knows; use 4.2 or 5.0".into();
+    let missing =
+        || "this DMTCP has no key-value store that splitproc knows; use 4.2 or 5.0".into();
     symbols::find(symbol).ok_or_else(missing)
 }
 
@@ -148,7 +149,9 @@ pub fn meet() -> Result<(), String> {
         Ok(Some(()))
     })?;
     job.sequence = attempt * ATTEMPT;
-    let missing = || format!("rank {absent} has not come to the checkpoint; is it under the same coordinator?");
+    let missing = || {
+        format!("rank {absent} has not come to the checkpoint; is it under the same coordinator?")
+    };
     together.ok_or_else(missing)
 }
 

@@ -139,7 +139,11 @@ fn arguments(
     random: Option<[u8; 16]>,
 ) -> Vec<CString> {
     let text = |s: String| CString::new(s).unwrap_or_default();
-    let mut line = vec![loader.to_owned(), c"--attach".into(), text(format!("{attach:x}"))];
+    let mut line = vec![
+        loader.to_owned(),
+        c"--attach".into(),
+        text(format!("{attach:x}")),
+    ];
     for h in halves {
         line.extend([c"--half".into(), h.name.clone(), half.to_owned()]);
         line.extend([c"--lib".into(), h.library.clone()]);
@@ -148,9 +152,8 @@ fn arguments(
     line.push(c"--hole".into());
     line.extend([text(start.to_string()), text(end.to_string())]);
     // SAFETY: AT_RANDOM points to 16 bytes, for the process's life; after a restart they are the image's.
-    let random = random.unwrap_or_else(|| unsafe {
-        *(libc::getauxval(libc::AT_RANDOM) as *const [u8; 16])
-    });
+    let random =
+        random.unwrap_or_else(|| unsafe { *(libc::getauxval(libc::AT_RANDOM) as *const [u8; 16]) });
     let mut hex = String::new();
     for byte in random {
         let _ = write!(hex, "{byte:02x}");
@@ -178,7 +181,10 @@ unsafe fn stack(arguments: &[CString], environment: &[CString]) -> usize {
     stack.word(0);
     // DMTCP is the upper half's.
     let lower = |v: &&CString| !v.to_bytes().starts_with(b"DMTCP_");
-    environment.iter().filter(lower).for_each(|v| stack.string(v));
+    environment
+        .iter()
+        .filter(lower)
+        .for_each(|v| stack.string(v));
     stack.word(0);
     let platform = stack.bytes(&[b"x86_64\0"]);
     let own = [
@@ -194,7 +200,10 @@ unsafe fn stack(arguments: &[CString], environment: &[CString]) -> usize {
     ];
     // SAFETY: getauxval has no preconditions; ld.so keeps the values.
     let kept = KEEP.map(|kind| [kind as usize, unsafe { libc::getauxval(kind) } as usize]);
-    for [kind, value] in own.into_iter().chain(kept.into_iter().filter(|a| a[1] != 0)) {
+    for [kind, value] in own
+        .into_iter()
+        .chain(kept.into_iter().filter(|a| a[1] != 0))
+    {
         stack.word(kind);
         stack.word(value);
     }

@@ -34,6 +34,8 @@ pub enum Command {
     /// Restart a job from a checkpoint, under the same number of ranks
     #[command(after_help = EXIT_CODES)]
     Restart(Restart),
+    /// Restart one rank of a job from the images that DMTCP wrote: `mpirun -n N splitproc dmtcp-restart DIR`
+    DmtcpRestart(DmtcpRestart),
     /// Show the jobs of checkpoint directories and their last checkpoints
     Status(Status),
     /// Show what is in a checkpoint or an image
@@ -73,6 +75,16 @@ pub struct Taking {
     /// How threads cross into lower halves: on their own thread control block, or on a borrowed one
     #[arg(long, value_enum, default_value_t = Crossing::Shared)]
     pub crossing: Crossing,
+}
+
+/// `splitproc dmtcp-restart`.
+#[derive(Args, Debug)]
+pub struct DmtcpRestart {
+    /// The directory with DMTCP's images (dmtcp_launch --ckptdir)
+    pub dir: PathBuf,
+    /// Options for dmtcp_restart; for more than one rank --join-coordinator, if none of them names a coordinator
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
 }
 
 /// How much is told.
