@@ -9,7 +9,7 @@ mod programs;
 
 pub use case::Case;
 pub use job::{mpirun, run, splitproc, Done, Job};
-pub use programs::{bin, example, program, repo};
+pub use programs::{bin, example, half_libraries, program, repo, STACK_PROTECTORS};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

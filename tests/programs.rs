@@ -53,6 +53,20 @@ pub fn program(source: &str, name: &str, flags: &[&str]) -> PathBuf {
     compile(&file, name, flags)
 }
 
+/// The flag that protects every function's stack frame.
+pub const STACK_PROTECTORS: &str = "-fstack-protector-all";
+
+/// Builds the libraries that test programs' lower halves open; gives their folder. Like the programs that call
+/// them they have stack protectors.
+pub fn half_libraries() -> PathBuf {
+    let shared = ["-shared", "-fPIC", STACK_PROTECTORS];
+    program("plug", "plug.so", &shared);
+    program("plug", "late.so", &[&shared[..], &["-DFIXED"]].concat());
+    program("throw", "throw.so", &shared);
+    let half = program("half", "half.so", &shared);
+    half.parent().expect("a folder").to_owned()
+}
+
 static COMPILER: Mutex<()> = Mutex::new(());
 
 fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {

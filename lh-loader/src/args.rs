@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
-//!           [--log LEVEL] --exe PATH -- ARGV0 [ARG]…
+//!           [--crossing WAY] [--log LEVEL] --exe PATH [--execfn PATH] -- ARGV0 [ARG]…
 //! lh-loader --attach ADDRESS --half NAME PATH [--lib LIBRARY]… --hole START END --random HEX --exe PATH --
 //! ```
 
 use crate::die;
 use crate::layout::MAX_HALVES;
-use crate::lhinfo::Attach;
+use crate::lhinfo::{self, Attach};
 use core::ffi::{c_char, CStr};
 
 /// The words that the kernel put on the initial stack.
@@ -109,8 +109,14 @@ pub struct Plan {
     pub attach: Option<*mut Attach>,
     /// 1 with `--log debug`.
     pub log: u8,
+    /// See `LhInfo::verbose`.
+    pub verbose: bool,
+    /// See `LhInfo::crossing`.
+    pub crossing: u32,
     /// The program.
     pub exe: &'static CStr,
+    /// What it was called when it was started (AT_EXECFN), if not that.
+    pub execfn: Option<&'static CStr>,
     /// Index of the program's `argv[0]` in ours.
     pub argv0: usize,
 }
@@ -125,7 +131,10 @@ impl Plan {
             restore: None,
             attach: None,
             log: 0,
+            verbose: false,
+            crossing: lhinfo::CROSS_AUTO,
             exe: c"",
+            execfn: None,
             argv0: 0,
         };
         let mut halves = 0;
@@ -164,8 +173,13 @@ impl Plan {
                 b"--random" => plan.random = Some(random(arg(i + 1))),
                 b"--attach" => plan.attach = Some(address(arg(i + 1)) as *mut Attach),
                 b"--restore" => plan.restore = Some(arg(i + 1)),
-                b"--log" => plan.log = u8::from(arg(i + 1).to_bytes() == b"debug"),
+                b"--crossing" => plan.crossing = crossing(arg(i + 1)),
+                b"--log" => {
+                    plan.log = u8::from(arg(i + 1).to_bytes() == b"debug");
+                    plan.verbose = matches!(arg(i + 1).to_bytes(), b"info" | b"debug");
+                }
                 b"--exe" => plan.exe = arg(i + 1),
+                b"--execfn" => plan.execfn = Some(arg(i + 1)),
                 b"--" => {
                     plan.argv0 = i + 1;
                     return plan;
@@ -191,6 +205,17 @@ fn address(s: &CStr) -> usize {
     match usize::from_str_radix(text, 16) {
         Ok(n) => n,
         Err(_) => die!(126, "lh-loader: {:?} is not an address", s),
+    }
+}
+
+/// A way of crossing.
+fn crossing(s: &CStr) -> u32 {
+    let known = lhinfo::CROSSINGS
+        .iter()
+        .position(|n| n.as_bytes() == s.to_bytes());
+    match known {
+        Some(n) => n as u32,
+        None => die!(126, "lh-loader: no such crossing: {:?}", s),
     }
 }
 

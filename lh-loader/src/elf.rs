@@ -4,7 +4,7 @@ use crate::arch::syscall6;
 use crate::layout::{page_down, page_up, Owner, PAGE};
 use crate::route::segment;
 use crate::window;
-use core::ffi::CStr;
+use core::ffi::{c_int, c_void, CStr};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 
 /// Most program headers that are accepted.
@@ -29,6 +29,86 @@ pub struct Image {
 #[derive(Clone, Copy)]
 pub struct TlsSlot(pub usize);
 
+/// Length of a GNU build-id.
+const BUILD_ID: usize = 20;
+
+/// The build-ids of a half's `libc.so.6` and `ld.so`: which build of glibc it runs. Zeroes where there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BuildIds {
+    libc: [u8; BUILD_ID],
+    ld_so: [u8; BUILD_ID],
+}
+
+type Iterate = unsafe extern "C" fn(
+    Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int>,
+    *mut c_void,
+) -> c_int;
+
+impl BuildIds {
+    /// Reads them where they are loaded; `iterate` is the half's own `dl_iterate_phdr`.
+    pub fn of_this_libc(iterate: Iterate) -> BuildIds {
+        let mut found = BuildIds::default();
+        // SAFETY: `visit` has the callback's type and gets `found`.
+        unsafe { iterate(Some(visit), (&raw mut found).cast()) };
+        found
+    }
+
+    /// Whether both are known and the same: only then may two halves share the structures of a thread.
+    pub fn same(self, other: BuildIds) -> bool {
+        self == other && self.libc != [0; BUILD_ID] && self.ld_so != [0; BUILD_ID]
+    }
+}
+
+/// Takes the build-id of one loaded object, if it is one of the two.
+unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
+    // SAFETY: dl_iterate_phdr passes a valid entry, and our own pointer.
+    let (info, found) = unsafe { (&*info, &mut *found.cast::<BuildIds>()) };
+    if info.dlpi_name.is_null() {
+        return 0;
+    }
+    // SAFETY: a NUL-terminated name.
+    let path = unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes();
+    let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
+    let to = match name {
+        b"libc.so.6" => &mut found.libc,
+        b"ld-linux-x86-64.so.2" => &mut found.ld_so,
+        _ => return 0,
+    };
+    for i in 0..info.dlpi_phnum as usize {
+        // SAFETY: the table has `dlpi_phnum` headers, and the notes that they name are mapped.
+        let notes = unsafe {
+            let p = &*info.dlpi_phdr.add(i);
+            if p.p_type != libc::PT_NOTE {
+                continue;
+            }
+            let at = info.dlpi_addr as usize + p.p_vaddr as usize;
+            core::slice::from_raw_parts(at as *const u8, p.p_memsz as usize)
+        };
+        if let Some(id) = build_id(notes) {
+            *to = id;
+        }
+    }
+    0
+}
+
+/// The GNU build-id in an ELF file's notes.
+fn build_id(mut notes: &[u8]) -> Option<[u8; BUILD_ID]> {
+    const NT_GNU_BUILD_ID: usize = 3;
+    let word = |b: &[u8], i: usize| -> Option<usize> {
+        Some(u32::from_le_bytes(b.get(i..i + 4)?.try_into().ok()?) as usize)
+    };
+    loop {
+        let (name, len, kind) = (word(notes, 0)?, word(notes, 4)?, word(notes, 8)?);
+        let at = 12 + name.next_multiple_of(4);
+        let body = notes.get(at..at + len)?;
+        if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") {
+            return body.try_into().ok();
+        }
+        notes = notes.get(at + len.next_multiple_of(4)..)?;
+    }
+}
+
 /// Why a program can't be mapped.
 #[derive(Clone, Copy, Debug)]
 pub enum Error {
@@ -39,10 +119,14 @@ pub enum Error {
 }
 
 /// An open file that closes itself.
-struct File(usize);
+pub struct File(usize);
 
 impl File {
-    fn open(path: &CStr) -> Result<File, Error> {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(path: &CStr) -> Result<File, Error> {
         // SAFETY: `path` is NUL terminated.
         let fd = unsafe {
             syscall6(
@@ -59,6 +143,11 @@ impl File {
             return Err(Error::Os("open", -fd));
         }
         Ok(File(fd as usize))
+    }
+
+    /// Its descriptor.
+    pub fn number(&self) -> i32 {
+        self.0 as i32
     }
 
     fn read(&self, offset: usize, to: &mut [u8]) -> Result<(), Error> {
@@ -329,4 +418,42 @@ unsafe fn patch_tls(phdrs: usize, phnum: usize, slot: TlsSlot) -> Result<(), Err
     table[tls].p_align = 64;
     protect(libc::PROT_READ);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One note, as a linker writes it.
+    fn note(kind: u32, name: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut n = Vec::new();
+        for word in [name.len() as u32, body.len() as u32, kind] {
+            n.extend(word.to_le_bytes());
+        }
+        for part in [name, body] {
+            n.extend(part);
+            n.resize(n.len().next_multiple_of(4), 0);
+        }
+        n
+    }
+
+    #[test]
+    fn a_build_id_is_found_among_other_notes() {
+        let id: Vec<u8> = (1..=20).collect();
+        let notes = [note(1, b"GNU\0", b"12345"), note(3, b"GNU\0", &id)].concat();
+        assert_eq!(build_id(&notes).as_ref().map(|i| &i[..]), Some(&id[..]));
+        assert_eq!(build_id(&note(3, b"XYZ\0", &id)), None);
+        assert_eq!(build_id(&notes[..notes.len() - 1]), None);
+        assert_eq!(build_id(&[]), None);
+    }
+
+    #[test]
+    fn only_the_same_known_build_is_the_same() {
+        let own = BuildIds::of_this_libc(libc::dl_iterate_phdr);
+        assert!(own.same(BuildIds::of_this_libc(libc::dl_iterate_phdr)));
+        let mut other = own;
+        other.ld_so[0] ^= 1;
+        assert!(!own.same(other));
+        assert!(!BuildIds::default().same(BuildIds::default()));
+    }
 }

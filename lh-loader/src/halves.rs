@@ -8,7 +8,7 @@ use crate::arch::{self, Context};
 use crate::args::{HalfPlan, Plan, Start};
 use crate::elf::{self, Image, TlsSlot};
 use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, VDSO_BASE, WINDOW_LEN};
-use crate::lhinfo::{self, HalfStart, HALF_READY};
+use crate::lhinfo::{self, Half, HalfStart, HALF_READY};
 use crate::stack::StackBuilder;
 use crate::{die, window};
 use core::ffi::CStr;
@@ -60,20 +60,7 @@ pub fn start_lower(
     entry.name[..name.len().min(15)].copy_from_slice(&name[..name.len().min(15)]);
     entry.base = lower_window(index);
     entry.len = WINDOW_LEN;
-    // The host is never entered by a crossing, so it takes no part of the hole.
-    let tls = (name != b"host" && plan.hole[1] != 0).then(|| {
-        entry.tls_start = (plan.hole[0] + (index as u32 - 1) * TLS_PART).next_multiple_of(64);
-        entry.tls_end = plan.hole[0] + index as u32 * TLS_PART;
-        entry.shared_fs = 1;
-        TlsSlot(entry.tls_start as usize)
-    });
-    if tls.is_some() && entry.tls_end > plan.hole[1] {
-        die!(
-            126,
-            "no room in the TLS hole for lower half {:?}",
-            half.name
-        );
-    }
+    let tls = place_tls(entry, plan, index, name);
 
     let program = load(half.path, owner, tls);
     let interp = load_interp(&program, half.path, owner);
@@ -123,11 +110,34 @@ pub fn start_lower(
     slot
 }
 
+/// Gives a half its part of the hole, if it is to be entered on the shared FS. The host is never entered.
+fn place_tls(entry: &mut Half, plan: &Plan, index: usize, name: &[u8]) -> Option<TlsSlot> {
+    let wanted = matches!(plan.crossing, lhinfo::CROSS_AUTO | lhinfo::CROSS_SHARED);
+    if name == b"host" || !wanted {
+        return None;
+    }
+    let start = (plan.hole[0] + (index as u32 - 1) * TLS_PART).next_multiple_of(64);
+    let end = plan.hole[0] + index as u32 * TLS_PART;
+    if end > plan.hole[1] {
+        let why = match plan.hole[1] {
+            0 => "the program has no TLS hole",
+            _ => "the TLS hole has no room for it",
+        };
+        // SAFETY: the entry is this half's, which does not run yet.
+        unsafe { lhinfo::fall_back(entry, why) };
+        return None;
+    }
+    (entry.tls_start, entry.tls_end, entry.shared_fs) = (start, end, 1);
+    Some(TlsSlot(start as usize))
+}
+
 /// Loads the upper half and passes control to it.
 pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let owner = Owner::Upper;
     let program = load(plan.exe, owner, None);
     let interp = load_interp(&program, plan.exe, owner);
+    let execfn = plan.execfn.unwrap_or(plan.exe);
+    name_process(execfn);
     let mut stack = new_stack(owner, upper_stack_len());
     stack.word(start.args(plan.argv0).count());
     for a in start.args(plan.argv0) {
@@ -152,7 +162,7 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
         &mut stack,
         &program,
         &interp,
-        plan.exe,
+        execfn,
         Some(VDSO_BASE),
     );
     let sp = stack.finish();
@@ -165,6 +175,15 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     // SAFETY: as in `start_lower`; the upper half never comes back.
     unsafe { arch::enter_half(&mut unused, interp.entry, sp) };
     die!(126, "the upper half returned to the loader")
+}
+
+/// The process's name (`comm`): the last part of its path, as after `execve`. The kernel cuts it to 15 bytes.
+fn name_process(execfn: &CStr) {
+    let path = execfn.to_bytes_with_nul();
+    let at = path.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+    let (nr, name) = (libc::SYS_prctl as usize, path[at..].as_ptr() as usize);
+    // SAFETY: the name ends with a NUL.
+    unsafe { arch::syscall6(nr, libc::PR_SET_NAME as usize, name, 0, 0, 0, 0) };
 }
 
 /// Maps a program or says why not, as a shell would.

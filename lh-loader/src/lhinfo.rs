@@ -4,13 +4,14 @@
 //! place (`#[repr(C)]`); what one side writes while another reads is atomic. After a restart the
 //! region comes back from the image and the fresh halves' entries are written over the old ones.
 
+use crate::elf::BuildIds;
 use crate::layout::{LHINFO_BASE, MAX_HALVES};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// "splitlhi"
 pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
 /// Bumped whenever a field moves.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most upper-half threads.
 pub const MAX_THREADS: usize = 4096;
 /// Most tasks born in lower halves that the registry holds at one time.
@@ -36,6 +37,17 @@ pub const HALF_ABSENT: u32 = 0;
 /// The half's entry points may be called.
 pub const HALF_READY: u32 = 2;
 
+/// How threads cross into lower halves (`LhInfo::crossing`): on the shared FS where that works.
+pub const CROSS_AUTO: u32 = 0;
+/// On the shared FS, or not at all.
+pub const CROSS_SHARED: u32 = 1;
+/// On borrowed TCBs.
+pub const CROSS_BORROWED: u32 = 2;
+/// On borrowed TCBs, without `wrfsbase`.
+pub const CROSS_PRCTL: u32 = 3;
+/// Their names, by number.
+pub const CROSSINGS: [&str; 4] = ["auto", "shared", "borrowed", "borrowed-prctl"];
+
 /// One lower half. Entry points run in the half's own libc and are called by crossing into it.
 #[repr(C)]
 pub struct Half {
@@ -51,8 +63,9 @@ pub struct Half {
     pub generation: u32,
     /// `extern "C" fn(*const c_char) -> *mut c_void`: looks a symbol up in the half.
     pub dlsym: usize,
-    /// `extern "C" fn(fs: usize, dtv: *mut usize) -> *mut Donor`: makes a donor for the upper-half
-    /// thread whose FS base is given, fills its hole and gives its DTV (called on the main TCB).
+    /// `extern "C" fn(fs: usize, place: *mut usize) -> *mut Donor`: makes a donor for the upper-half
+    /// thread whose FS base is given (called on the main TCB). Shared FS: fills the thread's hole and gives its
+    /// DTV. Borrowed TCB: gives the donor's FS base.
     pub make_donor: usize,
     /// `extern "C" fn(*mut Donor, fs: usize, dtv: usize)`: takes everything back and lets the donor
     /// exit (called on the main TCB).
@@ -69,6 +82,8 @@ pub struct Half {
     pub shared_fs: u32,
     /// First and one-past-last `pthread_key_t` of the half.
     pub keys: [u32; 2],
+    /// Which build of glibc the half runs.
+    pub libc: BuildIds,
 }
 
 /// What a half gets from the loader, by address in its environment (`SPLITPROC_HALF`, hexadecimal).
@@ -175,6 +190,10 @@ pub struct Upper {
     pub actions: [[u64; 4]; 65],
     /// Where the upper half's window goes on (see `window`); it must survive a restart.
     pub cursor: AtomicUsize,
+    /// The parent's pid as the application knows it: that of its first launch.
+    pub ppid: AtomicU32,
+    /// Fills the gap.
+    pub pad: u32,
 }
 
 /// The whole region.
@@ -197,6 +216,12 @@ pub struct LhInfo {
     pub raw_syscall: AtomicUsize,
     /// libsplitproc.so's TLS hole is `[fs - hole[1], fs - hole[0])`; 0, 0 until known.
     pub hole: [u32; 2],
+    /// `CROSS_AUTO`, …: what the user wants.
+    pub crossing: u32,
+    /// 1: a borrowed TCB is taken by `wrfsbase`; 0: by `arch_prctl`.
+    pub wrfsbase: u32,
+    /// 1 with `--log info` or `--log debug`.
+    pub verbose: u32,
     /// Slots through which the upper half's vDSO functions jump.
     pub vdso_slots: [AtomicUsize; 8],
     /// The halves.
@@ -234,6 +259,29 @@ pub unsafe fn get() -> &'static LhInfo {
 /// The region, for the one writer of its plain fields (loader at load, host at stop and restore).
 pub fn ptr() -> *mut LhInfo {
     LHINFO_BASE as *mut LhInfo
+}
+
+/// Has threads enter a half on borrowed TCBs, because they can't on the shared FS, and says so if asked to.
+///
+/// # Safety
+/// `half` must be a half's entry that nobody else reads or writes now, and lhInfo mapped.
+pub unsafe fn fall_back(half: *mut Half, why: &str) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*half).shared_fs = 0;
+        let name = (*half).name;
+        let len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        let name = core::str::from_utf8(&name[..len]).unwrap_or("?");
+        if (*ptr()).crossing == CROSS_SHARED {
+            crate::die!(
+                126,
+                "--crossing shared: lower half {name}: {why}; use --crossing auto"
+            );
+        }
+        if (*ptr()).verbose != 0 {
+            crate::say!("lower half {name} is entered on borrowed TCBs: {why}");
+        }
+    }
 }
 
 /// Address of the `router` word, which every stub holds.

@@ -16,6 +16,9 @@ use lh_loader::{arch, die, elf, halves, restore, route, vdso};
 
 mod mem;
 
+/// The kernel lets programs use `wrfsbase`.
+const HWCAP2_FSGSBASE: usize = 2;
+
 #[global_allocator]
 static HEAP: Bump<{ 1 << 20 }> = Bump::new();
 
@@ -40,7 +43,7 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
     let plan = Plan::parse(&start);
     match plan.attach {
         // SAFETY: the plugin waits for `back`, and keeps what it passed until then.
-        Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&plan),
+        Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&start, &plan),
         _ => map_lhinfo(&start, &plan),
     }
     route::init(plan.log);
@@ -73,8 +76,17 @@ fn half_count(plan: &Plan) -> u32 {
     (first_half(plan) + plan.halves.iter().flatten().count()) as u32
 }
 
+/// Notes what the user and this machine have to say.
+fn set_options(info: &mut lhinfo::LhInfo, start: &Start, plan: &Plan) {
+    info.crossing = plan.crossing;
+    let fsgsbase = start.aux(libc::AT_HWCAP2).unwrap_or(0) & HWCAP2_FSGSBASE != 0;
+    info.wrfsbase = u32::from(fsgsbase && plan.crossing != lhinfo::CROSS_PRCTL);
+    info.verbose = u32::from(plan.verbose);
+    info.half_count = half_count(plan);
+}
+
 /// lhInfo has come from an image: what it says of the old halves is forgotten.
-fn renew_lhinfo(plan: &Plan) {
+fn renew_lhinfo(start: &Start, plan: &Plan) {
     // SAFETY: the plugin says that it is mapped; the other threads wait for the halves.
     let info = unsafe { &mut *lhinfo::ptr() };
     if (info.magic, info.version) != (lhinfo::MAGIC, lhinfo::VERSION) {
@@ -91,7 +103,7 @@ fn renew_lhinfo(plan: &Plan) {
         task.store(0, Ordering::Relaxed);
     }
     info.clone_lock.store(0, Ordering::Relaxed);
-    info.half_count = half_count(plan);
+    set_options(info, start, plan);
 }
 
 /// Maps lhInfo and fills what is known before the first half.
@@ -108,7 +120,7 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     info.magic = lhinfo::MAGIC;
     info.version = lhinfo::VERSION;
     info.hole = plan.hole;
-    info.half_count = half_count(plan);
+    set_options(info, start, plan);
     info.random = match (plan.random, start.aux(libc::AT_RANDOM)) {
         (Some(random), _) => random,
         // SAFETY: AT_RANDOM points to 16 bytes.

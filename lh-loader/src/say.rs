@@ -18,6 +18,17 @@ impl<const SIZE: usize> Text<SIZE> {
         }
     }
 
+    /// Appends bytes that may be no UTF-8; an error if they do not fit.
+    ///
+    /// # Errors
+    /// There is no room for all of them.
+    pub fn raw(&mut self, bytes: &[u8]) -> fmt::Result {
+        let room = self.text.get_mut(self.len..self.len + bytes.len());
+        room.ok_or(fmt::Error)?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+
     /// What was written.
     pub fn bytes(&self) -> &[u8] {
         &self.text[..self.len]

@@ -17,6 +17,9 @@
 //!        .versym    .verdef (linux-vdso.so.1, LINUX_2.6)   .dynstr
 //!        code       endbr64; movabs $slot, %r11; jmp *(%r11)
 //! ```
+//!
+//! The two clock functions first test for a negative clock: that of a process or a thread, by its id,
+//! which after a restart must be translated. The loader does it.
 
 use crate::arch::syscall6;
 use crate::layout::PAGE;
@@ -38,7 +41,9 @@ const EHDR: usize = 64;
 const PHDR: usize = 56;
 const SYM: usize = 24;
 const VERDEF: usize = 28;
-const CODE: usize = 32;
+const CODE: usize = 64;
+/// The functions that take a clock, and the slot of each for a negative one.
+const CLOCKS: [(usize, usize); 2] = [(0, 5), (4, 6)];
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
@@ -240,9 +245,20 @@ pub fn build(page: &mut [u8; PAGE], slots: usize) {
 
     for i in 0..FUNCTIONS.len() {
         pen.at = PLAN.code + i * CODE;
-        pen.put(&[0xf3, 0x0f, 0x1e, 0xfa, 0x49, 0xbb]);
-        pen.u64((slots + i * size_of::<AtomicUsize>()) as u64);
-        pen.put(&[0x41, 0xff, 0x23]);
+        let jump = |pen: &mut Pen, slot: usize| {
+            pen.put(&[0x49, 0xbb]);
+            pen.u64((slots + slot * size_of::<AtomicUsize>()) as u64);
+            pen.put(&[0x41, 0xff, 0x23]);
+        };
+        pen.put(&[0xf3, 0x0f, 0x1e, 0xfa]);
+        let clock = CLOCKS.iter().find(|c| c.0 == i);
+        if clock.is_some() {
+            pen.put(&[0x85, 0xff, 0x78, 13]); // test %edi,%edi; js past the jump
+        }
+        jump(&mut pen, i);
+        if let Some(&(_, negative)) = clock {
+            jump(&mut pen, negative);
+        }
     }
 }
 
@@ -262,6 +278,9 @@ pub unsafe fn fill_slots(slots: &[AtomicUsize; 8], kernel: usize) {
         // SAFETY: the caller says that a vDSO is there.
         let found = unsafe { find(kernel, name) };
         slot.store(found.unwrap_or(fallback), Ordering::Release);
+    }
+    for (function, slot) in CLOCKS {
+        slots[slot].store(fallbacks[function], Ordering::Release);
     }
 }
 
@@ -356,6 +375,13 @@ unsafe fn gnu_hash_count(table: usize) -> usize {
 
 /// The fallbacks: the same functions, as the system calls that they are named after.
 macro_rules! fallback {
+    ($name:ident, $number:expr, clock, $to:ident) => {
+        unsafe extern "C" fn $name(clock: usize, $to: usize) -> isize {
+            let clock = crate::route::ids::clock_in(clock);
+            // SAFETY: the arguments are the caller's own, and mean what the call says.
+            unsafe { syscall6($number as usize, clock, $to, 0, 0, 0, 0) }
+        }
+    };
     ($name:ident, $number:expr, $($arg:ident),+) => {
         unsafe extern "C" fn $name($($arg: usize),+) -> isize {
             let mut args = [0usize; 3];

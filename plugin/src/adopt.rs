@@ -1,31 +1,65 @@
-//! Adoption: a thread's first crossing into a half, and its leave when it ends.
+//! Adoption: which way threads cross into a half, a thread's first crossing into it, and its leave when it ends.
 
 use crate::block;
-use crate::{raw, registry};
+use crate::{raw, registry, tcb};
 use core::ptr::{addr_of, addr_of_mut};
 use lh_loader::arch;
+use lh_loader::elf::BuildIds;
 use lh_loader::lhinfo::{self, Half};
 
-/// glibc's `header.multiple_threads`: malloc and stdio leave out their locks where it is 0.
-const TCB_MULTIPLE_THREADS: usize = 0x18;
+/// Decides which halves must be entered on a borrowed TCB though they were loaded for the shared way: at the
+/// start, and after a restart for the fresh halves. Nobody has been adopted by them yet.
+pub fn choose() {
+    tcb::init();
+    let own = BuildIds::of_this_libc(libc::dl_iterate_phdr);
+    // SAFETY: lhInfo is mapped, and nobody else looks at these fields now.
+    unsafe {
+        let info = lhinfo::ptr();
+        let there = block::hole();
+        let moved = (*info).hole != [there.0, there.1];
+        for half in (0..(*info).half_count as usize).map(half_entry) {
+            if (*half).shared_fs == 0 {
+                continue;
+            }
+            if moved {
+                lhinfo::fall_back(half.cast_mut(), "another library was preloaded before libsplitproc.so, so the TLS hole is not where it was expected");
+            } else if !own.same((*half).libc) {
+                lhinfo::fall_back(
+                    half.cast_mut(),
+                    "its C library is another build than the program's",
+                );
+            }
+        }
+    }
+}
 
-/// Makes the calling thread known to lower half `half`: a donor's static TLS in its hole, a DTV of its own.
+/// Makes the calling thread known to lower half `half`: on the shared way a donor's static TLS in its hole and a
+/// DTV of its own, on the borrowed way a donor's TCB that knows its block.
 #[cold]
 pub fn adopt(half: usize) {
     registry::register();
     let fs = arch::fs_base();
     let b = block::mine();
-    let mut dtv = 0usize;
-    // SAFETY: the TCB field is an int of this thread; the half is ready; `on_main` gives it a free TCB.
+    let mut place = 0usize;
+    // SAFETY: the TCB field is an int of this thread; the half is ready; `on_main` gives it a free TCB; the
+    // donor's TCB is this thread's until it is retired.
     unsafe {
-        *((fs + TCB_MULTIPLE_THREADS) as *mut u32) = 1;
+        let shared = (*half_entry(half)).shared_fs != 0;
+        if shared {
+            *((fs + tcb::MULTIPLE_THREADS) as *mut u32) = 1;
+        }
         let make = (*half_entry(half)).make_donor;
-        let donor = on_main(half, make, [fs, addr_of_mut!(dtv) as usize, 0]);
+        let donor = on_main(half, make, [fs, addr_of_mut!(place) as usize, 0]);
         if donor == 0 {
             lh_loader::die!(70, "lower half {half} has no thread left to lend; raise the limits on processes and memory");
         }
         (*b).donors[half] = donor;
-        (*b).dtv[half] = dtv;
+        if shared {
+            (*b).dtv[half] = place;
+        } else {
+            *((place + tcb::BLOCK) as *mut usize) = b as usize;
+            (*b).lent[half] = place;
+        }
     }
 }
 
@@ -40,6 +74,7 @@ pub fn leave() {
             if donor != 0 {
                 (*b).donors[half] = 0;
                 (*b).dtv[half] = 0;
+                (*b).lent[half] = 0;
                 let retire = (*half_entry(half)).retire_donor;
                 on_main(half, retire, [donor, fs, dtv]);
             }

@@ -6,11 +6,13 @@
 //! ```
 //!
 //! Both are reached without `__tls_get_addr` (initial-exec), so the code that reads them may run while
-//! another half's DTV is in place, in signal handlers too.
+//! another half's DTV is in place, in signal handlers too. A thread that is on a borrowed TCB finds its block
+//! through that TCB: see [`current`].
 
+use crate::tcb;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicU32;
-use lh_loader::layout::MAX_HALVES;
+use core::sync::atomic::{AtomicI32, AtomicU32};
+use lh_loader::layout::{self, Owner, MAX_HALVES};
 
 global_asm!(
     ".section .tbss.splitproc_tls_hole,\"awT\",@nobits",
@@ -41,16 +43,18 @@ pub const MUST_COMPLETE: u32 = 1;
 /// Inside a call that may be made again.
 pub const REEXECUTABLE: u32 = 2;
 
-/// The switch block. The assembly in `crossing` knows the first four fields' offsets.
+/// The switch block.
 #[repr(C)]
 pub struct Block {
     /// Frame pointer of the crossing that the thread is in; 0 in the upper half.
     pub call: usize,
     /// The upper half's DTV while the thread is in a lower half.
     pub upper_dtv: usize,
-    /// The thread's DTV in each half; 0: not adopted there.
+    /// The thread's DTV in each half; 0: not adopted there, or not on the shared way.
     pub dtv: [usize; MAX_HALVES],
-    /// Offset from FS of the `dtv` entry in use.
+    /// The FS base of the thread's donor in each half; 0: not adopted there, or not on the borrowed way.
+    pub lent: [usize; MAX_HALVES],
+    /// Offset from FS of the `dtv` entry in use; 0: the thread is inside on a borrowed TCB.
     pub slot: usize,
     /// `OUTSIDE`, `MUST_COMPLETE` or `REEXECUTABLE`.
     pub state: AtomicU32,
@@ -60,6 +64,10 @@ pub struct Block {
     pub exempt: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,
+    /// 1: it was asked to end while it was inside (`pthread_cancel`).
+    pub cancelled: u32,
+    /// Callbacks out of lower halves that the thread is in.
+    pub callbacks: u32,
     /// The thread's donor in each half.
     pub donors: [usize; MAX_HALVES],
     /// The thread's FS base.
@@ -68,26 +76,47 @@ pub struct Block {
     pub next: *mut Block,
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
+    /// The front's function that the thread is in or was in last, by its index in the front's table.
+    pub function: AtomicU32,
+    /// What it is about: the lower half's communicator, peer, tag.
+    pub about: [AtomicI32; 3],
 }
 
 const _: () = assert!(size_of::<Block>() <= 512);
 
-/// The calling thread's block.
+/// The blocks' distance from FS.
+#[inline(always)]
+pub fn offset() -> usize {
+    let at: usize;
+    // SAFETY: reads a GOT entry that never changes.
+    unsafe {
+        asm!("mov {0}, qword ptr [rip + splitproc_block@gottpoff]",
+             out(reg) at, options(nostack, pure, nomem, preserves_flags));
+    }
+    at
+}
+
+/// The calling thread's block. The thread must be on its own TCB.
 #[inline(always)]
 pub fn mine() -> *mut Block {
     let at: usize;
-    // SAFETY: reads FS:0 (the TCB's own address) and a GOT entry; the block lives as long as the thread.
+    // SAFETY: reads FS:0 (the TCB's own address), which is one value for the thread's life; so is the result.
     unsafe {
-        asm!("mov {0}, qword ptr fs:[0]", "add {0}, qword ptr [rip + splitproc_block@gottpoff]",
-             out(reg) at, options(nostack, pure, readonly));
+        asm!("mov {0}, qword ptr fs:[0]", out(reg) at,
+             options(nostack, pure, nomem, preserves_flags));
     }
-    at as *mut Block
+    at.wrapping_add(offset()) as *mut Block
 }
 
-/// The block of the thread with this FS base.
-pub fn of(fs: usize) -> *mut Block {
-    let own = lh_loader::arch::fs_base();
-    (mine() as usize - own + fs) as *mut Block
+/// The calling thread's block, whichever TCB the thread is on; null for a thread born in a lower half.
+#[inline(always)]
+pub fn current() -> *mut Block {
+    let tcb = tcb::current();
+    match layout::owner(tcb) {
+        // SAFETY: a TCB of a lower half: the word is 0, or set when the TCB was lent.
+        Owner::Lower(_) => unsafe { *((tcb + tcb::BLOCK) as *const *mut Block) },
+        _ => tcb.wrapping_add(offset()) as *mut Block,
+    }
 }
 
 /// The hole's distances below FS: `[fs - .1, fs - .0)`.

@@ -56,7 +56,7 @@ fn real(thread: libc::pthread_t) -> c_int {
 pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
     if raw::present() {
         // A pthread_t is the thread's TCB.
-        let b = block::of(thread as usize);
+        let b = (thread as usize).wrapping_add(block::offset()) as *mut Block;
         // SAFETY: the caller says that the thread is there.
         let (mark, state) = unsafe { (word(b), &(*b).state) };
         if mark.load(Ordering::Acquire) != 0 {

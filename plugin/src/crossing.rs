@@ -1,12 +1,14 @@
-//! The crossing: calls from the upper half into a lower half, on the shared FS.
+//! The crossing: calls from the upper half into a lower half, and callbacks out of one.
 //!
-//! The thread keeps its TCB; only the DTV pointer (`fs:8`) is the half's while it is inside. Between the two
-//! swaps no upper-half code runs but signal handlers, which `signal` wraps.
+//! *Shared FS*: the thread keeps its TCB; only the DTV pointer (`fs:8`) is the half's while it is inside.
+//! *Borrowed TCB*: the thread runs with its donor's FS base; see `tcb`. Which way it is is the half's property
+//! (see `adopt`), and the ways nest. Between the two switches no upper-half code runs but signal handlers, which
+//! `signal` wraps.
 
 use crate::block::{self, Block};
-use crate::{adopt, raw};
-use core::arch::{asm, naked_asm};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::{adopt, raw, signal, tcb, ways};
+use core::arch::asm;
+use core::sync::atomic::{compiler_fence, AtomicUsize, Ordering};
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 
@@ -15,113 +17,32 @@ use std::ffi::CStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restarted;
 
-/// `cross_asm`'s result: rax, and in rdx whether the call was cut short by a restart.
-#[repr(C)]
-struct Outcome {
-    value: u64,
-    restarted: u64,
-}
-
-/// Swaps the DTV, calls, swaps back. `stack` holds `stack_len` more arguments.
-#[unsafe(naked)]
-unsafe extern "C" fn cross_asm(
-    f: usize,
-    half: usize,
-    registers: *const [u64; 6],
-    stack: *const u64,
-    stack_len: usize,
-) -> Outcome {
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "sub rsp, 8", // 16-byte aligned
-        "mov rbx, [rip + splitproc_block@gottpoff]",
-        "lea r13, [rbx + rsi*8 + 16]", // offset of block.dtv[half]
-        "mov r14, rdi",                // f
-        "mov r12, rdx",                // the first six arguments
-        "test r8, r8",
-        "jz 3f",
-        "test r8, 1", // an odd number of stack arguments: keep the alignment
-        "jz 2f",
-        "sub rsp, 8",
-        "2:",
-        "push qword ptr [rcx + r8*8 - 8]", // last argument first
-        "dec r8",
-        "jnz 2b",
-        "3:",
-        "mov rax, fs:[8]",
-        "mov fs:[rbx + 8], rax",  // block.upper_dtv
-        "mov fs:[rbx + 80], r13", // block.slot
-        "mov fs:[rbx], rbp",      // block.call: from here on a signal handler swaps
-        "mov rax, fs:[r13]",
-        "mov fs:[8], rax", // the half's DTV
-        "mov rdi, [r12]",
-        "mov rsi, [r12 + 8]",
-        "mov rdx, [r12 + 16]",
-        "mov rcx, [r12 + 24]",
-        "mov r8, [r12 + 32]",
-        "mov r9, [r12 + 40]",
-        "xor eax, eax", // no vector arguments, should f be variadic
-        "call r14",
-        "mov rcx, fs:[8]", // __tls_get_addr may have moved the DTV
-        "mov fs:[r13], rcx",
-        "mov rcx, fs:[rbx + 8]",
-        "mov fs:[8], rcx",
-        "mov qword ptr fs:[rbx], 0",
-        "xor edx, edx",
-        "lea rsp, [rbp - 40]",
-        "jmp 5f",
-        // A restart comes in here: rsp is block.call - 40, nothing else is known.
-        ".globl splitproc_cross_restarted",
-        ".hidden splitproc_cross_restarted",
-        "splitproc_cross_restarted:",
-        "mov rbx, [rip + splitproc_block@gottpoff]",
-        "mov rcx, fs:[rbx + 8]",
-        "mov fs:[8], rcx",
-        "mov qword ptr fs:[rbx], 0",
-        "mov edx, 1",
-        "5:",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-        ".globl splitproc_cross_end",
-        ".hidden splitproc_cross_end",
-        "splitproc_cross_end:",
-    )
-}
-
-const _: () = assert!(core::mem::offset_of!(Block, slot) == 80);
-
-/// Where a thread that was saved in a call comes in after a restart.
-pub fn reentry() -> usize {
-    let at: usize;
-    // SAFETY: takes a label's address.
-    unsafe {
-        asm!("lea {0}, [rip + splitproc_cross_restarted]", out(reg) at, options(nostack, pure, nomem))
-    };
-    at
-}
-
-/// Distance from `block.call` down to the saved registers.
-pub const SAVED: usize = 40;
-
-/// Is this address inside the crossing's own instructions?
-pub fn contains(rip: usize) -> bool {
-    let end: usize;
-    // SAFETY: takes a label's address.
-    unsafe {
-        asm!("lea {0}, [rip + splitproc_cross_end]", out(reg) end, options(nostack, pure, nomem))
-    };
-    (cross_asm as *const () as usize..end).contains(&rip)
+/// Goes in by the given entry; see `ways` for the registers.
+macro_rules! call_by {
+    ($entry:path, $f:expr, $place:expr, $args:expr) => {{
+        let args: &[u64] = $args;
+        let register = |i: usize| args.get(i).copied().unwrap_or(0);
+        let (value, restarted): (u64, u64);
+        asm!(
+            "call {entry}",
+            entry = sym $entry,
+            in("r10") $f,
+            in("r11") $place,
+            in("rdi") register(0),
+            in("rsi") register(1),
+            inout("rdx") register(2) => restarted,
+            in("rcx") register(3),
+            in("r8") register(4),
+            in("r9") register(5),
+            inout("r14") args.as_ptr().wrapping_add(6) => _,
+            inout("r15") args.len().saturating_sub(6) => _,
+            out("r12") _,
+            out("r13") _,
+            lateout("rax") value,
+            clobber_abi("C"),
+        );
+        if restarted == 0 { Ok(value) } else { Err(Restarted) }
+    }};
 }
 
 /// Calls `f` in lower half `half`. Integer and pointer arguments only.
@@ -131,22 +52,47 @@ pub fn contains(rip: usize) -> bool {
 ///
 /// # Safety
 /// `f` must be a function of that half that takes these arguments.
-#[inline]
+#[inline(always)]
 pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
-    // SAFETY: the block is this thread's own.
-    if unsafe { (*block::mine()).dtv[half] } == 0 {
-        adopt::adopt(half);
+    let b = block::mine();
+    // SAFETY: the block is this thread's own, and the thread is adopted on the shared way; the caller vouches
+    // for `f` and its arguments.
+    unsafe {
+        if (*b).dtv[half] == 0 {
+            return cross_otherwise(half, f, args);
+        }
+        let slot = block::offset() + core::mem::offset_of!(Block, dtv) + 8 * half;
+        let result = call_by!(ways::splitproc_cross_shared, f, slot, args);
+        if (*b).cancelled != 0 {
+            signal::cancel(b);
+        }
+        result
     }
-    let mut registers = [0u64; 6];
-    let n = args.len().min(6);
-    registers[..n].copy_from_slice(&args[..n]);
-    let rest = &args[n..];
-    // SAFETY: the thread is adopted; the caller vouches for `f` and its arguments.
-    let out = unsafe { cross_asm(f, half, &registers, rest.as_ptr(), rest.len()) };
-    if out.restarted == 0 {
-        Ok(out.value)
-    } else {
-        Err(Restarted)
+}
+
+/// Crosses on a borrowed TCB, or for the first time.
+///
+/// # Safety
+/// As [`cross`].
+#[inline(never)]
+unsafe fn cross_otherwise(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
+    let b = block::mine();
+    // SAFETY: as in `cross`; a TCB in `lent` is a parked donor's, lent to this thread alone.
+    unsafe {
+        if (*b).lent[half] == 0 {
+            adopt::adopt(half);
+            return cross(half, f, args);
+        }
+        let tcb = (*b).lent[half];
+        let result = if tcb::has_wrfsbase() {
+            call_by!(ways::splitproc_cross_wrfsbase, f, tcb, args)
+        } else {
+            call_by!(ways::splitproc_cross_prctl, f, tcb, args)
+        };
+        if (*b).cancelled != 0 {
+            signal::cancel(b);
+        }
+        result
     }
 }
 
@@ -154,37 +100,48 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
 ///
 /// On a thread that is not inside a crossing this is a plain call.
 pub fn upper<R>(body: impl FnOnce() -> R) -> R {
-    let b = block::mine();
-    // SAFETY: the block is this thread's own; fs:8 is its DTV, the half's on entry. Each crossing made by
-    // `body` leaves the fields as it found them, but for the DTVs themselves, which are read back.
+    let b = block::current();
+    if b.is_null() {
+        lh_loader::die!(
+            70,
+            "a lower half called the program back on a thread of its own, which is not supported"
+        );
+    }
+    // SAFETY: the block is this thread's own. Each crossing made by `body` leaves the fields as it found them,
+    // but for the DTVs themselves, which are read back.
     unsafe {
         let (call, slot) = ((*b).call, (*b).slot);
         if call == 0 {
             return body();
         }
-        let fs = lh_loader::arch::fs_base();
-        let half_dtv = fs.wrapping_add(slot) as *mut usize;
-        *half_dtv = dtv_swap((*b).upper_dtv);
+        let place = tcb::current();
+        let half_dtv = ((*b).fs.wrapping_add(slot)) as *mut usize;
+        if slot == 0 {
+            tcb::go((*b).fs);
+        } else {
+            *half_dtv = tcb::swap_dtv((*b).upper_dtv);
+        }
+        compiler_fence(Ordering::SeqCst);
         (*b).call = 0;
-        let result = body();
+        let result = signal::uncancelled(|| outlined(body));
+        (*b).upper_dtv = tcb::dtv();
         (*b).slot = slot;
+        compiler_fence(Ordering::SeqCst);
         (*b).call = call;
-        (*b).upper_dtv = dtv_swap(*half_dtv);
+        compiler_fence(Ordering::SeqCst);
+        if slot == 0 {
+            tcb::go(place);
+        } else {
+            tcb::swap_dtv(*half_dtv);
+        }
         result
     }
 }
 
-/// Replaces the thread's DTV pointer; gives the old one.
-///
-/// # Safety
-/// `new` must be a DTV of this thread.
-pub unsafe fn dtv_swap(new: usize) -> usize {
-    let old: usize;
-    // SAFETY: fs:8 is glibc's DTV pointer; the caller vouches for `new`.
-    unsafe {
-        asm!("mov {0}, fs:[8]", "mov fs:[8], {1}", out(reg) old, in(reg) new, options(nostack))
-    };
-    old
+/// A function of its own: what it computes from FS is not computed before FS has changed.
+#[inline(never)]
+fn outlined<R>(body: impl FnOnce() -> R) -> R {
+    body()
 }
 
 /// The index of the MPI lower half; `usize::MAX` if there is none.

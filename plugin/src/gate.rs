@@ -3,7 +3,7 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
+use crate::block::{self, Block, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
@@ -117,24 +117,30 @@ pub fn closed() -> bool {
     CLOSED.load(Ordering::SeqCst) != 0
 }
 
-/// A description of a thread that has to come out before the process can be saved, if there is one.
-pub fn busy() -> Option<String> {
+/// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:
+/// none, it runs the front's own code). The threads can't end meanwhile.
+pub fn each_inside(mut f: impl FnMut(*mut Block, u32, usize)) {
     let own = block::mine();
-    let mut found = None;
     registry::each(|b| {
         // SAFETY: the block is in the registry; `call` is one word that its thread writes.
-        let (state, call, fs) = unsafe {
+        let (state, call) = unsafe {
             (
                 (*b).state.load(Ordering::SeqCst),
                 (&raw const (*b).call).read_volatile(),
-                (*b).fs,
             )
         };
-        let waits = state == MUST_COMPLETE || (state == REEXECUTABLE && call == 0);
-        if b != own && waits && found.is_none() {
-            found = Some(format!(
-                "the thread with TCB {fs:#x} is inside a lower half's function that must complete"
-            ));
+        if b != own && state != OUTSIDE {
+            f(b, state, call);
+        }
+    });
+}
+
+/// What `describe` says of a thread that has to come out before the process can be saved, if there is one.
+pub fn busy<T>(describe: impl Fn(*mut Block) -> T) -> Option<T> {
+    let mut found = None;
+    each_inside(|b, state, call| {
+        if (state == MUST_COMPLETE || call == 0) && found.is_none() {
+            found = Some(describe(b));
         }
     });
     found

@@ -2,7 +2,7 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{block, gate, mpi, raw, registry, service};
+use crate::{adopt, block, gate, mpi, raw, registry, service};
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
@@ -81,7 +81,9 @@ pub fn event(op: u32) -> Result<(), String> {
         PRESUSPEND => {
             gate::close();
             let start = Instant::now();
-            while let Some(who) = gate::busy() {
+            while let Some(who) = gate::busy(|_| {
+                "a thread is inside a lower half's function that must complete".to_owned()
+            }) {
                 if start.elapsed() > PATIENCE {
                     return Err(who);
                 }
@@ -99,6 +101,7 @@ pub fn event(op: u32) -> Result<(), String> {
         RESTART => {
             gate::init();
             registry::forget_adoptions();
+            adopt::choose();
             service::forget();
             if mpi::active() {
                 mpi::restart()?;

@@ -97,7 +97,7 @@ pub unsafe fn note(context: *const libc::ucontext_t) {
     // SAFETY: the caller's; the block is this thread's own.
     unsafe {
         if let Some((rip, rsp)) = ended(context) {
-            (*block::mine()).interrupted = [rip, rsp, now()];
+            (*block::current()).interrupted = [rip, rsp, now()];
         }
     }
 }
@@ -113,7 +113,7 @@ pub unsafe fn mend(context: *mut libc::ucontext_t) {
         let Some((rip, rsp)) = ended(context) else {
             return;
         };
-        let [noted_rip, noted_rsp, when] = (*block::mine()).interrupted;
+        let [noted_rip, noted_rsp, when] = (*block::current()).interrupted;
         let now = now();
         if (rip, rsp) == (noted_rip, noted_rsp) && now.saturating_sub(when) < FRESH {
             return;

@@ -23,6 +23,8 @@ pub mod registry;
 pub mod service;
 pub mod signal;
 pub mod stacks;
+pub mod tcb;
+pub mod ways;
 
 use core::ffi::c_char;
 use lh_loader::lhinfo;
@@ -39,7 +41,7 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     raw::set_present();
     // SAFETY: ld.so passes the program's environment vector, before anybody has copied it.
     unsafe { environment::clean(envp) };
-    check_hole();
+    adopt::choose();
     keys::reserve();
     registry::init();
     gate::init();
@@ -56,20 +58,5 @@ fn launched() -> bool {
         std::env::var_os("LHINFO_PTR").is_some()
             && libc::mincore(lhinfo::ptr().cast(), 1, &mut resident) == 0
             && (*lhinfo::ptr()).magic == lhinfo::MAGIC
-    }
-}
-
-/// The lower halves were loaded for a hole at a predicted place; it must be there.
-fn check_hole() {
-    // SAFETY: lhInfo is mapped.
-    let predicted = unsafe { lhinfo::get().hole };
-    let (start, end) = block::hole();
-    if predicted != [0, 0] && predicted != [start, end] {
-        lh_loader::die!(
-            70,
-            "the TLS hole is at {start}..{end} below FS, not at {}..{}; is another library preloaded first?",
-            predicted[0],
-            predicted[1]
-        );
     }
 }

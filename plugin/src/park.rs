@@ -1,11 +1,12 @@
 //! The park handler: where an upper-half thread waits while the process is saved.
 //!
-//! A signal handler: no TLS but the switch block, no allocation, no libc. The kernel's frame on the thread's
+//! A signal handler: no TLS but the switch block, no allocation, no libc. It may come in on a borrowed TCB, which
+//! it leaves in place: what it notes is the thread's own FS base. The kernel's frame on the thread's
 //! stack already holds every register and the mask; the handler notes where it is and what else the
 //! kernel keeps for the thread. After a restart nothing comes back here: the thread leaves through that frame.
 
 use crate::block::{self, OUTSIDE, REEXECUTABLE};
-use crate::{crossing, interrupt, raw};
+use crate::{interrupt, raw, tcb, ways};
 use core::arch::global_asm;
 use core::ptr::{addr_of, addr_of_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -103,8 +104,11 @@ unsafe extern "C" fn handler(
 unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
     // SAFETY: as in `handler`; the calls write to the places named.
     unsafe {
-        let fs = lh_loader::arch::fs_base();
-        let b = block::mine();
+        let b = block::current();
+        let fs = match (*b).fs {
+            0 => tcb::current(), // not in the registry, so never on another TCB
+            own => own,
+        };
         (*thread).frame = context as usize;
         (*thread).fs = fs;
         let gs = addr_of_mut!((*thread).gs) as usize;
@@ -132,10 +136,10 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
             _ if in_kernel_vdso(rip) => 2,
             (OUTSIDE, 0) => 0,
             _ if (*b).exempt != 0 && call == 0 => 0,
-            (REEXECUTABLE, c) if c != 0 && !crossing::contains(rip) => 1,
+            (REEXECUTABLE, c) if c != 0 && !ways::contains(rip) => 1,
             _ => 2,
         };
-        (*thread).reentry = [crossing::reentry(), call.wrapping_sub(crossing::SAVED)];
+        (*thread).reentry = [ways::reentry(), call.wrapping_sub(ways::SAVED)];
     }
 }
 

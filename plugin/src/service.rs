@@ -7,8 +7,7 @@
 use crate::{block, crossing, raw};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use lh_loader::layout::{owner, Owner};
-use lh_loader::{arch, lhinfo};
+use lh_loader::lhinfo;
 use std::sync::Once;
 
 /// A function of the program: up to six words, one back.
@@ -60,7 +59,7 @@ static POSTS: AtomicU32 = AtomicU32::new(0);
 /// # Safety
 /// `function` must take these words.
 pub unsafe fn upper(function: Function, words: [u64; 6]) -> u64 {
-    if matches!(owner(arch::fs_base()), Owner::Lower(_)) {
+    if block::current().is_null() {
         return post(function, words);
     }
     // SAFETY: as the caller says.

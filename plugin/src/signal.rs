@@ -1,15 +1,28 @@
-//! The application's signal handlers, run under the upper half's DTV.
+//! The application's signal handlers, run on the upper half's TCB and DTV.
 //!
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
+//!
+//! libc's cancel signal is special: a handler that unwinds must not run above a lower half's frames. It is put
+//! off until the thread is out of all of them.
 
-use crate::{block, crossing, interrupt};
+use crate::block::{self, Block};
+use crate::{interrupt, raw, tcb, ways};
 use core::ffi::c_void;
 use core::ptr::addr_of;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{compiler_fence, Ordering};
 use lh_loader::lhinfo;
 
 type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+
+/// glibc's `SIGCANCEL`.
+const CANCEL: i32 = 32;
+/// `PTHREAD_CANCEL_DISABLE`.
+const DISABLE: i32 = 1;
+
+extern "C" {
+    fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
+}
 
 /// Publishes the trampoline for the router.
 pub fn init() {
@@ -22,7 +35,7 @@ pub fn init() {
 
 unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the router recorded a function before it installed this one; if the thread is inside a
-    // crossing, `upper_dtv` is its own DTV, and everything is put back after the handler.
+    // crossing, `fs` and `upper_dtv` are its own, and everything is put back after the handler.
     unsafe {
         let action = addr_of!((*lhinfo::ptr()).upper.actions[signal as usize][0]).read_volatile();
         if action <= libc::SIG_IGN as u64 {
@@ -30,26 +43,43 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
         }
         let handler: Handler = core::mem::transmute(action as usize);
         translate_sender(info);
-        let b = block::mine();
-        let call = (*b).call;
+        let b = block::current();
+        if b.is_null() {
+            return; // born in a lower half: it takes none of the application's signals
+        }
+        let (call, slot) = ((*b).call, (*b).slot);
+        if signal == CANCEL && (call != 0 || (*b).callbacks != 0) {
+            (*b).cancelled = 1;
+            return;
+        }
         if call == 0 {
             handler(signal, info, context);
             return interrupt::note(context.cast());
         }
+        let place = tcb::current();
+        if place != (*b).fs {
+            tcb::go((*b).fs);
+        }
         // `fs:8` is the half's, or still (or again) the upper half's, for a few instructions of the crossing.
+        // On a borrowed TCB's thread it is always the upper half's.
         let upper = (*b).upper_dtv;
-        let found = crossing::dtv_swap(upper);
+        let found = tcb::swap_dtv(upper);
         (*b).call = 0;
         let before = generation();
+        compiler_fence(Ordering::SeqCst);
         handler(signal, info, context);
-        (*b).call = call;
+        compiler_fence(Ordering::SeqCst);
         if generation() != before {
-            return call_again(b, context.cast());
+            return call_again(b, call, context.cast());
         }
-        let now = crossing::dtv_swap(found);
+        let now = tcb::dtv();
         (*b).upper_dtv = now;
-        if found == upper {
-            crossing::dtv_swap(now);
+        (*b).slot = slot;
+        compiler_fence(Ordering::SeqCst);
+        (*b).call = call;
+        tcb::swap_dtv(if found == upper { now } else { found });
+        if place != (*b).fs {
+            tcb::go(place);
         }
         interrupt::note(context.cast());
     }
@@ -64,16 +94,48 @@ fn generation() -> u32 {
 
 /// The process was saved and restarted while the handler ran, and the half that the thread was in is gone: the
 /// thread comes in at the crossing's end, as if it had not called.
-unsafe fn call_again(b: *mut block::Block, context: *mut libc::ucontext_t) {
+unsafe fn call_again(b: *mut Block, call: usize, context: *mut libc::ucontext_t) {
     // SAFETY: the caller's block and context; a thread is saved inside a half only in a call that may be made
-    // again. Its DTV is the upper half's own now.
+    // again. It is on its own TCB now.
     unsafe {
-        let own = crossing::dtv_swap((*b).upper_dtv);
-        crossing::dtv_swap(own);
-        (*b).upper_dtv = own;
+        (*b).upper_dtv = tcb::dtv();
+        (*b).call = call;
         let registers = &mut (*context).uc_mcontext.gregs;
-        registers[libc::REG_RIP as usize] = crossing::reentry() as i64;
-        registers[libc::REG_RSP as usize] = ((*b).call - crossing::SAVED) as i64;
+        registers[libc::REG_RIP as usize] = ways::reentry() as i64;
+        registers[libc::REG_RSP as usize] = (call - ways::SAVED) as i64;
+    }
+}
+
+/// Sends the thread the cancel signal that it got while it was inside, once it is out of every half.
+///
+/// # Safety
+/// `b` must be the calling thread's block.
+#[cold]
+pub unsafe fn cancel(b: *mut Block) {
+    // SAFETY: the caller says whose block it is; the signal goes to this thread, as `pthread_cancel` sent it.
+    unsafe {
+        if (*b).callbacks != 0 || (*b).call != 0 {
+            return;
+        }
+        (*b).cancelled = 0;
+        let pid = raw::syscall(libc::SYS_getpid, [0; 6]) as usize;
+        let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as usize;
+        raw::syscall(libc::SYS_tgkill, [pid, tid, CANCEL as usize, 0, 0, 0]);
+    }
+}
+
+/// Runs a callback of the upper half, whose cancellation points must not unwind the lower half below it.
+pub fn uncancelled<R>(body: impl FnOnce() -> R) -> R {
+    let b = block::current();
+    let mut old = 0;
+    // SAFETY: the block is this thread's own; the state is put back.
+    unsafe {
+        (*b).callbacks += 1;
+        pthread_setcancelstate(DISABLE, &mut old);
+        let result = body();
+        pthread_setcancelstate(old, &mut old);
+        (*b).callbacks -= 1;
+        result
     }
 }
 

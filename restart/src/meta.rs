@@ -24,6 +24,9 @@ pub struct Meta {
     pub random: String,
     /// The TLS hole, as distances below FS.
     pub hole: [u32; 2],
+    /// How threads were told to cross into lower halves: a value of `--crossing`.
+    #[serde(default)]
+    pub crossing: String,
     /// The MPI library of the lower half; `None`: the job has no MPI half.
     #[serde(default)]
     pub mpi_library: Option<String>,

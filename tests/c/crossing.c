@@ -198,6 +198,7 @@ static const struct mode {
     {"tls", round_tls},     {"late", round_late},           {"keys", round_keys},
     {"throw", round_throw}, {"callbacks", round_callbacks}, {"signals", round_signals},
     {"short", round_tls},   {"small", NULL},                {"cancel", NULL},
+    {"try", NULL},
 };
 static const struct mode *mode;
 
@@ -358,6 +359,37 @@ static void cancelled(void)
     wait_for_go();
 }
 
+/* A thread that waits in a lower half, in a call that a checkpoint does not wait for. */
+static void *to_wait(void *arg)
+{
+    long result = 0, half = halves[(long)arg % 2];
+    unsigned generation;
+    do {
+        generation = splitproc_enter();
+        void *function = splitproc_symbol(half, "half_sleep_until");
+        splitproc_leave();
+        if (splitproc_try(generation, half, function, 2, (long[]){(long)&come_out, (long)&turns}, &result) == 0)
+            break;
+        want("only a restart cuts a call short", splitproc_generation() > generation, 1);
+    } while (1);
+    want("a waiting thread's call", result, 77);
+    upper_round((int)(long)arg);
+    return NULL;
+}
+
+static void waiting(void)
+{
+    pthread_t pool[8];
+    for (long t = 0; t < 8; t++)
+        want("pthread_create", pthread_create(&pool[t], NULL, to_wait, (void *)t), 0);
+    while (turns < 100)
+        usleep(1000);
+    wait_for_go();
+    come_out = 1;
+    for (int t = 0; t < 8; t++)
+        pthread_join(pool[t], NULL);
+}
+
 /* Each thread's values were destroyed once, in both halves; a lower half's go when its thread ends, a moment after
  * the one that it was lent to. */
 static void all_destroyed(void)
@@ -409,6 +441,8 @@ int main(int argc, char **argv)
         small_stacks();
     else if (strcmp(mode->name, "cancel") == 0)
         cancelled();
+    else if (strcmp(mode->name, "try") == 0)
+        waiting();
     else
         together();
     if (mode->round == round_keys)

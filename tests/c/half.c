@@ -58,6 +58,34 @@ long half_open(const char *path)
     return -1;
 }
 
+static void *fill_half(void *arg)
+{
+    size_t bytes = (size_t)arg / 2;
+    char *block = malloc(bytes);
+    return block ? memset(block, 1, bytes) : NULL;
+}
+
+/* Takes so many MiB and keeps them: one half in a block of its own, the other in as many threads' arenas. */
+long half_grow(long mib, long threads)
+{
+    enum { MOST = 64 };
+    pthread_t pool[MOST];
+    char *block = malloc((size_t)mib << 19);
+    if (!block || threads < 1 || threads > MOST)
+        return -1;
+    memset(block, 1, (size_t)mib << 19);
+    for (long t = 0; t < threads; t++)
+        if (pthread_create(&pool[t], NULL, fill_half, (void *)(((size_t)mib << 20) / (size_t)threads)) != 0)
+            return -1;
+    for (long t = 0; t < threads; t++) {
+        void *filled = NULL;
+        pthread_join(pool[t], &filled);
+        if (!filled)
+            return -1;
+    }
+    return mib;
+}
+
 static pthread_key_t keys[KEYS];
 static atomic_long destroyed, twice;
 

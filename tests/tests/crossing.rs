@@ -1,63 +1,54 @@
 //! Threads that call lower halves (`tests/c/crossing.c`), on every way of crossing: each thread's state must be
 //! its own in all halves at all times, when a checkpoint comes too, and after a restart over fresh halves.
 
-use std::path::PathBuf;
-use tests::{program, text, Job, Scratch};
+use tests::{half_libraries, program, text, Job, Scratch, STACK_PROTECTORS};
 
 /// The ways of `--crossing`.
-const WAYS: &[&str] = &["shared"];
+const WAYS: &[&str] = &["shared", "borrowed", "borrowed-prctl"];
 
-/// Everything here has stack protectors, in all halves.
-const PROTECTED: &str = "-fstack-protector-all";
-
-/// Builds the libraries that halves open; gives their folder.
-fn libraries() -> PathBuf {
-    let shared = ["-shared", "-fPIC", PROTECTED];
-    let half = program("half", "half.so", &shared);
-    program("plug", "plug.so", &shared);
-    program("plug", "late.so", &[&shared[..], &["-DFIXED"]].concat());
-    program("throw", "throw.so", &shared);
-    half.parent().expect("a folder").to_owned()
+/// A mode of the program, on every way.
+fn crossing(mode: &str, threads: usize, flags: &[&str]) {
+    for way in WAYS {
+        crossing_by(way, mode, threads, flags, &["one", "two"]);
+    }
 }
 
 /// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
-fn crossing(mode: &str, threads: usize, flags: &[&str]) {
-    let dir = libraries();
+fn crossing_by(way: &str, mode: &str, threads: usize, flags: &[&str], halves: &[&str]) {
+    let dir = half_libraries();
     let name = format!("crossing{}", flags.concat());
-    let app = program("crossing", &name, &[&[PROTECTED], flags].concat());
-    for way in WAYS {
-        for restart in [false, true] {
-            let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
-            let half = dir.join("half.so").display().to_string();
-            let mut options = vec!["--crossing".to_owned(), way.to_string()];
-            for name in ["one", "two"] {
-                options.extend(["--half".to_owned(), format!("{name}={half}")]);
-            }
-            let go = scratch.file("go");
-            let count = threads.to_string();
-            let args = [
-                mode.as_ref(),
-                go.as_os_str(),
-                dir.as_os_str(),
-                count.as_ref(),
-            ];
-            let mut job = Job::launch_with(&scratch, 0, &options, &app, args);
-            job.must_reach(1);
-            job.checkpoint(&scratch);
-            let mut before = "ready\n";
-            if restart {
-                job.kill();
-                job = Job::restart(&scratch, 0);
-                before = "";
-            }
-            std::fs::write(&go, "").expect("the go file");
-            let done = job.finish().ok();
-            assert_eq!(
-                text(&done.stdout),
-                format!("{before}ok\n"),
-                "{way}, restart: {restart}"
-            );
+    let app = program("crossing", &name, &[&[STACK_PROTECTORS], flags].concat());
+    let half = dir.join("half.so").display().to_string();
+    let mut options = vec!["--crossing".to_owned(), way.to_owned()];
+    for name in halves {
+        options.extend(["--half".to_owned(), format!("{name}={half}")]);
+    }
+    for restart in [false, true] {
+        let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
+        let go = scratch.file("go");
+        let count = threads.to_string();
+        let args = [
+            mode.as_ref(),
+            go.as_os_str(),
+            dir.as_os_str(),
+            count.as_ref(),
+        ];
+        let mut job = Job::launch_with(&scratch, 0, &options, &app, args);
+        job.must_reach(1);
+        job.checkpoint(&scratch);
+        let mut before = "ready\n";
+        if restart {
+            job.kill();
+            job = Job::restart(&scratch, 0);
+            before = "";
         }
+        std::fs::write(&go, "").expect("the go file");
+        let done = job.finish().ok();
+        assert_eq!(
+            text(&done.stdout),
+            format!("{before}ok\n"),
+            "{way}, restart: {restart}"
+        );
     }
 }
 
@@ -84,6 +75,11 @@ fn a_program_that_is_not_position_independent() {
 #[test]
 fn hundreds_of_keys_in_all_halves_and_their_destructors() {
     crossing("keys", 5, &[]);
+}
+
+#[test]
+fn a_library_with_static_tls_that_a_lower_half_opens_late() {
+    crossing("late", 6, &[]);
 }
 
 #[test]
@@ -114,4 +110,17 @@ fn a_storm_of_signals() {
 #[test]
 fn a_cancelled_thread_comes_out_first() {
     crossing("cancel", 1, &[]);
+}
+
+#[test]
+fn threads_that_wait_in_a_lower_half_call_again_after_a_restart() {
+    crossing("try", 8, &[]);
+}
+
+/// The TLS hole has room for four; the others are entered on borrowed TCBs, in the same process.
+#[test]
+fn seven_halves_on_two_ways() {
+    let names = ["a", "b", "two", "c", "d", "one", "e"];
+    crossing_by("auto", "tls", 6, &[], &names);
+    crossing_by("auto", "callbacks", 6, &[], &names);
 }

@@ -39,6 +39,13 @@ fn two_mpi_libraries_at_once_survive_restarts() {
 }
 
 #[test]
+fn a_program_that_uses_halves_runs_without_splitproc() {
+    let scratch = Scratch::new("halves-native");
+    let native = std::process::Command::new(example("two-halves"));
+    run(&scratch, native).fails_with(&["--half"]);
+}
+
+#[test]
 fn a_half_that_can_not_be_is_refused_with_the_reason() {
     let scratch = Scratch::new("halves-refused");
     let launch = |options: &[&str]| {
@@ -54,4 +61,7 @@ fn a_half_that_can_not_be_is_refused_with_the_reason() {
     launch(&["--half", "x=libm.so.6", "--half", "x=libm.so.6"]).fails_with(&["two of this name"]);
     launch(&["--half", "mpi=libm.so.6"]).fails_with(&["mpi", "itself"]);
     launch(&["--half", "x"]).fails_with(&["NAME=LIBRARY"]);
+    let eight: Vec<String> = (0..8).map(|i| format!("--half=h{i}=libm.so.6")).collect();
+    let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
+    launch(&eight).fails_with(&["lower halves"]);
 }

@@ -15,9 +15,7 @@ fn at_random_moments(scratch: &Scratch, case: &Case) {
         let more = random.pick(0, 4);
         println!("moment {n}: at line {moment}, killed {more} lines later");
         let _ = std::fs::remove_dir_all(scratch.ckpt());
-        let mut job = case.launch(scratch);
-        job.must_reach(moment);
-        job.checkpoint(scratch);
+        let mut job = case.launch_and_checkpoint(scratch, moment);
         let so_far = lines(&job.stdout());
         job.reaches(so_far + more);
         case.check_killed(&job.kill());

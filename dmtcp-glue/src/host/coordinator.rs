@@ -536,3 +536,10 @@ fn list(ranks: impl Iterator<Item = u32>) -> String {
         _ => format!("ranks {}", some.join(", ")),
     }
 }
+
+impl Job {
+    /// Another rank: the connection to rank 0 stands, and can be written to from now on.
+    pub fn attach(&self, to: TcpStream) {
+        self.lock().upstream = Some(to);
+    }
+}

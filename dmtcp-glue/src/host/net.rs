@@ -233,6 +233,7 @@ pub fn connect(job: &Arc<Job>, rank: u32, size: u32, contact: &Contact) -> Resul
             );
         }
         from.get_ref().set_read_timeout(None)?;
+        job.attach(to.try_clone()?);
         let job = Arc::clone(job);
         std::thread::Builder::new()
             .name("rank 0".into())

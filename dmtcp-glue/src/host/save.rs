@@ -116,6 +116,7 @@ fn describe(place: Place, settings: &Settings) -> Meta {
         exe: String::from_utf8_lossy(exe).into_owned(),
         random: info.random.iter().map(|b| format!("{b:02x}")).collect(),
         hole: info.hole,
+        crossing: lhinfo::CROSSINGS[info.crossing as usize].to_owned(),
         mpi_library: settings.mpi_library(),
         halves: settings.asked_halves(),
         cpu_flags: meta::cpu_flags(),

@@ -2,11 +2,15 @@
 //!
 //! A library opened late may claim static TLS and use it in its constructor. libc initialises that TLS in
 //! its own threads; an adopted upper-half thread is not one of them. So the real `dlopen` runs on the half's
-//! main TCB, and the new part of the static TLS is copied from each donor before `dlopen` returns.
+//! main TCB, and what is new in static TLS is copied before it returns: to the caller what the constructors left
+//! there, to every other adopted thread what a thread begins with.
+//!
+//! What is new is found by two witnesses, threads whose unused static TLS is filled with two different bytes: where they
+//! are the same afterwards, libc has written.
 
 use crate::{donor, half};
 use core::ffi::{c_char, c_int, c_void};
-use core::ptr::addr_of_mut;
+use core::ptr::{addr_of_mut, null_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lh_loader::{arch, layout};
 
@@ -45,33 +49,87 @@ unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
         let mask = arch::block_signals();
         arch::spin_lock(lock);
         arch::set_fs_base((*half()).main_fs);
-        let before = static_tls_depth();
-        let opened = real(path, flags);
-        let after = static_tls_depth();
-        donor::each(|from, to| {
-            core::ptr::copy_nonoverlapping(
-                (from - after) as *const u8,
-                (to - after) as *mut u8,
-                after - before,
-            )
-        });
+        let opened = donor::as_thread(fs, || open_for_all(path, flags, fs));
         arch::set_fs_base(fs);
         arch::spin_unlock(lock);
         arch::restore_signals(mask);
+        if opened.is_null() {
+            return real(path, flags); // fails again, on the TCB whose dlerror() will be asked
+        }
         opened
     }
 }
 
-/// Does all static TLS of this half lie inside its part of the hole?
+/// Opens a library on the main TCB and copies what is new in static TLS to the adopted threads, of which the one at
+/// `caller` asked for it.
+unsafe fn open_for_all(path: *const c_char, flags: c_int, caller: usize) -> *mut c_void {
+    // SAFETY: the main TCB is this thread's alone, the witnesses are parked, and the list of donors stays as it is.
+    unsafe {
+        let witnesses = [donor::start(0), donor::start(0)];
+        let mut opened = null_mut();
+        if witnesses.iter().all(|w| !w.is_null()) {
+            let [zeros, ones] = witnesses.map(|w| donor::tcb(w));
+            let place = USED.load(Ordering::Relaxed)..(*half()).tls_end as usize;
+            core::ptr::write_bytes((zeros - place.end) as *mut u8, 0, place.len());
+            core::ptr::write_bytes((ones - place.end) as *mut u8, 0xff, place.len());
+            opened = real(path, flags);
+            let byte = |tcb: usize, at: usize| (tcb - at) as *mut u8;
+            let new = |at: &usize| *byte(zeros, *at) == *byte(ones, *at);
+            for at in place.map(|i| i + 1).filter(new) {
+                donor::each(|upper| {
+                    let from = if upper == caller {
+                        (*half()).main_fs
+                    } else {
+                        zeros
+                    };
+                    *byte(upper, at) = *byte(from, at);
+                });
+            }
+        }
+        for witness in witnesses {
+            donor::dismiss(witness);
+        }
+        opened
+    }
+}
+
+/// Static TLS of the libraries that the half began with ends so far below FS.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes how much static TLS is in use. Called on the main TCB before any library is opened.
+pub fn begin() {
+    USED.store(static_tls_depth(), Ordering::Relaxed);
+}
+
+/// Has all static TLS that this half's `ld.so` will ever hand out, its surplus included, room in its part of the hole?
+/// Then that part ends where it does: what is lower is a thread's stack.
 pub fn tls_fits() -> bool {
-    // SAFETY: the half's entry is valid.
-    static_tls_depth() <= unsafe { (*half()).tls_end } as usize
+    type Info = unsafe extern "C" fn(*mut usize, *mut usize);
+    // SAFETY: RTLD_DEFAULT searches the half's libraries; both are data or functions of every glibc since 2.34
+    // with these types; the half's entry is valid.
+    unsafe {
+        let info = libc::dlsym(libc::RTLD_DEFAULT, c"_dl_get_tls_static_info".as_ptr());
+        let tcb = libc::dlsym(libc::RTLD_DEFAULT, c"_thread_db_sizeof_pthread".as_ptr());
+        if info.is_null() || tcb.is_null() {
+            return false;
+        }
+        let info: Info = core::mem::transmute(info);
+        let (mut size, mut align) = (0, 0);
+        info(&mut size, &mut align);
+        let end = (size - *tcb.cast::<u32>() as usize) as u32;
+        let fits = end <= (*half()).tls_end;
+        if fits {
+            (*half()).tls_end = end;
+        }
+        fits
+    }
 }
 
 /// Distance from FS down to the lowest byte of static TLS in use. Called on the main TCB.
 fn static_tls_depth() -> usize {
     struct Walk {
         fs: usize,
+        end: usize,
         depth: usize,
     }
     unsafe extern "C" fn module(
@@ -81,16 +139,16 @@ fn static_tls_depth() -> usize {
     ) -> c_int {
         // SAFETY: dl_iterate_phdr passes a valid entry and our own pointer.
         let (at, walk) = unsafe { ((*info).dlpi_tls_data as usize, &mut *walk.cast::<Walk>()) };
-        // 64 KiB below FS is more than any hole; what lies elsewhere is dynamic TLS.
-        if (walk.fs - 0x10000..walk.fs).contains(&at) {
+        // What lies elsewhere is dynamic TLS.
+        if (walk.fs - walk.end..walk.fs).contains(&at) {
             walk.depth = walk.depth.max(walk.fs - at);
         }
         0
     }
     let fs = arch::fs_base();
     // SAFETY: the half's entry is valid.
-    let depth = unsafe { (*half()).tls_start } as usize;
-    let mut walk = Walk { fs, depth };
+    let [depth, end] = unsafe { [(*half()).tls_start, (*half()).tls_end] }.map(|d| d as usize);
+    let mut walk = Walk { fs, end, depth };
     // SAFETY: `module` has the callback's type.
     unsafe { libc::dl_iterate_phdr(Some(module), addr_of_mut!(walk).cast()) };
     walk.depth

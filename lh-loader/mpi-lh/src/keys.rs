@@ -1,4 +1,5 @@
-//! `pthread_key_t`s: all halves share the slots of one TCB, so each takes its keys from a range of its own.
+//! `pthread_key_t`s: on the shared FS all halves share the slots of one TCB, so each takes its keys from a range
+//! of its own.
 //!
 //! Before any constructor of the half runs, the keys outside its range are taken and kept, so that the half's
 //! libc hands out nothing else.
@@ -7,7 +8,7 @@ use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::lhinfo::{self, KEYS_PER_BLOCK};
 
-/// A key of our own.
+/// A key of our own; 0: none, on the borrowed way.
 static OWN: AtomicU32 = AtomicU32::new(0);
 
 /// `ld.so` calls this before the constructors of all libraries.
@@ -20,6 +21,9 @@ unsafe extern "C" fn burn(_: c_int, _: *const *const c_char, envp: *const *const
     // its half outlive this program, and lhInfo is mapped.
     unsafe {
         let start = crate::half_start(envp);
+        if (*(*start).half).shared_fs == 0 {
+            return; // its threads have TCBs, and keys, of their own
+        }
         let range = lhinfo::keys((*start).index, lhinfo::get().half_count);
         let mut key: libc::pthread_key_t = 0;
         while libc::pthread_key_create(&mut key, None) == 0 {}
@@ -34,9 +38,11 @@ unsafe extern "C" fn burn(_: c_int, _: *const *const c_char, envp: *const *const
 
 /// Makes the calling thread, one of this half's, run the destructors of values that it is given.
 pub fn use_destructors() {
-    let any = (&raw const OWN).cast();
-    // SAFETY: the key is ours; libc looks at a thread's values only if the thread has set one itself.
-    unsafe { libc::pthread_setspecific(OWN.load(Ordering::Relaxed), any) };
+    let (own, any) = (OWN.load(Ordering::Relaxed), (&raw const OWN).cast());
+    if own != 0 {
+        // SAFETY: the key is ours; libc looks at a thread's values only if the thread has set one itself.
+        unsafe { libc::pthread_setspecific(own, any) };
+    }
 }
 
 /// Empties the slots of this half's keys in the TCB at `to`: what is there is of another generation.

@@ -14,9 +14,10 @@ mod sys;
 
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use lh_loader::die;
+use lh_loader::elf::BuildIds;
 use lh_loader::heap::Bump;
-use lh_loader::lhinfo::{Half, HalfStart};
-use lh_loader::{die, say};
+use lh_loader::lhinfo::{self, Half, HalfStart};
 
 // The loader's library brings a disassembler, which is never run here.
 #[global_allocator]
@@ -91,7 +92,11 @@ unsafe extern "C" fn main(
         (*half).dlsym = lookup as *const () as usize;
         (*half).make_donor = donor::make as *const () as usize;
         (*half).retire_donor = donor::retire as *const () as usize;
-        keys::find_blocks();
+        donor::begin();
+        if (*half).shared_fs != 0 {
+            keys::find_blocks();
+            dlopen::begin();
+        }
         let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());
@@ -102,12 +107,10 @@ unsafe extern "C" fn main(
                 why.to_str().unwrap_or("?")
             );
         }
-        if !dlopen::tls_fits() {
-            say!(
-                "lower half {:?}: its static TLS does not fit into the hole",
-                name()
-            );
-            (*half).shared_fs = 0;
+        (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);
+        if (*half).shared_fs != 0 && !dlopen::tls_fits() {
+            let why = "its libraries' static TLS does not fit into its part of the TLS hole";
+            lhinfo::fall_back(half, why);
         }
         ((*start).ready)(start)
     }

@@ -3,6 +3,12 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::arch::syscall6;
 
+/// The calling thread, as the kernel knows it.
+pub fn gettid() -> u32 {
+    // SAFETY: gettid has no arguments.
+    unsafe { syscall6(libc::SYS_gettid as usize, 0, 0, 0, 0, 0, 0) as u32 }
+}
+
 /// Sleeps while `word` is `value`.
 pub fn wait(word: &AtomicU32, value: u32) {
     while word.load(Ordering::Acquire) == value {

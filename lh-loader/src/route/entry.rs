@@ -27,8 +27,10 @@ pub struct Regs {
     pub r8: usize,
     /// Sixth.
     pub r9: usize,
-    /// Not arguments; a child on a new stack gets them.
+    /// Not arguments: rbx, rbp, r12 to r15. A child on a new stack gets them.
     pub rest: [usize; 6],
+    /// Address of `flags` below: these registers may be a copy.
+    pub origin: usize,
     /// Flags.
     pub flags: usize,
     /// Where the stub goes on; a half's stubs are in its window.
@@ -37,6 +39,7 @@ pub struct Regs {
 
 /// What is on a new thread's stack when it starts: then the registers are popped.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct ChildFrame {
     /// What the child does first: see [`policy`]'s tasks.
     pub kind: usize,
@@ -54,6 +57,7 @@ core::arch::global_asm!(
     "splitproc_router_entry:",
     "pushfq",
     "cld",
+    "push rsp", // the flags' address
     "push r15",
     "push r14",
     "push r13",
@@ -119,9 +123,31 @@ core::arch::global_asm!(
     "pop r13",
     "pop r14",
     "pop r15",
+    "lea rsp, [rsp + 8]",
     "popfq",
     "ret",
     ".size splitproc_router_entry, . - splitproc_router_entry",
+    // rdi: number and six arguments; rsi: the registers, for whoever interrupts the call. Gives the result and rcx.
+    ".globl splitproc_kernel, splitproc_kernel_call, splitproc_kernel_done",
+    ".hidden splitproc_kernel, splitproc_kernel_call, splitproc_kernel_done",
+    ".type splitproc_kernel,@function",
+    "splitproc_kernel:",
+    "push r12",
+    "mov r12, rsi",
+    "mov rax, [rdi]",
+    "mov rsi, [rdi + 16]",
+    "mov rdx, [rdi + 24]",
+    "mov r10, [rdi + 32]",
+    "mov r8, [rdi + 40]",
+    "mov r9, [rdi + 48]",
+    "mov rdi, [rdi + 8]",
+    "splitproc_kernel_call:",
+    "syscall",
+    "splitproc_kernel_done:",
+    "mov rdx, rcx",
+    "pop r12",
+    "ret",
+    ".size splitproc_kernel, . - splitproc_kernel",
     // rdi: number and five arguments. The child's stack pointer is its ChildFrame.
     ".globl splitproc_clone_with_stack",
     ".hidden splitproc_clone_with_stack",
@@ -153,8 +179,38 @@ core::arch::global_asm!(
 unsafe extern "C" {
     /// The word at `lhinfo.router` is its address; only stubs call it.
     pub fn splitproc_router_entry();
+    fn splitproc_kernel(args: *const [usize; 7], regs: *const Regs) -> Outcome;
+    fn splitproc_kernel_call();
+    fn splitproc_kernel_done();
     /// Makes the system call `args[0]` (clone or clone3); in the child, pops the [`ChildFrame`].
     pub fn splitproc_clone_with_stack(args: *const [usize; 6]) -> isize;
+}
+
+/// What a call gave.
+#[repr(C)]
+pub struct Outcome {
+    /// Its result.
+    pub result: isize,
+    /// rcx afterwards: the time, where the call was cut short (see [`crate::arch::CUT_SHORT`]).
+    pub time: usize,
+}
+
+/// Makes the call `r.rax` with these arguments, where `cancel` can tell that a thread is in it.
+///
+/// # Safety
+/// As for the system call; `r` is what the program asked for, or a copy.
+pub unsafe fn kernel(r: &Regs, a: [usize; 6]) -> Outcome {
+    let [a, b, c, d, e, f] = a;
+    // SAFETY: the caller's.
+    unsafe { splitproc_kernel(&[r.rax, a, b, c, d, e, f], r) }
+}
+
+/// The addresses of [`kernel`]'s `syscall` and of what follows it.
+pub fn kernel_site() -> [usize; 2] {
+    [
+        splitproc_kernel_call as *const () as usize,
+        splitproc_kernel_done as *const () as usize,
+    ]
 }
 
 /// Decides what a system call does, does it, and leaves the result in `rax`.

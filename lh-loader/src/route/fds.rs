@@ -35,8 +35,33 @@ pub fn routed(nr: i64) -> bool {
             | libc::SYS_perf_event_open
             | libc::SYS_pidfd_open
             | libc::SYS_io_uring_setup
+            | libc::SYS_pidfd_getfd
+            | libc::SYS_fanotify_init
+            | libc::SYS_open_by_handle_at
+            | libc::SYS_open_tree
+            | libc::SYS_fsopen
+            | libc::SYS_fspick
+            | libc::SYS_fsmount
+            | libc::SYS_memfd_secret
+            | libc::SYS_landlock_create_ruleset
+            | libc::SYS_mq_open
+            | libc::SYS_bpf
+            | libc::SYS_seccomp
+            | libc::SYS_recvmsg
+            | libc::SYS_recvmmsg
     )
 }
+
+/// Commands of `bpf` that make a descriptor: maps, programs, links, BTF, iterators, tokens, and those
+/// already there, by path or id.
+const BPF_FDS: [usize; 13] = [0, 5, 7, 13, 14, 17, 18, 19, 28, 30, 32, 33, 36];
+/// `SECCOMP_SET_MODE_FILTER` and its flag that asks for a listener.
+const SECCOMP_FILTER: usize = 1;
+const SECCOMP_LISTENER: usize = 8;
+/// `SCM_PIDFD`, which the libc crate does not name.
+const SCM_PIDFD: i32 = 4;
+/// `struct mmsghdr`: a message header, a length and a gap.
+const MMSGHDR: usize = 64;
 
 /// Moves a fresh descriptor up; where the limits leave no room, it stays.
 unsafe fn up(fd: isize) -> isize {
@@ -89,6 +114,18 @@ pub unsafe fn call(r: &Regs) -> isize {
             }
             // A descriptor that was given is changed in place.
             libc::SYS_signalfd | libc::SYS_signalfd4 if r.rdi as i32 >= 0 => return result,
+            libc::SYS_bpf if !BPF_FDS.contains(&r.rdi) => return result,
+            libc::SYS_seccomp if r.rdi != SECCOMP_FILTER || r.rsi & SECCOMP_LISTENER == 0 => {
+                return result
+            }
+            libc::SYS_recvmsg => {
+                received(r.rsi);
+                return result;
+            }
+            libc::SYS_recvmmsg => {
+                (0..result as usize).for_each(|i| received(r.rsi + i * MMSGHDR));
+                return result;
+            }
             _ => return up(result),
         } as *mut i32;
         for i in 0..2 {
@@ -96,5 +133,34 @@ pub unsafe fn call(r: &Regs) -> isize {
             fd.write(up(fd.read() as isize) as i32);
         }
         result
+    }
+}
+
+/// Moves the descriptors that came with a message; their numbers are changed where they lie.
+///
+/// # Safety
+/// `at` is the address of a `struct msghdr` that the kernel has filled.
+unsafe fn received(at: usize) {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    // SAFETY: the kernel has written `msg_controllen` bytes of control messages, each with its length.
+    unsafe {
+        let message = (at as *const libc::msghdr).read_unaligned();
+        let mut next = message.msg_control as usize;
+        let end = next + message.msg_controllen;
+        while next != 0 && next + HEADER <= end {
+            let control = (next as *const libc::cmsghdr).read_unaligned();
+            if control.cmsg_len < HEADER {
+                return;
+            }
+            let rights = matches!(control.cmsg_type, libc::SCM_RIGHTS | SCM_PIDFD);
+            if control.cmsg_level == libc::SOL_SOCKET && rights {
+                let fds = (next + HEADER) as *mut i32;
+                for i in 0..(control.cmsg_len.min(end - next) - HEADER) / 4 {
+                    let fd = fds.add(i);
+                    fd.write_unaligned(up(fd.read_unaligned() as isize) as i32);
+                }
+            }
+            next += control.cmsg_len.next_multiple_of(8);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::entry::Regs;
 use super::policy::native;
-use super::segment;
+use super::{maps, segment};
 use crate::arch::{is_err, syscall6};
 use crate::layout::{self, page_up, Owner, MAX_HALVES, UPPER_BASE, WINDOW_LEN};
 use crate::{lhinfo, window};
@@ -92,6 +92,57 @@ pub unsafe fn shmat(owner: Owner, r: &Regs) -> isize {
                 }
                 result
             }
+        }
+    }
+}
+
+/// `shmdt`: the segment's range is free again.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn shmdt(r: &Regs) -> isize {
+    let segment = maps::find(r.rdi).filter(|m| m.start == r.rdi);
+    // SAFETY: the caller's.
+    let result = unsafe { native(r) };
+    if let Some(m) = segment.filter(|_| result == 0) {
+        window::free(layout::owner(m.start), m.start, m.end - m.start);
+    }
+    result
+}
+
+/// `mprotect` and `pkey_mprotect`: code of a file that may run from now on is scanned now.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn mprotect(owner: Owner, r: &Regs) -> isize {
+    let (from, len, prot) = (r.rdi, page_up(r.rsi), r.rdx as i32);
+    let mut at = from;
+    // SAFETY: the caller's; code that could not run before is run by nobody yet.
+    unsafe {
+        if prot & libc::PROT_EXEC == 0 || len == 0 {
+            return native(r);
+        }
+        let end = from.saturating_add(len);
+        while at < end {
+            let Some(m) = maps::find(at) else { break };
+            let result = syscall6(r.rax, at, m.end.min(end) - at, r.rdx, r.r10, 0, 0);
+            if is_err(result) {
+                return result;
+            }
+            if m.is_private_file() && !m.executable {
+                if let Some(file) = m.open() {
+                    let offset = m.offset + (at - m.start) as u64;
+                    let len = m.end.min(end) - at;
+                    segment::map_exec(at, len, file.number(), offset, owner, prot);
+                }
+            }
+            at = m.end;
+        }
+        // What is left is not mapped: the kernel says so, or the range was empty.
+        if at < end {
+            syscall6(r.rax, at, end - at, r.rdx, r.r10, 0, 0)
+        } else {
+            0
         }
     }
 }

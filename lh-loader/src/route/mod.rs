@@ -4,13 +4,16 @@
 //! ([`scan`]), and the sites that matter become jumps to stubs beside the segment ([`segment`], [`patch`]),
 //! which call [`entry`], which asks [`policy`]. Later segments arrive through `mmap`, which is routed itself.
 
+mod cancel;
 pub mod code;
 pub mod eh;
 pub mod entry;
 mod fds;
-mod ids;
+pub mod ids;
+mod maps;
 mod memory;
 pub mod patch;
+mod paths;
 pub mod policy;
 pub mod scan;
 pub mod segment;
@@ -19,9 +22,11 @@ mod tasks;
 mod waits;
 
 #[cfg(test)]
+mod call_tests;
+#[cfg(test)]
 mod probe_tests;
 #[cfg(test)]
-mod run_tests;
+pub(crate) mod run_tests;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +45,8 @@ pub fn log_level() -> u8 {
 pub fn init(log: u8) {
     LOG.store(log, Ordering::Relaxed);
     tasks::init();
+    ids::init();
+    signals::init();
     code::init();
     let entry = entry::splitproc_router_entry as *const () as usize;
     // SAFETY: the caller has mapped lhInfo.

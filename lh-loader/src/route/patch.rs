@@ -50,6 +50,61 @@ impl core::fmt::Display for Refusal {
     }
 }
 
+/// `movabs $…,%r11`, behind a stub's call: it holds the [`Place`] and does nothing, for r11 is free.
+const PLACE: [u8; 2] = [0x49, 0xbb];
+
+/// Where a stub's window is in the program, in one word: its address (48 bits), its length (5), and whether a
+/// thread that is in the call may be put back to the window's start and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+impl Place {
+    const START: u64 = (1 << 48) - 1;
+    const AGAIN: u64 = 1 << 62;
+    const OVER: u64 = 1 << 63;
+
+    fn new(code: &[u8], base: usize, at: usize, w: &Window) -> Self {
+        let len = (w.end - w.start) as u64;
+        let mut word = (base + w.start) as u64 & Self::START | len << 48;
+        // What is displaced in front does the same a second time: the number, or glibc's
+        // `mov %r11,8(%rsp)` in `__syscall_cancel_arch`, for which r11 is put back.
+        let before = &code[w.start..at];
+        if matches!(
+            before,
+            [] | [0xb8, _, _, _, _] | [0x4c, 0x89, 0x5c, 0x24, 0x08]
+        ) {
+            word |= Self::AGAIN;
+        }
+        if w.end == at + 2 {
+            word |= Self::OVER;
+        }
+        Place(word)
+    }
+
+    /// The place of the stub that goes on at `ret`.
+    ///
+    /// # Safety
+    /// `ret` is where the router returns to.
+    pub unsafe fn of(ret: usize) -> Option<Self> {
+        // SAFETY: a stub goes on with these ten bytes.
+        unsafe {
+            let is_stub = (ret as *const [u8; 2]).read() == PLACE;
+            is_stub.then(|| Place(((ret + 2) as *const u64).read_unaligned()))
+        }
+    }
+
+    /// Where a thread makes the call again from its start.
+    pub fn again(self) -> Option<usize> {
+        (self.0 & Self::AGAIN != 0).then_some((self.0 & Self::START) as usize)
+    }
+
+    /// Where a thread goes on when the call is over.
+    pub fn over(self) -> Option<usize> {
+        let end = (self.0 & Self::START) + (self.0 >> 48 & 31);
+        (self.0 & Self::OVER != 0).then_some(end as usize)
+    }
+}
+
 struct Emit {
     bytes: [u8; STUB_MAX],
     len: usize,
@@ -92,6 +147,8 @@ pub unsafe fn patch(
     fits &= e.put(&[0x48, 0x8d, 0x64, 0x24, 0x80]); // lea -128(%rsp),%rsp
     fits &= e.put(&[0x49, 0xbb]) && e.put(&slot.to_le_bytes()); // movabs $slot,%r11
     fits &= e.put(&[0x41, 0xff, 0x13]); // call *(%r11)
+    let place = Place::new(code, base, site.at, &w);
+    fits &= e.put(&PLACE) && e.put(&place.0.to_le_bytes()); // movabs $place,%r11: for `Place::of`
     fits &= e.put(&[0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0]); // lea 128(%rsp),%rsp
     fits &= e.put(&code[site.at + 2..w.end]);
     let back = rel32(stub + e.len + JUMP, base + w.end).ok_or(Refusal::TooFar)?;

@@ -1,8 +1,8 @@
 //! Which system calls are routed, by the half that makes them, and where each is handled.
 
-use super::entry::Regs;
+use super::entry::{kernel, Regs};
 use super::{fds, ids, memory, signals, tasks, waits};
-use crate::arch::{syscall6, CUT_SHORT};
+use crate::arch::CUT_SHORT;
 use crate::layout::Owner;
 
 /// Whether a site of this owner with this fixed number is patched.
@@ -15,6 +15,9 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
             | libc::SYS_mremap
             | libc::SYS_brk
             | libc::SYS_shmat
+            | libc::SYS_shmdt
+            | libc::SYS_mprotect
+            | libc::SYS_pkey_mprotect
             | libc::SYS_clone
             | libc::SYS_clone3
             | libc::SYS_exit
@@ -22,7 +25,13 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
             | libc::SYS_rt_sigaction
     );
     both || match owner {
-        Owner::Lower(_) => fds::routed(nr) || matches!(nr, libc::SYS_sigaltstack | libc::SYS_rseq),
+        Owner::Lower(_) => {
+            fds::routed(nr)
+                || matches!(
+                    nr,
+                    libc::SYS_sigaltstack | libc::SYS_rseq | libc::SYS_tgkill
+                )
+        }
         _ => ids::routed(nr) || signals::waits_with_mask(nr) || waits::routed(nr),
     }
 }
@@ -34,9 +43,9 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
 pub unsafe fn native(r: &Regs) -> isize {
     loop {
         // SAFETY: the caller's.
-        let result = unsafe { syscall6(r.rax, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) };
-        if result != CUT_SHORT {
-            return result;
+        let done = unsafe { kernel(r, [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9]) };
+        if done.result != CUT_SHORT {
+            return done.result;
         }
     }
 }
@@ -56,6 +65,8 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             libc::SYS_mremap => memory::mremap(owner, r),
             libc::SYS_brk => memory::brk(owner, r.rdi),
             libc::SYS_shmat => memory::shmat(owner, r),
+            libc::SYS_shmdt => memory::shmdt(r),
+            libc::SYS_mprotect | libc::SYS_pkey_mprotect => memory::mprotect(owner, r),
             libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => {
                 tasks::clone(owner, r)
             }
@@ -63,6 +74,7 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             libc::SYS_rt_sigprocmask => signals::sigprocmask(owner, r),
             libc::SYS_rt_sigaction => signals::sigaction(owner, r),
             libc::SYS_rt_sigreturn => signals::sigreturn(r),
+            libc::SYS_tgkill if lower => signals::tgkill(r),
             libc::SYS_sigaltstack if lower => signals::no_altstack(r),
             // The main thread's one rseq area is the upper half's. A thread born here registers its own, and
             // must: libc inherits the wish from the creating thread, which may be an upper-half one.

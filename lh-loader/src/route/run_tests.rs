@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// lhInfo is one, so tests that use it take turns.
-pub(super) fn set_up() -> MutexGuard<'static, ()> {
+pub(crate) fn set_up() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     static READY: OnceLock<()> = OnceLock::new();
     let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
@@ -40,12 +40,12 @@ pub(super) fn sys(nr: i64, a: [usize; 6]) -> isize {
 }
 
 /// A patched copy of libc's text in a window.
-struct Copy {
+pub(super) struct Copy {
     base: usize,
     patched: usize,
 }
 
-fn copy_of_libc(who: Owner) -> Copy {
+pub(super) fn copy_of_libc(who: Owner) -> Copy {
     let path = "/lib/x86_64-linux-gnu/libc.so.6";
     let bytes = std::fs::read(path).expect(path);
     let file = std::fs::File::open(path).expect(path);
@@ -74,7 +74,7 @@ fn copy_of_libc(who: Owner) -> Copy {
 
 impl Copy {
     /// The address of a libc function in the copy.
-    fn get(&self, function: usize) -> usize {
+    pub(super) fn get(&self, function: usize) -> usize {
         // SAFETY: dladdr fills the structure.
         let libc_base = unsafe {
             let mut info: libc::Dl_info = core::mem::zeroed();
@@ -190,7 +190,8 @@ fn descriptors_of_a_lower_half_are_high() {
     }
 }
 
-type CloneFn = unsafe extern "C" fn(extern "C" fn(usize) -> i32, usize, i32, usize, ...) -> i32;
+pub(super) type CloneFn =
+    unsafe extern "C" fn(extern "C" fn(usize) -> i32, usize, i32, usize, ...) -> i32;
 
 static CHILD_TID: AtomicU32 = AtomicU32::new(0);
 static CHILD_MASK: AtomicU64 = AtomicU64::new(0);

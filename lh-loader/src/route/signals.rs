@@ -1,11 +1,15 @@
 //! Signal calls: a lower half installs no handlers and its tasks take no signals; the upper half
 //! never blocks or takes over the parking signal, and its handlers run through its trampoline.
+//!
+//! libc's own two signals (thread cancellation, change of ids in all threads) are every half's. Their
+//! kernel handler is [`splitproc_libc_signal`], from before the first half to the end; it jumps to the handler
+//! of the half that the thread was born in and leaves no frame, so that a cancelled thread unwinds as ever.
 
 use super::entry::Regs;
 use super::policy::native;
 use super::tasks;
-use crate::arch::{is_err, syscall6};
-use crate::layout::{Owner, MAX_HALVES};
+use crate::arch::{self, is_err, syscall6};
+use crate::layout::{self, Owner, MAX_HALVES};
 use crate::lhinfo::{self, PARK_SIGNAL};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,8 +18,11 @@ const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
+/// libc's own: SIGCANCEL and SIGSETXID.
+const LIBC_SIGNALS: [i32; 2] = [32, 33];
+
 /// What tasks of lower halves block: everything but libc's own two signals.
-pub const LOWER_MASK: u64 = !(bit(32) | bit(33));
+pub const LOWER_MASK: u64 = !(bit(LIBC_SIGNALS[0]) | bit(LIBC_SIGNALS[1]));
 
 /// The kernel's `struct sigaction`: handler, flags, restorer, mask.
 type Action = [u64; 4];
@@ -23,6 +30,95 @@ type Action = [u64; 4];
 /// Actions that lower halves believe to have set.
 static LOWER_ACTIONS: [[[AtomicU64; 4]; 65]; MAX_HALVES] =
     [const { [const { [const { AtomicU64::new(0) }; 4] }; 65] }; MAX_HALVES];
+
+core::arch::global_asm!(
+    ".pushsection .text.splitproc_router,\"ax\",@progbits",
+    ".globl splitproc_libc_signal, splitproc_libc_restorer",
+    ".hidden splitproc_libc_signal, splitproc_libc_restorer",
+    "splitproc_libc_signal:",
+    "push rdi",
+    "push rsi",
+    "push rdx", // the stack is 16-byte aligned again
+    "call {choose}",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
+    "test rax, rax",
+    "jz 2f",
+    "jmp rax",
+    "2: ret",
+    // Unwinders know a signal frame by these bytes.
+    "splitproc_libc_restorer: .byte 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05",
+    ".popsection",
+    choose = sym choose,
+);
+
+unsafe extern "C" {
+    fn splitproc_libc_signal();
+    fn splitproc_libc_restorer();
+}
+
+/// Installs the handler of libc's signals.
+pub fn init() {
+    /// `SA_RESTORER`, which the libc crate does not name for this target.
+    const SA_RESTORER: u64 = 0x0400_0000;
+    let flags = (libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK) as u64 | SA_RESTORER;
+    let restorer = splitproc_libc_restorer as *const () as u64;
+    let action: Action = [
+        splitproc_libc_signal as *const () as u64,
+        flags,
+        restorer,
+        0,
+    ];
+    for signal in LIBC_SIGNALS {
+        let (nr, at) = (libc::SYS_rt_sigaction as usize, action.as_ptr() as usize);
+        // SAFETY: the handler and its restorer stay as long as the process.
+        unsafe { syscall6(nr, signal as usize, at, 0, 8, 0, 0) };
+    }
+}
+
+/// The handler that a libc signal is for; 0 for none.
+unsafe extern "C" fn choose(
+    signal: i32,
+    _info: *const libc::siginfo_t,
+    context: *mut libc::ucontext_t,
+) -> usize {
+    // SAFETY: the kernel passes the context.
+    unsafe { super::cancel::leave(context) };
+    let n = signal as usize;
+    let handler = if tasks::is_lower_task() {
+        match layout::owner(arch::fs_base()) {
+            Owner::Lower(i) => LOWER_ACTIONS[i][n][0].load(Relaxed) as usize,
+            _ => 0,
+        }
+    } else {
+        // SAFETY: lhInfo is mapped; an atomic word lies as a plain one.
+        let upper = unsafe { &lhinfo::get().upper };
+        let trampoline = upper.signal_trampoline.load(Relaxed);
+        match upper.actions[n][0] as usize {
+            own if own > libc::SIG_IGN && trampoline != 0 => trampoline,
+            own => own,
+        }
+    };
+    if handler > libc::SIG_IGN {
+        handler
+    } else {
+        0
+    }
+}
+
+/// `tgkill` of a lower half. Its libc takes threads that were not born there for its own (its main one, and
+/// those whose block it uses): its signals are not for them, and it goes on without when they do not exist.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn tgkill(r: &Regs) -> isize {
+    if LIBC_SIGNALS.contains(&(r.rdx as i32)) && !tasks::registered(r.rsi as u32) {
+        return -(libc::ESRCH as isize);
+    }
+    // SAFETY: the caller's.
+    unsafe { native(r) }
+}
 
 /// Sets the calling thread's mask and returns the old one.
 pub fn set_mask(mask: u64) -> u64 {
@@ -113,6 +209,9 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
             }
             return pretend(entry, new, old);
         }
+        if LIBC_SIGNALS.contains(&signal) {
+            return pretend(entry, new, old);
+        }
         let trampoline = upper.signal_trampoline.load(Relaxed) as u64;
         let was = [0, 1, 2, 3].map(|i: usize| entry[i].load(Relaxed));
         let mut kernel_old: Action = [0; 4];
@@ -173,7 +272,7 @@ pub unsafe fn sigreturn(r: &Regs) -> isize {
     }
 }
 
-/// Calls that wait with a mask of their own.
+/// Calls that wait with a mask of their own, or for the signals in one.
 pub fn waits_with_mask(nr: i64) -> bool {
     matches!(
         nr,
@@ -195,7 +294,8 @@ pub unsafe fn wait_with_mask(r: &Regs) -> isize {
     unsafe {
         let mut pair = [0usize; 2];
         let at = match r.rax as i64 {
-            libc::SYS_rt_sigsuspend => &mut r.rdi,
+            libc::SYS_rt_sigsuspend | libc::SYS_rt_sigtimedwait => &mut r.rdi,
+            libc::SYS_signalfd | libc::SYS_signalfd4 => &mut r.rsi,
             libc::SYS_ppoll => &mut r.r10,
             libc::SYS_pselect6 if r.r9 != 0 => {
                 pair = (r.r9 as *const [usize; 2]).read_unaligned();
@@ -214,6 +314,9 @@ pub unsafe fn wait_with_mask(r: &Regs) -> isize {
         }
         let result = super::waits::call(&r);
         core::hint::black_box((&mask, &pair));
+        if r.rax as i64 == libc::SYS_rt_sigtimedwait && !is_err(result) {
+            super::ids::sender_out(r.rsi);
+        }
         result
     }
 }

@@ -57,7 +57,8 @@ fn info() -> &'static lhinfo::LhInfo {
     unsafe { lhinfo::get() }
 }
 
-fn registered(tid: u32) -> bool {
+/// Whether a task was born in a lower half.
+pub fn registered(tid: u32) -> bool {
     info().lower_tasks.iter().any(|t| t.load(Acquire) == tid)
 }
 
@@ -96,13 +97,63 @@ fn unlock() {
     info().clone_lock.store(0, Release);
 }
 
+/// After a restart: what becomes of the thread being made. Its tid, and in the highest bit whether another
+/// thread goes by that number already; 0 once the thread has read it.
+static VERDICT: AtomicU32 = AtomicU32::new(0);
+const REJECTED: u32 = 1 << 31;
+/// Threads that are made for one, when tids are taken.
+const TRIES: usize = 1000;
+
+/// In a restarted process: waits for the parent's verdict, and ends this thread without a trace if it was
+/// made under a number that a thread of the application goes by (libc compares tids to tell who owns a lock).
+fn await_verdict(tid: u32) {
+    let verdict = loop {
+        match VERDICT.load(Acquire) {
+            v if v & !REJECTED == tid => break v,
+            _ => pause(),
+        }
+    };
+    VERDICT.store(0, Release);
+    if verdict & REJECTED != 0 {
+        // The next one is made on the same stack: nothing may be cleared in it.
+        loop {
+            simple(libc::SYS_set_tid_address);
+            simple(libc::SYS_exit);
+        }
+    }
+}
+
+/// The parent's side: whether the thread may stay. If not, it is gone afterwards.
+fn pass_verdict(tid: u32) -> bool {
+    let rejected = super::ids::taken(tid);
+    VERDICT.store(tid | if rejected { REJECTED } else { 0 }, Release);
+    while VERDICT.load(Acquire) != 0 {
+        pause();
+    }
+    let alive = || {
+        // SAFETY: signal 0 is none.
+        let sent = unsafe {
+            let nr = libc::SYS_tgkill as usize;
+            syscall6(nr, pid() as usize, tid as usize, 0, 0, 0, 0)
+        };
+        sent != -(libc::ESRCH as isize)
+    };
+    while rejected && alive() {
+        pause();
+    }
+    !rejected
+}
+
 /// First thing that a child on a new stack does, before it goes on where its parent called.
 pub extern "C" fn child_start(frame: &ChildFrame) {
     if frame.kind == PROCESS {
         return;
     }
+    let tid = simple(libc::SYS_gettid);
+    if super::ids::restarted() {
+        await_verdict(tid);
+    }
     if frame.kind == LOWER_THREAD {
-        let tid = simple(libc::SYS_gettid);
         while !registered(tid) {
             pause();
         }
@@ -208,14 +259,24 @@ pub unsafe fn clone(owner: Owner, r: &Regs) -> isize {
         mask: child_mask,
         regs: Regs { rax: 0, ..*r },
     };
-    // SAFETY: the stack below its top is the child's, which does not run yet.
-    unsafe { (sp as *mut ChildFrame).write_unaligned(frame) };
-    q.finish(sp);
     if kind != PROCESS {
         lock();
     }
-    // SAFETY: the child finds its frame at its stack pointer and never comes back to this frame.
-    let tid = unsafe { splitproc_clone_with_stack(&q.call) };
+    let mut tid = -(libc::EAGAIN as isize);
+    for _ in 0..TRIES {
+        // SAFETY: the stack below its top is the child's, which does not run yet. It finds its frame at its
+        // stack pointer and never comes back to this one.
+        tid = unsafe {
+            (sp as *mut ChildFrame).write_unaligned(frame);
+            q.finish(sp);
+            splitproc_clone_with_stack(&q.call)
+        };
+        let checked = kind != PROCESS && super::ids::restarted() && !is_err(tid);
+        if !checked || pass_verdict(tid as u32) {
+            break;
+        }
+        tid = -(libc::EAGAIN as isize);
+    }
     if kind != PROCESS {
         if kind == LOWER_THREAD && !is_err(tid) {
             while !register(tid as u32) {

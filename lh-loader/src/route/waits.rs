@@ -4,9 +4,9 @@
 //! with EINTR whatever the signal's flags are, and an application that handles no signals does not expect
 //! that. The park handler marks them ([`CUT_SHORT`]), and they are made again with the time that was left.
 
-use super::entry::Regs;
+use super::entry::{kernel, Outcome, Regs};
 use super::policy::native;
-use crate::arch::{syscall6, syscall_timed, CUT_SHORT};
+use crate::arch::{syscall6, CUT_SHORT};
 use crate::lhinfo;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -112,7 +112,7 @@ pub unsafe fn call(r: &Regs) -> isize {
     loop {
         let born = life();
         // SAFETY: the caller's; `span` outlives the call.
-        let (result, cut) = unsafe { syscall_timed(r.rax, a) };
+        let Outcome { result, time: cut } = unsafe { kernel(r, a) };
         if result != CUT_SHORT {
             core::hint::black_box(&span);
             return result;

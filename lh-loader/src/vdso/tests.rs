@@ -171,6 +171,27 @@ fn the_clock_runs_through_the_kernels_vdso_and_without_it() {
 }
 
 #[test]
+fn a_thread_s_own_clock_is_read() {
+    let _turn = crate::route::run_tests::set_up();
+    let slots = slots();
+    // SAFETY: reads the auxiliary vector, and the process's own vDSO.
+    unsafe { fill_slots(&slots, libc::getauxval(libc::AT_SYSINFO_EHDR) as usize) };
+    let image = Mapped::new(&slots);
+    for name in [FUNCTIONS[0], FUNCTIONS[4]] {
+        let function = image.function(name).unwrap();
+        let mut at = libc::timespec {
+            tv_sec: -1,
+            tv_nsec: -1,
+        };
+        // -2: this thread's CPU clock, as pthread_getcpuclockid(0) would name it.
+        // SAFETY: the address was found under this function's name.
+        let result = unsafe { core::mem::transmute::<usize, ClockGettime>(function)(-2, &mut at) };
+        assert_eq!((result, at.tv_sec), (0, 0));
+        assert!((0..1_000_000_000).contains(&at.tv_nsec));
+    }
+}
+
+#[test]
 fn the_hash_is_the_one_in_every_vdso() {
     assert_eq!(sysv_hash(VERSION), 61_765_110);
 }

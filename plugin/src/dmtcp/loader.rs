@@ -151,6 +151,9 @@ fn arguments(
     let (start, end) = block::hole();
     line.push(c"--hole".into());
     line.extend([text(start.to_string()), text(end.to_string())]);
+    if let Ok(way) = std::env::var("SPLITPROC_CROSSING") {
+        line.extend([c"--crossing".into(), text(way)]);
+    }
     // SAFETY: AT_RANDOM points to 16 bytes, for the process's life; after a restart they are the image's.
     let random =
         random.unwrap_or_else(|| unsafe { *(libc::getauxval(libc::AT_RANDOM) as *const [u8; 16]) });

@@ -17,7 +17,7 @@ mod loader;
 mod signals;
 mod symbols;
 
-use crate::{block, gate, helper, host, keys, raw, registry, signal};
+use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;
@@ -114,6 +114,7 @@ fn init() {
     host::set(&kvdb::Coordinator);
     loader::load(&halves, launcher::environment(), None);
     raw::set_present();
+    adopt::choose();
     keys::reserve();
     registry::init();
     gate::init();

@@ -8,8 +8,11 @@ use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
 use super::{attrs, errs, groups};
-use crate::gate::Call;
+use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
+
+/// What identities of new intercommunicators are made from.
+const INTERCOMM: u64 = 3;
 
 /// World ranks of a lower group, which is freed.
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
@@ -56,6 +59,9 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
         return Ok(made);
     }
     let outcome = f(group as u64);
+    if matches!(outcome, Err(Fail::Restarted)) {
+        return outcome; // the group was the old half's
+    }
     if group != GROUP_EMPTY {
         must(ix::Group_free, &[at]);
     }
@@ -66,7 +72,7 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
 ///
 /// # Safety
 /// `lower` must be a communicator of the lower half.
-pub unsafe fn adopt(parent: &Comm, lower: i32) -> &'static Comm {
+pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     must(
         ix::Comm_set_errhandler,
         &[lower as u64, ERRORS_RETURN as u64],
@@ -90,7 +96,13 @@ pub unsafe fn adopt(parent: &Comm, lower: i32) -> &'static Comm {
         ranks_of(group)
     });
     let guard = lock();
-    let id = comms::new_id(&guard, parent.id.load(Relaxed), &own, remote.as_deref());
+    // The two sides of a new intercommunicator have different parents.
+    let root = if apart && inter != 0 {
+        INTERCOMM
+    } else {
+        parent.id.load(Relaxed)
+    };
+    let id = comms::new_id(&guard, root, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
     c
@@ -103,7 +115,7 @@ pub unsafe fn adopt(parent: &Comm, lower: i32) -> &'static Comm {
 pub unsafe fn create(
     comm: i32,
     out: usize,
-    mut call: impl FnMut(&Comm, u64) -> Outcome,
+    mut call: impl FnMut(&Comm, u64, &Inside) -> Outcome,
     after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
 ) -> i32 {
     let c = match comms::get(comm) {
@@ -112,7 +124,7 @@ pub unsafe fn create(
     };
     let (inside, n) = coll::enter(c, false, Call::Reexecutable, true);
     let mut new = COMM_NULL;
-    let outcome = again(|| call(c, &mut new as *mut i32 as u64));
+    let outcome = again(|| call(c, &mut new as *mut i32 as u64, &inside));
     inside.set(Call::MustComplete);
     if let Ok(SUCCESS) = outcome {
         put(
@@ -120,7 +132,7 @@ pub unsafe fn create(
             if new == COMM_NULL {
                 COMM_NULL
             } else {
-                made(c, new, after)
+                made(c, new, false, after)
             },
         );
     }
@@ -132,9 +144,10 @@ pub unsafe fn create(
 unsafe fn made(
     c: &'static Comm,
     new: i32,
+    apart: bool,
     after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
 ) -> i32 {
-    let child = adopt(c, new);
+    let child = adopt(c, new, apart);
     after(&lock(), c, child);
     child.handle.load(Relaxed)
 }
@@ -152,7 +165,7 @@ pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
     let code = create(
         comm,
         out,
-        |c, at| lower::call(ix::Comm_dup, &[low(c), at]),
+        |c, at, _| lower::call(ix::Comm_dup, &[low(c), at]),
         copy_info,
     );
     if code != SUCCESS {
@@ -165,7 +178,7 @@ pub unsafe fn comm_dup_with_info(comm: i32, info: i32, out: usize) -> i32 {
     let code = create(
         comm,
         out,
-        |c, at| lower::call(ix::Comm_dup, &[low(c), at]),
+        |c, at, _| lower::call(ix::Comm_dup, &[low(c), at]),
         copy_info,
     );
     if code != SUCCESS {
@@ -199,7 +212,9 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         drop(guard);
         put(out, h);
         put(request, rh);
-        idup_issue(r)
+        let outcome = idup_issue(r);
+        r.active.set(true);
+        outcome
     })();
     drop(inside);
     if !matches!(outcome, Ok(SUCCESS)) {
@@ -235,7 +250,7 @@ pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]),
+        |c, at, _| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]),
         |_, _, _| {},
     )
 }
@@ -244,7 +259,7 @@ pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: u
     create(
         comm,
         out,
-        |c, at| {
+        |c, at, _| {
             lower::call(
                 ix::Comm_split_type,
                 &[low(c), kind as u64, key as u64, INFO_NULL as u64, at],
@@ -262,7 +277,18 @@ pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at| with_group(&ranks, |g| lower::call(ix::Comm_create, &[low(c), g, at])),
+        |c, at, inside| {
+            // Only the call itself may be made again: what is around it has to be done once.
+            inside.set(Call::MustComplete);
+            let outcome = with_group(&ranks, |g| {
+                inside.set(Call::Reexecutable);
+                let outcome = lower::call(ix::Comm_create, &[low(c), g, at]);
+                inside.set(Call::MustComplete);
+                outcome
+            });
+            inside.set(Call::Reexecutable);
+            outcome
+        },
         |_, _, _| {},
     )
 }
@@ -279,7 +305,7 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
                 if new == COMM_NULL {
                     COMM_NULL
                 } else {
-                    made(c, new, |_, _, _| {})
+                    made(c, new, true, |_, _, _| {})
                 },
             );
         }
@@ -303,30 +329,21 @@ pub unsafe fn intercomm_create(
     tag: i32,
     out: usize,
 ) -> i32 {
-    let code = create_apart(comm, out, |c, at| {
+    create_apart(comm, out, |c, at| {
         // Only the leader's peer communicator means anything.
         let peer = comms::get(peer).map_or(COMM_NULL as u64, low);
         lower::call(
             ix::Intercomm_create,
             &[low(c), leader as u64, peer, remote as u64, tag as u64, at],
         )
-    });
-    if code == SUCCESS {
-        if let Ok(c) = comms::get(*(out as *const i32)) {
-            // Both sides must agree on the identity, and their parents differ.
-            let guard = lock();
-            let id = comms::new_id(&guard, 3, &c.group, c.remote.as_deref());
-            c.id.store(id, Relaxed);
-        }
-    }
-    code
+    })
 }
 
 pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]),
+        |c, at, _| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]),
         |_, _, _| {},
     )
 }

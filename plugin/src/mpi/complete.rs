@@ -6,8 +6,8 @@ use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request};
 use super::model::{lock, Guard};
 use super::p2p::{count_received, count_sent};
-use super::{icoll, status};
-use crate::gate::{self, Call};
+use super::{icoll, status, sync};
+use crate::gate::{self, Call, Inside};
 
 /// Takes note of what the lower half completed.
 pub fn settle(guard: &Guard, r: &'static Request, status: &Status) {
@@ -27,6 +27,7 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &Status) {
 fn close(guard: &Guard, handle: &mut i32, r: &'static Request) {
     r.done.set(false);
     if r.persistent.get() {
+        sync::end(r);
         r.active.set(false);
     } else {
         request::release(guard, *handle, r);
@@ -62,10 +63,28 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
         drop(inside);
         return status::wait_generalized(handle, r, out);
     }
+    wait_lower(handle, r, out, inside)
+}
+
+/// Waits in the lower half.
+unsafe fn wait_lower(
+    handle: &mut i32,
+    r: &'static Request,
+    out: &mut Status,
+    mut inside: Inside,
+) -> i32 {
     loop {
         let guard = lock();
         if r.done.get() {
             return take(&guard, handle, r, out);
+        }
+        if r.ack.get() != REQUEST_NULL {
+            inside.set(Call::MustComplete);
+            sync::answered(&guard, r);
+            drop(guard);
+            drop(inside);
+            inside = gate::enter(Call::Reexecutable);
+            continue;
         }
         r.waiting.set(true);
         drop(guard);
@@ -74,17 +93,24 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
             ix::Wait,
             &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64],
         );
+        inside.set(Call::MustComplete);
         let guard = lock();
         r.waiting.set(false);
-        match outcome {
-            Err(_) => continue, // the replay posted it again, or found it complete
-            Ok(code) => {
+        if let Ok(code) = outcome {
+            if r.order.get() == 0 {
                 settle(&guard, r, &raw);
                 close(&guard, handle, r);
                 *out = raw;
                 return code;
             }
+            sync::completed(r, code);
+            drop(guard);
+            drop(inside);
+            inside = gate::enter(Call::Reexecutable); // held here while a checkpoint is prepared
+            continue;
         }
+        // The replay posted it again, or found it complete.
+        inside.set(Call::Reexecutable);
     }
 }
 
@@ -113,7 +139,7 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
     if !r.done.get() {
         poll(&lock(), r);
     }
-    r.done.get().then(|| take(&lock(), handle, r, out))
+    sync::ready(r).then(|| take(&lock(), handle, r, out))
 }
 
 /// Asks the lower half whether a request is complete; if so it is complete in the model.
@@ -121,6 +147,12 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
 /// # Safety
 /// No thread may be waiting on it.
 pub unsafe fn poll(guard: &Guard, r: &'static Request) -> bool {
+    if r.done.get() {
+        return true;
+    }
+    if r.ack.get() != REQUEST_NULL {
+        return sync::answered(guard, r);
+    }
     let (mut flag, mut raw) = (0i32, Status::EMPTY);
     let place = &mut raw as *mut Status as u64;
     let code = must(
@@ -222,8 +254,9 @@ pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
         let mut ready = true;
         for h in list {
             if let Some(r) = request::get(*h) {
-                let asks = r.active.get() && !r.done.get();
-                ready &= !asks || (r.kind.get() != Kind::Generalized && poll(&guard, r));
+                let asks = r.active.get() && !sync::ready(r);
+                let done = asks && r.kind.get() != Kind::Generalized && poll(&guard, r);
+                ready &= !asks || (done && sync::ready(r));
             }
         }
         ready
@@ -371,7 +404,8 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
             put_status(status, Status::EMPTY);
             return Ok(SUCCESS);
         }
-        if !r.done.get() && (r.kind.get() == Kind::Generalized || !poll(&lock(), r)) {
+        let done = r.done.get() || (r.kind.get() != Kind::Generalized && poll(&lock(), r));
+        if !done || !sync::ready(r) {
             put(flag, 0);
             return Ok(SUCCESS);
         }
@@ -390,7 +424,8 @@ pub unsafe fn cancel(at: usize) -> i32 {
         if r.kind.get() == Kind::Generalized {
             return Ok(status::cancel(r));
         }
-        if r.done.get() || !r.active.get() {
+        let _guard = lock();
+        if r.done.get() || !r.active.get() || r.ack.get() != REQUEST_NULL {
             return Ok(SUCCESS);
         }
         lower::call(ix::Cancel, &[r.lower.as_ptr() as u64])

@@ -80,7 +80,7 @@ fn local() -> Vec<Entry> {
     let guard = lock();
     comms::all(&guard)
         .into_iter()
-        .filter(|c| c.group.len() + c.remote.as_ref().map_or(0, Vec::len) > 1)
+        .filter(|c| c.size() > 1)
         .map(|c| entry(c, &c.meta.get(&guard).pending.clone()))
         .collect()
 }
@@ -231,7 +231,8 @@ pub fn presuspend() -> Result<(), String> {
     }
     super::model::lock::share();
     let guard = lock();
-    for c in comms::all(&guard) {
+    // A communicator of one waits for nobody: nothing is ever held there.
+    for c in comms::all(&guard).iter().filter(|c| c.size() > 1) {
         c.target.store(0, SeqCst);
     }
     drop(guard);

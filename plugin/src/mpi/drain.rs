@@ -3,27 +3,42 @@
 use super::abi::*;
 use super::complete::poll;
 use super::cut::LIMIT;
+use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
-use super::model::{comm as comms, lock, request, Comm, WORLD_RANK};
-use super::{p2p, probe, unexpected};
-use crate::{gate, host};
+use super::model::{comm as comms, lock, request, Comm};
+use super::{p2p, probe, sync, unexpected};
+use crate::host;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
-/// Takes every message that no posted receive matches off one communicator.
-unsafe fn take_all(c: &Comm) {
-    loop {
-        let (mut flag, mut message, mut status) = (0i32, MESSAGE_NULL, Status::EMPTY);
-        let args = [
-            ANY_SOURCE as u64,
-            ANY_TAG as u64,
-            c.lower.load(Relaxed) as u64,
-            &mut flag as *mut i32 as u64,
-            &mut message as *mut i32 as u64,
-            &mut status as *mut Status as u64,
-        ];
-        if must(ix::Improbe, &args) != SUCCESS || flag == 0 {
+/// Takes every message that no receive matches off one communicator.
+///
+/// A message that a blocking receive in progress matches is left to it: its thread may have looked into the
+/// queue already, and not have posted the receive yet.
+unsafe fn take_all(c: &Comm, receives: &[Receive]) {
+    let lower = c.lower.load(Relaxed);
+    let look = |index, source: i32, tag: i32, message: *mut i32, status: &mut Status| {
+        let mut flag = 0i32;
+        let (flag_at, status) = (&mut flag as *mut i32 as u64, status as *mut Status as u64);
+        let mut args = vec![source as u64, tag as u64, lower as u64, flag_at];
+        if index == ix::Improbe {
+            args.push(message as u64);
+        }
+        args.push(status);
+        // SAFETY: these are the arguments of MPI_Iprobe and MPI_Improbe.
+        unsafe { must(index, &args) == SUCCESS && flag != 0 }
+    };
+    let (mut message, mut status) = (MESSAGE_NULL, Status::EMPTY);
+    while look(ix::Iprobe, ANY_SOURCE, ANY_TAG, &mut message, &mut status) {
+        let (source, tag) = (status.source, status.tag);
+        let claims = |r: &Receive| {
+            r[0] == lower
+                && (r[1] == source || r[1] == ANY_SOURCE)
+                && (r[2] == tag || r[2] == ANY_TAG)
+        };
+        if receives.iter().any(claims) || !look(ix::Improbe, source, tag, &mut message, &mut status)
+        {
             return;
         }
         unexpected::push(probe::drain_message(c, &mut message, &status));
@@ -43,9 +58,12 @@ unsafe fn progress() {
         probe::drain_matched(&guard);
         comms::all(&guard)
     };
+    let Some(receives) = inside::receives() else {
+        return;
+    };
     for c in list {
         if c.lower.load(Relaxed) != COMM_NULL {
-            take_all(c);
+            take_all(c, &receives);
         }
     }
 }
@@ -60,51 +78,48 @@ fn words(list: &[std::sync::atomic::AtomicU64]) -> Vec<u64> {
 /// The gate is closed; on the helper thread.
 pub unsafe fn run() -> Result<(), String> {
     let counters = p2p::counters().ok_or("MPI is not started")?;
-    let me = WORLD_RANK.load(Relaxed) as usize;
     let begin = Instant::now();
+    // No message is taken before every gate is closed: until then its sender can see it arrive.
+    host::exchange(&[]).map_err(|e| e.message)?;
     let mut rounds = 0u32;
     loop {
         progress();
-        let busy = gate::busy();
-        let (sent, received) = (words(&counters.sent), words(&counters.received));
-        let mut say: Vec<u8> = sent
-            .iter()
-            .chain(&received)
-            .flat_map(|w| w.to_le_bytes())
+        let busy = inside::busy().unwrap_or_default();
+        let mut say: Vec<u8> = [&counters.sent, &counters.received, &counters.drained]
+            .into_iter()
+            .flat_map(|list| words(list))
+            .chain([sync::pending()])
+            .flat_map(u64::to_le_bytes)
             .collect();
-        say.push(busy.is_none() as u8);
+        say.extend_from_slice(busy.as_bytes());
         let said = host::exchange(&say).map_err(|e| e.message)?;
+        let n = said.len();
         let word = |rank: usize, i: usize| {
             let b = said[rank].get(8 * i..8 * i + 8).unwrap_or_default();
             u64::from_le_bytes(b.try_into().unwrap_or_default())
         };
-        let n = said.len();
-        let mut missing = None;
-        for to in 0..n {
-            for from in 0..n {
-                if word(from, to) != word(to, n + from) {
-                    missing.get_or_insert((from, to, word(from, to), word(to, n + from)));
-                }
+        let mut waits_for = None;
+        for (to, from) in (0..n).flat_map(|to| (0..n).map(move |from| (to, from))) {
+            let sent = word(from, to);
+            let received = word(to, n + from).wrapping_add(word(to, 2 * n + from));
+            if sent != received {
+                waits_for = Some(format!(
+                    "of the messages from rank {from} to rank {to}, {sent} were sent and {received} received"
+                ));
             }
         }
-        let busy_rank = said.iter().position(|s| s.last() != Some(&1));
-        let in_flight = missing.is_some();
-        if !in_flight && busy_rank.is_none() {
-            return Ok(());
+        for s in &said {
+            let text = s.get(8 * (3 * n + 1)..).unwrap_or_default();
+            if !text.is_empty() {
+                waits_for = Some(String::from_utf8_lossy(text).into_owned());
+            }
         }
+        let Some(waits_for) = waits_for else {
+            let any = (0..n).any(|rank| word(rank, 3 * n) != 0);
+            return if any { sync::settle() } else { Ok(()) };
+        };
         if begin.elapsed() > LIMIT {
-            return Err(match (missing, busy_rank, busy) {
-                (_, Some(rank), Some(call)) if rank == me => {
-                    format!("rank {me} is still in {call}")
-                }
-                (Some((from, to, s, r)), _, _) => {
-                    format!("messages from rank {from} to rank {to}: {s} sent, {r} received")
-                }
-                (_, rank, _) => format!(
-                    "rank {} is still in a call that must complete",
-                    rank.unwrap_or(me)
-                ),
-            });
+            return Err(format!("after {} s {waits_for}", LIMIT.as_secs()));
         }
         rounds += 1;
         if rounds > 4 {

@@ -123,6 +123,10 @@ unsafe fn start(required: i32, provided: usize) -> i32 {
     if provided != 0 {
         put(provided, granted);
     }
+    let code = super::sync::init();
+    if code != SUCCESS {
+        return code;
+    }
     if let Err(message) = connect(rank, size) {
         eprintln!("splitproc: rank {rank}: {message}");
         libc::_exit(1);
@@ -156,6 +160,7 @@ pub unsafe fn finalize() -> i32 {
     cut::end();
     let inside = gate::enter(gate::Call::MustComplete);
     complete::sweep(&lock());
+    super::sync::finish();
     let code = must(ix::Finalize, &[]);
     FINALIZED.store(true, Relaxed);
     drop(inside);

@@ -7,6 +7,7 @@ use super::lower::{self, ix, Fail, Outcome, WEIGHTS};
 use super::model::comm::Topology;
 use super::model::{comm as comms, Comm};
 use super::topos::{copy, low, neighbours, of, unweighted, weights, with};
+use crate::gate::Inside;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub unsafe fn graph_create(
@@ -32,7 +33,7 @@ pub unsafe fn graph_create(
     with(
         comm,
         out,
-        |c, at| {
+        |c, at, _| {
             lower::call(
                 ix::Graph_create,
                 &[low(c), args[0], args[1], args[2], args[3], at],
@@ -150,7 +151,7 @@ unsafe fn dist(
     comm: i32,
     out: usize,
     weighted: bool,
-    call: impl FnMut(&Comm, u64) -> Outcome,
+    call: impl FnMut(&Comm, u64, &Inside) -> Outcome,
 ) -> i32 {
     create(comm, out, call, |guard, _, new| {
         new.meta.get(guard).topology = Some(record(new, weighted))
@@ -169,7 +170,7 @@ pub unsafe fn dist_graph_create_adjacent(
     reorder: i32,
     out: usize,
 ) -> i32 {
-    dist(comm, out, !unweighted(iw), |c, at| {
+    dist(comm, out, !unweighted(iw), |c, at, _| {
         let (iw, ow, info) = (weights(iw), weights(ow), INFO_NULL as u64);
         let args = [
             low(c),
@@ -198,7 +199,7 @@ pub unsafe fn dist_graph_create(
     reorder: i32,
     out: usize,
 ) -> i32 {
-    dist(comm, out, !unweighted(w), |c, at| {
+    dist(comm, out, !unweighted(w), |c, at, _| {
         let (w, info) = (weights(w), INFO_NULL as u64);
         let args = [
             low(c),

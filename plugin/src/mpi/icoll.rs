@@ -3,10 +3,10 @@
 use super::abi::*;
 use super::coll;
 use super::front::{finish, put};
-use super::handle;
 use super::lower::{self, Fail, Outcome, KINDS};
 use super::model::request::{self, Extra, Kind, Request};
 use super::model::{comm as comms, datatype, lock, Comm, Guard};
+use super::{handle, ops};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::*;
 
@@ -85,6 +85,7 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
         drop(guard);
         match issue(r) {
             Ok(SUCCESS) => {
+                r.active.set(true);
                 put(out, h);
                 Ok(SUCCESS)
             }
@@ -104,6 +105,9 @@ unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
     for (i, k) in KINDS[index].bytes().enumerate().take(args.len()) {
         if k == b'D' {
             extra.types.push(args[i] as i32);
+        } else if k == b'O' {
+            extra.op = args[i] as i32;
+            ops::hold(extra.op);
         } else if k == b'd' && args[i] != 0 && args[i] as usize != IN_PLACE {
             let first = !KINDS[index][..i].contains('d');
             let h = c.handle.load(Relaxed);

@@ -57,6 +57,7 @@ pub fn resolve() {
 #[inline(always)]
 pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
     let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
     let r = unsafe { crossing::cross(HALF.load(Relaxed), f, args) };
     match r {

@@ -6,7 +6,7 @@ use super::lower::{self, ix, must, Fail};
 use super::model::objects::{find, Op, OPS};
 use super::model::{datatype, lock, serial, Guard};
 use crate::crossing;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Most user-made operators at one time.
 const POOL: usize = 64;
@@ -68,6 +68,7 @@ pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
                 commute,
                 slot,
                 serial: serial(),
+                refs: AtomicU32::new(1),
             };
             put(out, V_OP | OPS.add(&guard, op));
         }
@@ -78,14 +79,31 @@ pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
 pub unsafe fn op_free(at: usize) -> i32 {
     forward(COMM_SELF, || {
         let h = *(at as *const i32);
-        let op = find(&OPS, V_OP, h).ok_or(Fail::Code(ERR_OP))?;
-        let guard = lock();
-        let code = must(ix::Op_free, &[op.lower.as_ptr() as u64]);
-        FUNCTIONS[op.slot].store(0, Relaxed);
-        OPS.remove(&guard, h & INDEX_MASK);
+        find(&OPS, V_OP, h).ok_or(Fail::Code(ERR_OP))?;
+        release(&lock(), h);
         put(at, OP_NULL);
-        Ok(code)
+        Ok(SUCCESS)
     })
+}
+
+/// One more use of an operator: a collective in flight.
+pub fn hold(handle: i32) {
+    if let Some(op) = find(&OPS, V_OP, handle) {
+        op.refs.fetch_add(1, Relaxed);
+    }
+}
+
+/// One use fewer; the last one frees it in both halves.
+pub fn release(guard: &Guard, handle: i32) {
+    let Some(op) = find(&OPS, V_OP, handle) else {
+        return;
+    };
+    if op.refs.fetch_sub(1, Relaxed) == 1 {
+        // SAFETY: the lower handle is valid until this call.
+        unsafe { must(ix::Op_free, &[op.lower.as_ptr() as u64]) };
+        FUNCTIONS[op.slot].store(0, Relaxed);
+        OPS.remove(guard, handle & INDEX_MASK);
+    }
 }
 
 pub unsafe fn op_commutative(op: i32, out: usize) -> i32 {

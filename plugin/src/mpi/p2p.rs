@@ -3,8 +3,9 @@
 use super::abi::*;
 use super::front::{again, finish, put_status};
 use super::lower::{self, ix, Fail, Outcome};
-use super::model::{bump, comm as comms, datatype, request, Comm};
-use super::{complete, handle, start, unexpected};
+use super::model::{bump, comm as comms, datatype, Comm};
+use super::{complete, handle, inside, start, sync, unexpected};
+use crate::block;
 use crate::gate::{self, Call};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::OnceLock;
@@ -13,8 +14,10 @@ use std::sync::OnceLock;
 pub struct Counters {
     /// Counted before the send is initiated.
     pub sent: Vec<AtomicU64>,
-    /// Counted when a receive completes or a message is drained.
+    /// Counted when a receive completes.
     pub received: Vec<AtomicU64>,
+    /// Those that the cut's helper received: it may not write what a thread may be writing.
+    pub drained: Vec<AtomicU64>,
 }
 
 static COUNTERS: OnceLock<Counters> = OnceLock::new();
@@ -25,6 +28,7 @@ pub fn make_counters(size: usize) {
     let _ = COUNTERS.set(Counters {
         sent: zero(),
         received: zero(),
+        drained: zero(),
     });
 }
 
@@ -45,7 +49,16 @@ pub fn count_sent(comm: &Comm, dest: i32, by: u64) {
 #[inline(always)]
 pub fn count_received(comm: &Comm, source: i32) {
     if let (Some(w), Some(c)) = (comm.world_rank(source), COUNTERS.get()) {
-        bump(&c.received[w], 1);
+        // SAFETY: the block is this thread's own.
+        let helper = unsafe { (*block::mine()).exempt != 0 };
+        bump(
+            if helper {
+                &c.drained[w]
+            } else {
+                &c.received[w]
+            },
+            1,
+        );
     }
 }
 
@@ -71,6 +84,8 @@ unsafe fn send_with(
             c.lower.load(Relaxed) as u64,
         ];
         count_sent(c, dest, 1);
+        sync::sending(c, dest, tag);
+        inside::about(args[5] as i32, dest, tag);
         let r = lower::call(index, &args);
         if !matches!(r, Ok(SUCCESS)) {
             count_sent(c, dest, u64::MAX); // nothing was sent
@@ -90,7 +105,21 @@ pub unsafe fn bsend(buf: usize, n: i32, t: i32, dest: i32, tag: i32, comm: i32) 
 }
 
 pub unsafe fn ssend(buf: usize, n: i32, t: i32, dest: i32, tag: i32, comm: i32) -> i32 {
-    send_with(ix::Ssend, buf, n, t, dest, tag, comm)
+    let mut request = REQUEST_NULL;
+    let code = start::issend(
+        buf,
+        n,
+        t,
+        dest,
+        tag,
+        comm,
+        &mut request as *mut i32 as usize,
+    );
+    if code != SUCCESS {
+        return code;
+    }
+    let code = complete::wait_one(&mut request, &mut Status::default());
+    finish(comm, Ok(code))
 }
 
 pub unsafe fn rsend(buf: usize, n: i32, t: i32, dest: i32, tag: i32, comm: i32) -> i32 {
@@ -111,13 +140,16 @@ pub unsafe fn recv(
     let outcome = again(|| {
         let c = comms::get(comm)?;
         if unexpected::any() {
+            inside.set(Call::MustComplete);
             if let Some(m) = unexpected::take(c, source, tag) {
                 let code = m.deliver(buf, n, t, &mut own)?;
                 return Ok(code);
             }
+            inside.set(Call::Reexecutable);
         }
         let place = &mut own as *mut Status;
         let lower_comm = c.lower.load(Relaxed) as u64;
+        inside::about(lower_comm as i32, source, tag);
         let r = lower::call(
             ix::Recv,
             &[
@@ -169,8 +201,8 @@ pub unsafe fn sendrecv(
     })();
     drop(inside);
     if !matches!(outcome, Ok(SUCCESS)) {
-        if let Some(r) = request::get(requests[0]) {
-            lower::must(ix::Cancel, &[r.lower.as_ptr() as u64]);
+        if requests[0] != REQUEST_NULL {
+            complete::cancel(&mut requests[0] as *mut i32 as usize);
             complete::wait_one(&mut requests[0], &mut Status::default());
         }
         return finish(comm, outcome);

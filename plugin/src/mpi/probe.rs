@@ -188,10 +188,10 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
         Held::Drained(message) => {
             let mut status = Status::EMPTY;
             status.error = message.deliver(buf, n, t, &mut status)?;
-            let (rh, r) = request::make(&guard, Kind::Generalized, m.comm, t);
-            r.kind.set(Kind::MatchedRecv);
+            let (rh, r) = request::make(&guard, Kind::MatchedRecv, m.comm, t);
             r.status.set(status);
             r.done.set(true);
+            r.active.set(true);
             rh
         }
         Held::Lower(lower, _) => {
@@ -208,6 +208,7 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
                 request::release(&guard, rh, r);
                 return Ok(code);
             }
+            r.active.set(true);
             rh
         }
     };
@@ -256,6 +257,7 @@ pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Mes
         source: status.source,
         tag: status.tag,
         bytes,
+        ack: None,
     }
 }
 

@@ -3,9 +3,12 @@
 use super::abi::*;
 use super::comms::{idup_issue, with_group};
 use super::lower::{ix, must};
+use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
 use super::{cut, env, errs, icoll, ops, start, topos, types};
+use crate::host;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
 
 /// Tag of the communicators' rebuilding.
@@ -63,11 +66,7 @@ unsafe fn rebuild() -> Result<(), String> {
             )?;
         }
     }
-    for c in comms::all(&guard) {
-        if !c.predefined() {
-            communicator(&guard, c)?;
-        }
-    }
+    communicators(&guard)?;
     for (_, r) in request::all(&guard) {
         again(r)?;
     }
@@ -85,43 +84,133 @@ unsafe fn of_group(ranks: &[i32], out: *mut i32) -> Result<(), String> {
     check("MPI_Comm_create_group", made.unwrap_or(ERR_COMM))
 }
 
-unsafe fn communicator(guard: &Guard, c: &Comm) -> Result<(), String> {
-    if c.lower.swap(COMM_NULL, Relaxed) == COMM_NULL {
-        return Ok(()); // an idup in flight: its request makes it
-    }
-    let place = c.lower.as_ptr();
-    if let Some(remote) = &c.remote {
-        let mut local = COMM_NULL;
-        of_group(&c.group, &mut local)?;
-        let leader = remote.first().copied().unwrap_or(0) as u64;
-        let args = [
-            local as u64,
-            0,
-            COMM_WORLD as u64,
-            leader,
-            TAG + 1,
-            place as u64,
+/// What the ranks tell each other of a communicator: identity, whether it has a topology, both groups.
+struct Wanted {
+    id: u64,
+    topology: bool,
+    group: Vec<i32>,
+    remote: Option<Vec<i32>>,
+}
+
+impl Wanted {
+    fn words(&self) -> Vec<u64> {
+        let remote = self.remote.as_deref().unwrap_or_default();
+        let head = [
+            self.id,
+            u64::from(self.topology),
+            self.group.len() as u64,
+            remote.len() as u64,
         ];
+        let ranks = self.group.iter().chain(remote).map(|r| *r as u64);
+        head.into_iter().chain(ranks).collect()
+    }
+
+    fn read(words: &mut impl Iterator<Item = u64>) -> Option<Wanted> {
+        let (id, topology) = (words.next()?, words.next()? != 0);
+        let (n, m) = (words.next()? as usize, words.next()? as usize);
+        let mut ranks = |k: usize| (0..k).map(|_| words.next().map(|w| w as i32)).collect();
+        let (group, remote): (Option<Vec<i32>>, Option<Vec<i32>>) = (ranks(n), ranks(m));
+        Some(Wanted {
+            id,
+            topology,
+            group: group?,
+            remote: remote.filter(|r| !r.is_empty()),
+        })
+    }
+}
+
+/// Makes all communicators, in one order on all ranks: threads may have made them in different ones. A member
+/// that has freed a communicator which another still uses (a pending request) takes part in its making.
+unsafe fn communicators(guard: &Guard) -> Result<(), String> {
+    let mine: Vec<&Comm> = comms::all(guard)
+        .into_iter()
+        // No lower communicator: a duplication in flight, which its request makes.
+        .filter(|c| !c.predefined() && c.lower.swap(COMM_NULL, Relaxed) != COMM_NULL)
+        .collect();
+    let say: Vec<u8> = mine
+        .iter()
+        .flat_map(|c| {
+            let wanted = Wanted {
+                id: c.id.load(Relaxed),
+                topology: c.meta.get(guard).topology.is_some(),
+                group: c.group.clone(),
+                remote: c.remote.clone(),
+            };
+            wanted.words()
+        })
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    let said = host::exchange(&say).map_err(|e| e.message)?;
+    // For each communicator what one of its members said, and how many have it.
+    let mut all: BTreeMap<u64, (Wanted, usize)> = BTreeMap::new();
+    for bytes in &said {
+        let mut words = bytes
+            .chunks_exact(8)
+            .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()));
+        while let Some(w) = Wanted::read(&mut words) {
+            all.entry(w.id).or_insert((w, 0)).1 += 1;
+        }
+    }
+    let me = WORLD_RANK.load(Relaxed);
+    for (id, (w, holders)) in &all {
+        let remote = w.remote.as_deref().unwrap_or_default();
+        let (own, other) = if w.group.contains(&me) {
+            (&w.group[..], remote)
+        } else {
+            (remote, &w.group[..])
+        };
+        if !own.contains(&me) {
+            continue;
+        }
+        let held = mine.iter().find(|c| c.id.load(Relaxed) == *id);
+        // A topology is of use to all members together only.
+        let whole = *holders == w.group.len() + remote.len();
+        let topology = held
+            .filter(|_| w.topology && whole)
+            .and_then(|c| c.meta.get(guard).topology.as_ref());
+        let mut spare = COMM_NULL;
+        let place = held.map_or(&mut spare as *mut i32, |c| c.lower.as_ptr());
+        communicator(own, other, topology, place)?;
+        if held.is_none() {
+            must(ix::Comm_free, &[place as u64]);
+        }
+    }
+    Ok(())
+}
+
+unsafe fn communicator(
+    own: &[i32],
+    remote: &[i32],
+    topology: Option<&Topology>,
+    place: *mut i32,
+) -> Result<(), String> {
+    let mut local = COMM_NULL;
+    if let Some(leader) = remote.first() {
+        of_group(own, &mut local)?;
+        let (world, leader) = (COMM_WORLD as u64, *leader as u64);
+        let args = [local as u64, 0, world, leader, TAG + 1, place as u64];
         check("MPI_Intercomm_create", must(ix::Intercomm_create, &args))?;
         must(ix::Comm_free, &[&mut local as *mut i32 as u64]);
-    } else if let Some(t) = &c.meta.get(guard).topology {
-        let mut plain = COMM_NULL;
-        of_group(&c.group, &mut plain)?;
-        check("making a topology", topos::build(t, plain, place as u64))?;
-        must(ix::Comm_free, &[&mut plain as *mut i32 as u64]);
+    } else if let Some(t) = topology {
+        of_group(own, &mut local)?;
+        check("making a topology", topos::build(t, local, place as u64))?;
+        must(ix::Comm_free, &[&mut local as *mut i32 as u64]);
     } else {
-        of_group(&c.group, place)?;
+        of_group(own, place)?;
     }
-    let lower = c.lower.load(Relaxed) as u64;
     check(
         "MPI_Comm_set_errhandler",
-        must(ix::Comm_set_errhandler, &[lower, ERRORS_RETURN as u64]),
+        must(
+            ix::Comm_set_errhandler,
+            &[*place as u64, ERRORS_RETURN as u64],
+        ),
     )
 }
 
 /// Posts a request again. Sends are done: all that was sent has been received.
 unsafe fn again(r: &'static Request) -> Result<(), String> {
-    let pending = r.active.get() && !r.done.get();
+    let drained = r.ack.get() != REQUEST_NULL; // its answer is a request of its own
+    let pending = r.active.get() && !r.done.get() && !drained;
     let outcome = match r.kind.get() {
         Kind::Generalized | Kind::MatchedRecv => return Ok(()),
         Kind::Send | Kind::Recv if r.persistent.get() => {

@@ -6,7 +6,7 @@ use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
 use super::p2p::count_sent;
-use super::{handle, unexpected};
+use super::{handle, sync, unexpected};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Arguments of a send or receive as the application gave them.
@@ -59,9 +59,15 @@ unsafe fn make(
     let guard = lock();
     let (h, r) = request::make(&guard, kind, c, m.t);
     remember(r, function, m);
+    if function == ix::Issend {
+        sync::begin(&guard, c, r);
+    }
     drop(guard);
     match issue(r) {
-        Ok(SUCCESS) => Ok((h, r)),
+        Ok(SUCCESS) => {
+            r.active.set(true);
+            Ok((h, r))
+        }
         other => {
             request::release(&lock(), h, r);
             Err(other.map_or_else(|e| e, Fail::Code))
@@ -84,6 +90,9 @@ pub unsafe fn post_send(
     tag: i32,
 ) -> Result<i32, Fail> {
     count_sent(c, peer, 1);
+    if function != ix::Issend {
+        sync::sending(c, peer, tag);
+    }
     match make(
         Kind::Send,
         function,
@@ -132,6 +141,7 @@ pub unsafe fn post_recv(
             remember(r, ix::Irecv, message);
             r.status.set(status);
             r.done.set(true);
+            r.active.set(true);
             return Ok(h);
         }
     }
@@ -143,6 +153,7 @@ pub fn complete_now(c: &'static Comm, kind: Kind, status: Status) -> i32 {
     let (h, r) = request::make(&lock(), kind, c, BYTE);
     r.status.set(status);
     r.done.set(true);
+    r.active.set(true);
     h
 }
 
@@ -384,6 +395,11 @@ unsafe fn begin(at: usize) -> Outcome {
     r.serial.set(serial());
     if r.kind.get() == Kind::Send {
         count_sent(c, r.peer.get(), 1);
+        if r.function.get() == ix::Ssend_init {
+            sync::begin(&lock(), c, r);
+        } else {
+            sync::sending(c, r.peer.get(), r.tag.get());
+        }
     } else if unexpected::any() {
         if let Some(m) = unexpected::take(c, r.peer.get(), r.tag.get()) {
             let mut status = Status::EMPTY;
@@ -400,6 +416,7 @@ unsafe fn begin(at: usize) -> Outcome {
         r.active.set(true);
     } else if r.kind.get() == Kind::Send {
         count_sent(c, r.peer.get(), u64::MAX);
+        sync::end(r);
     }
     outcome
 }

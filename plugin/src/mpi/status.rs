@@ -80,6 +80,7 @@ pub unsafe fn grequest_start(
             functions,
             ..Extra::default()
         })));
+        r.active.set(true);
         put(out, h);
         Ok(SUCCESS)
     })

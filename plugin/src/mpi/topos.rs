@@ -6,6 +6,7 @@ use super::front::{forward, put, query, slice};
 use super::lower::{self, ix, Fail, Outcome, WEIGHTS};
 use super::model::comm::Topology;
 use super::model::{comm as comms, lock, Comm};
+use crate::gate::Inside;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY` of the upper half: the addresses of two words of ours.
@@ -111,7 +112,7 @@ pub(super) fn low(c: &Comm) -> u64 {
 pub(super) unsafe fn with(
     comm: i32,
     out: usize,
-    call: impl FnMut(&Comm, u64) -> Outcome,
+    call: impl FnMut(&Comm, u64, &Inside) -> Outcome,
     t: Topology,
 ) -> i32 {
     create(comm, out, call, |guard, _, new| {
@@ -144,7 +145,7 @@ pub unsafe fn cart_create(
     with(
         comm,
         out,
-        |c, at| {
+        |c, at, _| {
             lower::call(
                 ix::Cart_create,
                 &[low(c), args[0], args[1], args[2], args[3], at],
@@ -270,7 +271,7 @@ pub unsafe fn cart_sub(comm: i32, remain: usize, out: usize) -> i32 {
     with(
         comm,
         out,
-        |c, at| lower::call(ix::Cart_sub, &[low(c), keep.as_ptr() as u64, at]),
+        |c, at, _| lower::call(ix::Cart_sub, &[low(c), keep.as_ptr() as u64, at]),
         t,
     )
 }

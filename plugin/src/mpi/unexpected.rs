@@ -2,9 +2,9 @@
 //! Later receives and probes look here first, in the order of arrival.
 
 use super::abi::*;
-use super::handle;
 use super::lower::{ix, must, Fail};
 use super::model::{datatype, lock, Comm, Locked};
+use super::{handle, sync};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A drained message.
@@ -18,6 +18,8 @@ pub struct Message {
     pub tag: i32,
     /// Packed contents.
     pub bytes: Vec<u8>,
+    /// Whom to tell when it is matched, and by which number: it was sent synchronously.
+    pub ack: Option<(i32, i32)>,
 }
 
 static QUEUE: Locked<Vec<Message>> = Locked::new(Vec::new());
@@ -43,12 +45,29 @@ fn matches(m: &Message, comm: &Comm, source: i32, tag: i32) -> bool {
 }
 
 /// Takes the first message that matches.
-pub fn take(comm: &Comm, source: i32, tag: i32) -> Option<Message> {
+///
+/// # Safety
+/// In a call that must complete, without the model's lock.
+pub unsafe fn take(comm: &Comm, source: i32, tag: i32) -> Option<Message> {
     let guard = lock();
     let queue = QUEUE.get(&guard);
     let i = queue.iter().position(|m| matches(m, comm, source, tag))?;
     LEN.fetch_sub(1, Relaxed);
-    Some(queue.remove(i))
+    let message = queue.remove(i);
+    drop(guard);
+    if let Some(ack) = message.ack {
+        sync::matched(ack);
+    }
+    Some(message)
+}
+
+/// Marks the message of a communicator, source and tag that has `later` others behind it, if it is here, as
+/// one to be answered.
+pub fn mark(comm: u64, source: i32, tag: i32, later: usize, ack: (i32, i32)) -> bool {
+    let guard = lock();
+    let alike = |m: &&mut Message| m.comm == comm && m.source == source && m.tag == tag;
+    let found = QUEUE.get(&guard).iter_mut().filter(alike).rev().nth(later);
+    found.map(|m| m.ack = Some(ack)).is_some()
 }
 
 /// The status of the first message that matches, which stays.

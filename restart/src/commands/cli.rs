@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lh_loader::lhinfo;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -72,9 +73,9 @@ pub struct Taking {
     /// What to tell on stderr
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Log::Warn)]
     pub log: Log,
-    /// How threads cross into lower halves: on their own thread control block, or on a borrowed one
-    #[arg(long, value_enum, default_value_t = Crossing::Shared)]
-    pub crossing: Crossing,
+    /// How threads cross into lower halves; a restart does as the launch did if it is not told
+    #[arg(long, value_enum, env = "SPLITPROC_CROSSING")]
+    pub crossing: Option<Crossing>,
 }
 
 /// `splitproc dmtcp-restart`.
@@ -112,22 +113,24 @@ impl Log {
     }
 }
 
-/// The two crossings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// The ways of crossing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Crossing {
-    /// One FS base for all halves
+    /// The first that works, for each half
+    #[default]
+    Auto,
+    /// With one FS base for all halves: costs nothing; needs room in the program's thread-local storage and one build of glibc
     Shared,
-    /// The FS base of a lower half's thread
+    /// On the thread control block of one of the half's own threads: always works
     Borrowed,
+    /// The same, by system calls, as on a machine without FSGSBASE
+    BorrowedPrctl,
 }
 
 impl Crossing {
-    /// As the loader and the halves call it.
+    /// As the loader calls it.
     pub fn name(self) -> &'static str {
-        match self {
-            Crossing::Shared => "shared",
-            Crossing::Borrowed => "borrowed",
-        }
+        lhinfo::CROSSINGS[self as usize]
     }
 }
 
@@ -292,6 +295,14 @@ mod tests {
             );
         }
         assert!(parse(&["launch"]).is_err());
+    }
+
+    #[test]
+    fn crossings_are_called_as_the_loader_calls_them() {
+        for (name, number) in lhinfo::CROSSINGS.iter().zip(0..) {
+            let way = Crossing::from_str(name, false).unwrap();
+            assert_eq!((way.name(), way as u32), (*name, number));
+        }
     }
 
     #[test]

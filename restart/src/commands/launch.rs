@@ -43,9 +43,11 @@ pub fn run(args: &Launch) -> Outcome {
         mpi_library: library.as_deref(),
         halves: &halves(&args.half)?,
         hole: elf::hole(program.elf.tls, tls, at),
+        crossing: args.taking.crossing.unwrap_or_default(),
         restore: None,
         exe: &program.exe,
         argv: &program.argv,
+        execfn: Some(&program.execfn),
     };
     Err(start.exec(&parts))
 }

@@ -1,6 +1,6 @@
 //! The last step of a launch or restart: this process becomes the loader.
 
-use super::cli::Taking;
+use super::cli::{Crossing, Taking};
 use super::Failure;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -79,12 +79,16 @@ pub struct Start<'a> {
     pub halves: &'a [(String, String)],
     /// The TLS hole, as distances below FS.
     pub hole: [u64; 2],
+    /// How threads cross.
+    pub crossing: Crossing,
     /// AT_RANDOM's bytes and the image, in a restart.
     pub restore: Option<(&'a str, &'a Path)>,
     /// The program.
     pub exe: &'a Path,
     /// Its arguments, `argv[0]` included.
     pub argv: &'a [OsString],
+    /// AT_EXECFN, where it is not `exe`.
+    pub execfn: Option<&'a Path>,
 }
 
 impl Start<'_> {
@@ -112,8 +116,13 @@ impl Start<'_> {
                 image.into(),
             ]);
         }
+        a.extend(["--crossing".into(), self.crossing.name().into()]);
         a.extend(["--log".into(), self.taking.log.name().into()]);
-        a.extend(["--exe".into(), self.exe.into(), "--".into()]);
+        a.extend(["--exe".into(), self.exe.into()]);
+        if let Some(execfn) = self.execfn {
+            a.extend(["--execfn".into(), execfn.into()]);
+        }
+        a.push("--".into());
         a.extend(self.argv.iter().cloned());
         a
     }
@@ -136,7 +145,6 @@ impl Start<'_> {
             ("SPLITPROC_KEEP", t.keep.to_string().into()),
             ("SPLITPROC_TIMEOUT", t.timeout.to_string().into()),
             ("SPLITPROC_LOG", t.log.name().into()),
-            ("SPLITPROC_CROSSING", t.crossing.name().into()),
             ("SPLITPROC_PRELOAD", preload),
         ];
         if let Some(seconds) = t.interval {
@@ -196,14 +204,16 @@ mod tests {
             mpi_library: Some(Path::new("/m.so")),
             halves: &[("blas".into(), "libblas.so.3".into())],
             hole: [128, 8320],
+            crossing: Crossing::BorrowedPrctl,
             restore: Some(("00ff", Path::new("/i.img"))),
             exe: Path::new("/p"),
             argv: &argv,
+            execfn: Some(Path::new("./p")),
         };
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --log debug --exe /p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --exe /p --execfn ./p -- p -x"
         );
         let get = |start: &Start, name| {
             start

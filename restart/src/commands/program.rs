@@ -19,6 +19,8 @@ pub struct Program {
     pub exe: PathBuf,
     /// Its arguments, `argv[0]` included.
     pub argv: Vec<OsString>,
+    /// What `execve` would have been given: AT_EXECFN.
+    pub execfn: PathBuf,
     /// What the file says.
     pub elf: Elf,
 }
@@ -84,6 +86,7 @@ fn look_up(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
 
 /// Follows `#!` lines to the ELF file, and checks it.
 fn resolve(mut file: PathBuf, mut argv: Vec<OsString>, path: &OsStr) -> Result<Program, Failure> {
+    let execfn = file.clone();
     for _ in 0..DEPTH {
         let meta = fs::metadata(&file).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Failure::new(
@@ -111,6 +114,12 @@ fn resolve(mut file: PathBuf, mut argv: Vec<OsString>, path: &OsStr) -> Result<P
                 "is a setuid or setgid program: splitproc cannot run it with its privileges",
             ));
         }
+        if has_capabilities(&file) {
+            return Err(cannot(
+                &file,
+                "has file capabilities (getcap shows them): splitproc cannot run it with its privileges",
+            ));
+        }
         let mut start = Vec::new();
         File::open(&file)
             .and_then(|f| f.take(4096).read_to_end(&mut start))
@@ -124,7 +133,12 @@ fn resolve(mut file: PathBuf, mut argv: Vec<OsString>, path: &OsStr) -> Result<P
                 ));
             }
             let exe = fs::canonicalize(&file).map_err(|e| cannot(&file, e))?;
-            return Ok(Program { exe, argv, elf });
+            return Ok(Program {
+                exe,
+                argv,
+                execfn,
+                elf,
+            });
         }
         (file, argv) = interpreter(&file, &start, argv, path)?;
     }
@@ -137,6 +151,16 @@ fn argv_tail(argv: &[OsString]) -> String {
         .map(|a| a.to_string_lossy().into_owned())
         .next()
         .unwrap_or_default()
+}
+
+/// Whether the kernel would give privileges to who runs it.
+fn has_capabilities(file: &Path) -> bool {
+    let Ok(name) = std::ffi::CString::new(file.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let attribute = c"security.capability".as_ptr();
+    // SAFETY: both are NUL-terminated strings; with no buffer, only the attribute's length is asked for.
+    unsafe { libc::getxattr(name.as_ptr(), attribute, std::ptr::null_mut(), 0) > 0 }
 }
 
 /// Whether we may execute it.

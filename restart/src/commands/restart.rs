@@ -1,9 +1,10 @@
 //! `splitproc restart`: checks everything that can be checked, then becomes the loader.
 
-use super::cli::Restart;
+use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::{images, mpi, Failure, Outcome};
+use clap::ValueEnum;
 use restart::image::Reader;
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
@@ -52,11 +53,19 @@ pub fn run(args: &Restart) -> Outcome {
         mpi_library: library.as_deref(),
         halves: &meta.halves,
         hole: meta.hole.map(u64::from),
+        crossing: crossing(args.taking.crossing, &meta.crossing),
         restore: Some((&meta.random, &path)),
         exe: Path::new(&meta.exe),
+        execfn: None,
         argv: &argv,
     };
     Err(start.exec(&parts))
+}
+
+/// The way that is wished, else the one that the launch was told.
+fn crossing(wish: Option<Crossing>, launch: &str) -> Crossing {
+    wish.or_else(|| Crossing::from_str(launch, false).ok())
+        .unwrap_or_default()
 }
 
 /// Refuses a processor without a feature that the program may have begun to use.
@@ -146,6 +155,16 @@ mod tests {
             .error
             .to_string()
             .contains("No such file"));
+    }
+
+    #[test]
+    fn a_restart_crosses_as_the_launch_did() {
+        assert_eq!(crossing(None, "borrowed"), Crossing::Borrowed);
+        assert_eq!(crossing(None, ""), Crossing::Auto);
+        assert_eq!(
+            crossing(Some(Crossing::Shared), "borrowed"),
+            Crossing::Shared
+        );
     }
 
     #[test]

@@ -34,22 +34,6 @@ pub unsafe fn syscall6(
 /// the kernel itself gives this number (ERESTARTSYS) to nobody.
 pub const CUT_SHORT: isize = -512;
 
-/// [`syscall6`], and the time (CLOCK_MONOTONIC, nanoseconds) at which it was cut short if the result is
-/// [`CUT_SHORT`].
-///
-/// # Safety
-/// As [`syscall6`].
-pub unsafe fn syscall_timed(nr: usize, a: [usize; 6]) -> (isize, usize) {
-    let (ret, at): (isize, usize);
-    // SAFETY: as in `syscall6`; rcx is the kernel's to change, or the park handler's.
-    unsafe {
-        asm!("syscall", inlateout("rax") nr => ret, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
-             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") at, lateout("r11") _,
-             options(nostack));
-    }
-    (ret, at)
-}
-
 /// `syscall6` with C linkage, for `lhinfo.raw_syscall`; what a checkpoint cut short is made again.
 ///
 /// # Safety

@@ -116,6 +116,11 @@ impl Comm {
         }
     }
 
+    /// Number of processes in both groups.
+    pub fn size(&self) -> usize {
+        self.group.len() + self.remote.as_ref().map_or(0, Vec::len)
+    }
+
     /// The world rank of a peer, if it is a process.
     #[inline(always)]
     pub fn world_rank(&self, rank: i32) -> Option<usize> {

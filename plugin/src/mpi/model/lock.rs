@@ -5,6 +5,7 @@
 //! biases the lock the other way (`share`), issues a process-wide barrier, and waits until the
 //! owner is out of its critical section.
 
+use crate::gate;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
 
@@ -15,6 +16,8 @@ static WORD: AtomicBool = AtomicBool::new(false);
 /// The right to change the model.
 pub struct Guard {
     spin: bool,
+    /// A process is not saved while a thread has the lock.
+    _inside: Option<gate::Inside>,
 }
 
 /// Takes the lock.
@@ -24,7 +27,10 @@ pub fn lock() -> Guard {
         HELD.store(true, Relaxed);
         compiler_fence(SeqCst);
         if !SHARED.load(Relaxed) {
-            return Guard { spin: false };
+            return Guard {
+                spin: false,
+                _inside: None,
+            };
         }
         HELD.store(false, Release);
     }
@@ -33,6 +39,7 @@ pub fn lock() -> Guard {
 
 #[cold]
 fn spin() -> Guard {
+    let inside = gate::enter(gate::Call::MustComplete);
     let mut tries = 0u32;
     while WORD
         .compare_exchange_weak(false, true, Acquire, Relaxed)
@@ -44,7 +51,10 @@ fn spin() -> Guard {
         }
         std::hint::spin_loop();
     }
-    Guard { spin: true }
+    Guard {
+        spin: true,
+        _inside: Some(inside),
+    }
 }
 
 impl Drop for Guard {

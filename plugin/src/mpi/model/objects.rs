@@ -23,6 +23,8 @@ pub struct Op {
     pub slot: usize,
     /// Creation number.
     pub serial: u64,
+    /// Uses: the application's handle and collectives in flight.
+    pub refs: AtomicU32,
 }
 
 /// A user-made error handler.

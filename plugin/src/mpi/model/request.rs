@@ -34,6 +34,8 @@ pub struct Extra {
     pub arrays: Vec<Vec<i32>>,
     /// Datatypes held.
     pub types: Vec<i32>,
+    /// Operator held; 0: none.
+    pub op: i32,
     /// The new communicator of an idup.
     pub comm: Option<&'static Comm>,
     /// A generalized request's functions: query, free, cancel, extra state.
@@ -76,6 +78,10 @@ pub struct Request {
     pub serial: Cell<u64>,
     /// Valid if `done`.
     pub status: Cell<Status>,
+    /// A synchronous send's place among the messages that are matched in order with it; 0: none.
+    pub order: Cell<u64>,
+    /// The request for the answer that a drained synchronous send waits for.
+    pub ack: Cell<i32>,
     /// The rest.
     pub extra: Cell<Option<Box<Extra>>>,
 }
@@ -110,6 +116,8 @@ const fn blank() -> Request {
         tag: Cell::new(0),
         serial: Cell::new(0),
         status: Cell::new(Status::EMPTY),
+        order: Cell::new(0),
+        ack: Cell::new(REQUEST_NULL),
         extra: Cell::new(None),
     }
 }
@@ -131,7 +139,8 @@ pub fn get(handle: i32) -> Option<&'static Request> {
     }
 }
 
-/// Makes a request; the communicator and datatype are held.
+/// Makes a request; the communicator and datatype are held. It is not active before the lower half has it: the
+/// cut tests active requests.
 #[inline(always)]
 pub fn make(
     guard: &Guard,
@@ -147,7 +156,7 @@ pub fn make(
     r.kind.set(kind);
     r.live.set(true);
     r.persistent.set(false);
-    r.active.set(true);
+    r.active.set(false);
     r.done.set(false);
     r.waiting.set(false);
     r.freed.set(false);
@@ -177,6 +186,7 @@ pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
     if r.freed.replace(false) {
         FREED.fetch_sub(1, Relaxed);
     }
+    super::super::sync::end(r);
     if let Some(c) = r.comm.take() {
         c.release(guard);
     }
@@ -185,6 +195,7 @@ pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
         for t in extra.types {
             datatype::release(guard, t);
         }
+        super::super::ops::release(guard, extra.op);
     }
     FREE.get(guard).push(handle & INDEX_MASK);
 }

@@ -1,0 +1,80 @@
+//! What threads that are inside the gate are doing: for the drain, and for messages.
+//!
+//! A thread notes its call in its block before it crosses; another thread reads the notes with the registry
+//! locked, so that the block's thread, and its stack, stay.
+
+use super::lower::{COUNT, KINDS, NAMES};
+use super::model::{comm as comms, lock, WORLD_RANK};
+use crate::block::{self, Block};
+use crate::gate;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Notes what the call that comes next is about: the lower half's communicator, peer and tag.
+#[inline(always)]
+pub fn about(comm: i32, peer: i32, tag: i32) {
+    // SAFETY: the block is this thread's own.
+    let b = unsafe { &*block::mine() };
+    b.about[0].store(comm, Relaxed);
+    b.about[1].store(peer, Relaxed);
+    b.about[2].store(tag, Relaxed);
+}
+
+/// Notes the function that is called.
+#[inline(always)]
+pub fn function(index: usize) {
+    // SAFETY: as above.
+    unsafe { (*block::mine()).function.store(index as u32, Relaxed) };
+}
+
+/// A blocking receive in progress: the lower half's communicator, source, tag.
+pub type Receive = [i32; 3];
+
+/// The blocking receives in progress; `None` if a thread is about to look for or post a receive, which it
+/// does without blocking.
+pub fn receives() -> Option<Vec<Receive>> {
+    let mut list = Vec::new();
+    let mut posting = false;
+    gate::each_inside(|b, _, call| {
+        // SAFETY: the block's thread can't end meanwhile; its notes are atomic.
+        let b: &Block = unsafe { &*b };
+        let name = NAMES.get(b.function.load(Relaxed) as usize);
+        match name.copied().unwrap_or_default() {
+            _ if call == 0 => posting = true,
+            "Recv" => list.push([0, 1, 2].map(|i| b.about[i].load(Relaxed))),
+            "Irecv" | "Start" | "Iprobe" | "Improbe" | "Imrecv" | "Mrecv" => posting = true,
+            _ => {}
+        }
+    });
+    (!posting).then_some(list)
+}
+
+/// A thread that must come out of a call, in words: the call, its peer and its communicator.
+pub fn busy() -> Option<String> {
+    let (call, [comm, peer, tag]) = gate::busy(|b| {
+        // SAFETY: as in `receives`.
+        let b: &Block = unsafe { &*b };
+        let call = b.function.load(Relaxed) as usize % COUNT;
+        (call, [0, 1, 2].map(|i| b.about[i].load(Relaxed)))
+    })?;
+    let me = WORLD_RANK.load(Relaxed);
+    let name = NAMES[call];
+    let kinds = KINDS[call];
+    let guard = lock();
+    let all = comms::all(&guard);
+    let found = all.iter().find(|c| c.lower.load(Relaxed) == comm);
+    let about = match found {
+        Some(c) if kinds == "biDiiC" => {
+            let world = c
+                .world_rank(peer)
+                .map_or(String::new(), |w| format!(" (rank {w} of the job)"));
+            format!(" to rank {peer}{world} with tag {tag}")
+        }
+        Some(c) if kinds.contains('C') => {
+            let name = &c.meta.get(&guard).name;
+            let n = c.group.len();
+            format!(" on communicator {name:?} of {n} ranks")
+        }
+        _ => String::new(),
+    };
+    Some(format!("rank {me} is in MPI_{name}{about}"))
+}
