@@ -32,6 +32,11 @@ pub fn keys(index: u32, count: u32) -> [u32; 2] {
     [first + (index - 1) * each, first + index * each]
 }
 
+/// libc's own signals: SIGCANCEL and SIGSETXID.
+pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
+/// What tasks of lower halves block: everything but libc's own two signals.
+pub const LOWER_MASK: u64 = !(1 << (LIBC_SIGNALS[0] - 1) | 1 << (LIBC_SIGNALS[1] - 1));
+
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;
 /// The half's entry points may be called.

@@ -24,7 +24,7 @@ SPLITPROC_WEAK int splitproc_half(const char *name);
 /* A symbol's address in a lower half, or a null pointer. Good until the next restart. */
 SPLITPROC_WEAK void *splitproc_symbol(int half, const char *symbol);
 
-/* Calls a function of the half with at most 32 integers and pointers. A checkpoint waits for its end. */
+/* Calls a function of the half with integers and pointers, as many as it takes. A checkpoint waits for its end. */
 SPLITPROC_WEAK long splitproc_call(int half, void *function, int nargs, const long *args);
 
 /* Restarts so far: when it has changed, the halves are fresh ones, which know nothing of the old ones. */

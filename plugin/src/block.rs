@@ -64,10 +64,6 @@ pub struct Block {
     pub exempt: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,
-    /// 1: it was asked to end while it was inside (`pthread_cancel`).
-    pub cancelled: u32,
-    /// Callbacks out of lower halves that the thread is in.
-    pub callbacks: u32,
     /// The thread's donor in each half.
     pub donors: [usize; MAX_HALVES],
     /// The thread's FS base.

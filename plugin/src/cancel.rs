@@ -70,7 +70,18 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
     real(thread)
 }
 
+/// libc's cancel signal found the thread inside, or in a callback: it is delivered when the thread is out.
+///
+/// # Safety
+/// `b` must be the calling thread's block.
+pub unsafe fn put_off(b: *mut Block) {
+    // SAFETY: as the caller says.
+    unsafe { word(b) }.fetch_or(CANCELLED, Ordering::Relaxed);
+}
+
 /// A marked thread goes in: nothing may cancel it there.
+#[cold]
+#[inline(never)]
 pub fn hold() {
     let mut old = 0;
     // SAFETY: the block and the state are the calling thread's own.
@@ -81,6 +92,8 @@ pub fn hold() {
 }
 
 /// A marked thread has come out: puts its state back, or delivers what came while it was inside.
+#[cold]
+#[inline(never)]
 pub fn deliver() {
     // SAFETY: as in `hold`.
     unsafe {

@@ -6,7 +6,7 @@
 //! `signal` wraps.
 
 use crate::block::{self, Block};
-use crate::{adopt, raw, signal, tcb, ways};
+use crate::{adopt, raw, tcb, ways};
 use core::arch::asm;
 use core::sync::atomic::{compiler_fence, AtomicUsize, Ordering};
 use lh_loader::lhinfo;
@@ -62,11 +62,7 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
             return cross_otherwise(half, f, args);
         }
         let slot = block::offset() + core::mem::offset_of!(Block, dtv) + 8 * half;
-        let result = call_by!(ways::splitproc_cross_shared, f, slot, args);
-        if (*b).cancelled != 0 {
-            signal::cancel(b);
-        }
-        result
+        call_by!(ways::splitproc_cross_shared, f, slot, args)
     }
 }
 
@@ -84,15 +80,11 @@ unsafe fn cross_otherwise(half: usize, f: usize, args: &[u64]) -> Result<u64, Re
             return cross(half, f, args);
         }
         let tcb = (*b).lent[half];
-        let result = if tcb::has_wrfsbase() {
+        if tcb::has_wrfsbase() {
             call_by!(ways::splitproc_cross_wrfsbase, f, tcb, args)
         } else {
             call_by!(ways::splitproc_cross_prctl, f, tcb, args)
-        };
-        if (*b).cancelled != 0 {
-            signal::cancel(b);
         }
-        result
     }
 }
 
@@ -123,7 +115,7 @@ pub fn upper<R>(body: impl FnOnce() -> R) -> R {
         }
         compiler_fence(Ordering::SeqCst);
         (*b).call = 0;
-        let result = signal::uncancelled(|| outlined(body));
+        let result = outlined(body);
         (*b).upper_dtv = tcb::dtv();
         (*b).slot = slot;
         compiler_fence(Ordering::SeqCst);

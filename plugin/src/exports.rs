@@ -14,8 +14,6 @@ use std::ffi::CStr;
 
 /// Most functions that lower halves can be given at one time.
 const CALLBACKS: usize = 64;
-/// Most arguments of a call.
-const ARGUMENTS: usize = 32;
 
 thread_local! {
     /// The brackets (`splitproc_enter`) that the thread is in.
@@ -37,10 +35,10 @@ pub unsafe extern "C" fn splitproc_half(name: *const c_char) -> c_int {
         let theirs = &info.halves[*i].name;
         name.len() < theirs.len() && theirs.starts_with(name) && theirs[name.len()] == 0
     };
+    let count = info.half_count as usize;
+    HALVES.store(count, Ordering::Relaxed);
     // Half 0 is the host, which is never entered.
-    (1..info.half_count as usize)
-        .find(same)
-        .map_or(-1, |i| i as c_int)
+    (1..count).find(same).map_or(-1, |i| i as c_int)
 }
 
 /// Restarts so far.
@@ -72,14 +70,23 @@ pub extern "C" fn splitproc_leave() {
     drop(last);
 }
 
+/// Number of lower halves, once the program has asked for one.
+static HALVES: AtomicUsize = AtomicUsize::new(0);
+
 /// Checks a half's index.
+#[inline(always)]
 fn checked(half: c_int) -> usize {
-    // SAFETY: read only behind `present`.
-    let known = |i: usize| raw::present() && i < unsafe { lhinfo::get() }.half_count as usize;
-    match usize::try_from(half) {
-        Ok(i) if i > 0 && known(i) => i,
-        _ => lh_loader::die!(70, "there is no lower half {half}; ask splitproc_half()"),
+    let index = half as usize;
+    if index == 0 || index >= HALVES.load(Ordering::Relaxed) {
+        no_half(half);
     }
+    index
+}
+
+#[cold]
+#[inline(never)]
+fn no_half(half: c_int) -> ! {
+    lh_loader::die!(70, "there is no lower half {half}; ask splitproc_half()")
 }
 
 /// The address of a symbol in a lower half, good until the next restart; null: it has none.
@@ -94,24 +101,16 @@ pub unsafe extern "C" fn splitproc_symbol(half: c_int, symbol: *const c_char) ->
     crossing::sym(half, unsafe { CStr::from_ptr(symbol) }) as *mut c_void
 }
 
-/// The call's arguments, copied to the stack.
+/// The call's arguments.
 ///
 /// # Safety
-/// `args` must be the address of `count` words.
-unsafe fn arguments(count: c_int, args: *const c_long) -> ([u64; ARGUMENTS], usize) {
-    let n = usize::try_from(count).unwrap_or(usize::MAX);
-    if n > ARGUMENTS {
-        lh_loader::die!(
-            70,
-            "a call with {count} arguments; at most {ARGUMENTS} can be given"
-        );
-    }
-    let mut words = [0; ARGUMENTS];
-    for (i, word) in words.iter_mut().enumerate().take(n) {
+/// `args` must be the address of `count` words (or anything, for none), which stay while they are used.
+unsafe fn arguments<'a>(count: c_int, args: *const c_long) -> &'a [u64] {
+    match usize::try_from(count) {
+        Ok(0) | Err(_) => &[],
         // SAFETY: as the caller says.
-        *word = unsafe { *args.add(i) } as u64;
+        Ok(n) => unsafe { core::slice::from_raw_parts(args.cast(), n) },
     }
-    (words, n)
 }
 
 /// Calls a lower half's function with integers and pointers. A checkpoint waits for its end.
@@ -128,10 +127,10 @@ pub unsafe extern "C" fn splitproc_call(
     let half = checked(half);
     // SAFETY: as the caller says.
     unsafe {
-        let (words, n) = arguments(count, args);
+        let words = arguments(count, args);
         let _inside = gate::enter(Call::MustComplete);
         // A call that must complete is never cut short.
-        crossing::cross(half, function as usize, &words[..n]).map_or(0, |r| r as c_long)
+        crossing::cross(half, function as usize, words).map_or(0, |r| r as c_long)
     }
 }
 
@@ -154,14 +153,14 @@ pub unsafe extern "C" fn splitproc_try(
     let half = checked(half);
     // SAFETY: as the caller says.
     unsafe {
-        let (words, n) = arguments(count, args);
+        let words = arguments(count, args);
         // While the thread looks at the generation a checkpoint has to wait for it.
         let inside = gate::enter(Call::MustComplete);
         if splitproc_generation() != generation {
             return 1;
         }
         inside.set(Call::Reexecutable);
-        match crossing::cross(half, function as usize, &words[..n]) {
+        match crossing::cross(half, function as usize, words) {
             Err(crossing::Restarted) => 1,
             Ok(value) => {
                 if !result.is_null() {

@@ -36,7 +36,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        unblock_park();
+        raw::take_only_own_signals();
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -64,11 +64,6 @@ fn serve() {
             raw::futex_wake(state);
         }
     }
-}
-
-/// The helper is parked like any thread: everything but the park signal stays blocked.
-fn unblock_park() {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
 }
 
 /// Does what the host's event asks for. On a thread that the gate does not hold.

@@ -76,6 +76,13 @@ pub fn restore_signals(mask: u64) {
     set_mask(mask);
 }
 
+/// The mask of splitproc's own threads in the upper half: they take the park signal, and libc's two, for a
+/// change of ids (`setuid`) waits until every thread that libc knows has made it. No other.
+pub fn take_only_own_signals() {
+    let bit = |signal: i32| 1u64 << (signal - 1);
+    set_mask(!(bit(lhinfo::PARK_SIGNAL) | bit(32) | bit(33)));
+}
+
 fn set_mask(mask: u64) -> u64 {
     let mut old = 0u64;
     let how = libc::SIG_SETMASK as usize;

@@ -128,7 +128,7 @@ pub fn start() {
 }
 
 fn serve() {
-    raw::restore_signals(!(1u64 << (lhinfo::PARK_SIGNAL - 1)));
+    raw::take_only_own_signals();
     // A thread that is inside a call may be waiting for one of these: the gate must not hold them.
     // SAFETY: the block is this thread's own.
     unsafe { (*block::mine()).exempt = 1 };

@@ -7,7 +7,7 @@
 //! off until the thread is out of all of them.
 
 use crate::block::{self, Block};
-use crate::{interrupt, raw, tcb, ways};
+use crate::{cancel, interrupt, tcb, ways};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -17,13 +17,6 @@ type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
 /// glibc's `SIGCANCEL`.
 const CANCEL: i32 = 32;
-/// `PTHREAD_CANCEL_DISABLE`.
-const DISABLE: i32 = 1;
-
-extern "C" {
-    fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
-}
-
 /// Publishes the trampoline for the router.
 pub fn init() {
     // SAFETY: lhInfo is mapped.
@@ -48,9 +41,8 @@ unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context
             return; // born in a lower half: it takes none of the application's signals
         }
         let (call, slot) = ((*b).call, (*b).slot);
-        if signal == CANCEL && (call != 0 || (*b).callbacks != 0) {
-            (*b).cancelled = 1;
-            return;
+        if signal == CANCEL && (call != 0 || (*b).state.load(Ordering::Relaxed) != block::OUTSIDE) {
+            return cancel::put_off(b);
         }
         if call == 0 {
             handler(signal, info, context);
@@ -103,39 +95,6 @@ unsafe fn call_again(b: *mut Block, call: usize, context: *mut libc::ucontext_t)
         let registers = &mut (*context).uc_mcontext.gregs;
         registers[libc::REG_RIP as usize] = ways::reentry() as i64;
         registers[libc::REG_RSP as usize] = (call - ways::SAVED) as i64;
-    }
-}
-
-/// Sends the thread the cancel signal that it got while it was inside, once it is out of every half.
-///
-/// # Safety
-/// `b` must be the calling thread's block.
-#[cold]
-pub unsafe fn cancel(b: *mut Block) {
-    // SAFETY: the caller says whose block it is; the signal goes to this thread, as `pthread_cancel` sent it.
-    unsafe {
-        if (*b).callbacks != 0 || (*b).call != 0 {
-            return;
-        }
-        (*b).cancelled = 0;
-        let pid = raw::syscall(libc::SYS_getpid, [0; 6]) as usize;
-        let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as usize;
-        raw::syscall(libc::SYS_tgkill, [pid, tid, CANCEL as usize, 0, 0, 0]);
-    }
-}
-
-/// Runs a callback of the upper half, whose cancellation points must not unwind the lower half below it.
-pub fn uncancelled<R>(body: impl FnOnce() -> R) -> R {
-    let b = block::current();
-    let mut old = 0;
-    // SAFETY: the block is this thread's own; the state is put back.
-    unsafe {
-        (*b).callbacks += 1;
-        pthread_setcancelstate(DISABLE, &mut old);
-        let result = body();
-        pthread_setcancelstate(old, &mut old);
-        (*b).callbacks -= 1;
-        result
     }
 }
 

@@ -326,8 +326,8 @@ static atomic_long turns;
 
 static void *to_be_cancelled(void *arg)
 {
-    (void)arg;
     void *function = splitproc_symbol(halves[0], "half_sleep_until");
+    pthread_setcanceltype(arg ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED, NULL);
     want("a cancelled thread's call",
          splitproc_call(halves[0], function, 2, (long[]){(long)&come_out, (long)&turns}), 77);
     came_out = 1;
@@ -344,7 +344,7 @@ static void cancelled(void)
         void *result = NULL;
         come_out = came_out = 0;
         turns = 0;
-        want("pthread_create", pthread_create(&thread, NULL, to_be_cancelled, NULL), 0);
+        want("pthread_create", pthread_create(&thread, NULL, to_be_cancelled, n % 2 ? &thread : NULL), 0);
         while (turns == 0)
             usleep(100);
         want("pthread_cancel", pthread_cancel(thread), 0);
@@ -353,7 +353,9 @@ static void cancelled(void)
                 fail("it ended inside the lower half", turns);
         come_out = 1;
         want("pthread_join", pthread_join(thread, &result), 0);
-        want("it came out", came_out, 1);
+        want("the lower half's function came to its end", come_out, 2);
+        if (n % 2 == 0)
+            want("it came out", came_out, 1);
         want("it was cancelled", result == PTHREAD_CANCELED, 1);
     }
     wait_for_go();

@@ -159,7 +159,7 @@ long half_thread_calls_back(long (*function)(long), long x)
     return call.result;
 }
 
-/* Sleeps (each a cancellation point) until told to come out; counts its turns. */
+/* Sleeps (each a cancellation point) until told to come out, and says that it does; counts its turns. */
 long half_sleep_until(atomic_int *out, atomic_long *turns)
 {
     while (!*out) {
@@ -167,5 +167,6 @@ long half_sleep_until(atomic_int *out, atomic_long *turns)
         nanosleep(&ms, NULL);
         ++*turns;
     }
+    *out = 2;
     return 77;
 }

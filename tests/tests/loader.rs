@@ -269,6 +269,30 @@ fn a_thread_restarted_in_a_system_call_is_cancelled_there() {
 }
 
 #[test]
+fn a_lower_half_cancels_its_own_threads_and_changes_their_ids() {
+    let scratch = Scratch::new("lower-cancel");
+    let include = format!("-I{}", repo().join("plugin/include").display());
+    let app = program("lower-cancel", "lower-cancel", &["-fexceptions", &include]);
+    let flags = ["-DLIBRARY", "-fexceptions", "-shared", "-fPIC"];
+    let library = program("lower-cancel", "liblower-cancel.so", &flags);
+    for crossing in ["shared", "borrowed"] {
+        let mut command = splitproc(["launch", "--crossing", crossing, "--half"]);
+        command.arg(format!("x={}", library.display()));
+        command
+            .arg("--ckpt-dir")
+            .arg(scratch.ckpt())
+            .arg("--")
+            .arg(&app);
+        let done = run(&scratch, command).ok();
+        assert_eq!(
+            text(&done.stdout),
+            "lower 8\nupper 8\nboth 0 well\n",
+            "{crossing}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_routed_is_named_under_log_debug() {
     let scratch = Scratch::new("not-routed");
     let library = scratch.file("libodd.so");

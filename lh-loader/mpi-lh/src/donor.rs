@@ -10,6 +10,7 @@ use crate::{half, keys, sys};
 use core::ffi::c_void;
 use core::ptr::{addr_of_mut, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use lh_loader::lhinfo::LOWER_MASK;
 
 /// A donor's stack: it only parks, and runs destructors at its end.
 const STACK: usize = 256 << 10;
@@ -154,6 +155,8 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
     let donor: *mut Donor = donor.cast();
     // SAFETY: `make` keeps the donor until it is told to exit, and nobody looks at it after that.
     unsafe {
+        // It was made with every signal blocked, which libc has given on to it.
+        lh_loader::arch::restore_signals(LOWER_MASK);
         (*donor).fs = lh_loader::arch::fs_base();
         if (*half()).shared_fs == 0 {
             leave_rseq((*donor).fs);

@@ -10,19 +10,13 @@ use super::policy::native;
 use super::tasks;
 use crate::arch::{self, is_err, syscall6};
 use crate::layout::{self, Owner, MAX_HALVES};
-use crate::lhinfo::{self, PARK_SIGNAL};
+use crate::lhinfo::{self, LIBC_SIGNALS, LOWER_MASK, PARK_SIGNAL};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A signal's bit in a mask.
 const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
-
-/// libc's own: SIGCANCEL and SIGSETXID.
-const LIBC_SIGNALS: [i32; 2] = [32, 33];
-
-/// What tasks of lower halves block: everything but libc's own two signals.
-pub const LOWER_MASK: u64 = !(bit(LIBC_SIGNALS[0]) | bit(LIBC_SIGNALS[1]));
 
 /// The kernel's `struct sigaction`: handler, flags, restorer, mask.
 type Action = [u64; 4];

@@ -5,10 +5,10 @@
 
 use super::entry::{splitproc_clone_with_stack, ChildFrame, Regs};
 use super::policy::native;
-use super::signals::{set_mask, LOWER_MASK};
+use super::signals::set_mask;
 use crate::arch::{is_err, syscall6};
 use crate::layout::Owner;
-use crate::lhinfo;
+use crate::lhinfo::{self, LOWER_MASK};
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
