@@ -1,6 +1,7 @@
 /*
  * crossing: what a call into a lower half costs, with the gate, over a direct call of the same function. Prints
- * `NAME NANOSECONDS`, the best of several rounds, one a line; benches/run calls it on every way of crossing.
+ * `native NAME NANOSECONDS` and `ours NAME NANOSECONDS`, each the best of several rounds; benches/run calls it on every
+ * way of crossing.
  *
  *   echo 'long empty(void) { return 0; }' | gcc -O2 -shared -o empty.so -x c -
  *   splitproc launch --half empty=./empty.so [--crossing WAY] -- ./crossing NAME
@@ -41,7 +42,6 @@ int main(int argc, char **argv)
             double t = (seconds() - start) / CALLS * 1e9;
             best[way] = t < best[way] ? t : best[way];
         }
-    printf("%s-direct-ns %.2f\n%s-ns %.2f\n%s-more-ns %.2f\n", argv[1], best[0], argv[1], best[1], argv[1],
-           best[1] - best[0]);
+    printf("native %s %.2f\nours %s %.2f\n", argv[1], best[0], argv[1], best[1]);
     return 0;
 }

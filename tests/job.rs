@@ -285,6 +285,11 @@ impl Job {
         pids
     }
 
+    /// Pid of the process that was started: the launcher's, or the only rank's.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// Pids of the processes that the application runs in.
     pub fn ranks(&self) -> Vec<i32> {
         let loader = |pid: &i32| {

@@ -32,6 +32,15 @@ pub fn keys(index: u32, count: u32) -> [u32; 2] {
     [first + (index - 1) * each, first + index * each]
 }
 
+/// `Thread::state` of a parked thread that is to take its pending signals; then it is 2 again.
+pub const DRAIN: u32 = 4;
+/// Most signals that are taken so.
+pub const DRAIN_MOST: usize = 256;
+
+/// In `Upper::asked`: a checkpoint.
+pub const ASKED_CHECKPOINT: u32 = 1;
+/// In `Upper::asked`: a checkpoint, and then the program's end.
+pub const ASKED_STOP: u32 = 2;
 /// libc's own signals: SIGCANCEL and SIGSETXID.
 pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
 /// What tasks of lower halves block: everything but libc's own two signals.
@@ -146,6 +155,10 @@ pub struct Thread {
     pub reentry: [usize; 2],
     /// `PR_GET_NAME`.
     pub name: [u8; 16],
+    /// `PR_GET_PDEATHSIG`; `PR_GET_NO_NEW_PRIVS`.
+    pub settings: [u32; 2],
+    /// `PR_GET_TIMERSLACK`.
+    pub slack: usize,
 }
 
 /// A one-slot message channel between the host half and the upper half's helper thread.
@@ -195,10 +208,25 @@ pub struct Upper {
     pub actions: [[u64; 4]; 65],
     /// Where the upper half's window goes on (see `window`); it must survive a restart.
     pub cursor: AtomicUsize,
+    /// The signal that asks for a checkpoint; 0: none. The host's, before the plugin starts.
+    pub ckpt_signal: AtomicU32,
+    /// SIGTERM if it asks for a checkpoint and the program's end; else 0.
+    pub term_signal: AtomicU32,
+    /// What signals have asked for: `ASKED_CHECKPOINT`, `ASKED_STOP`. A futex that the host waits on.
+    pub asked: AtomicU32,
+    /// 1: the next SIGTERM is the program's.
+    pub pass_term: AtomicU32,
     /// The parent's pid as the application knows it: that of its first launch.
     pub ppid: AtomicU32,
     /// Fills the gap.
     pub pad: u32,
+    /// Where a parked thread whose state is `DRAIN` puts the signals that are pending for it: `DRAIN_MOST` times
+    /// the kernel's siginfo.
+    pub drain: AtomicUsize,
+    /// How many it has put there.
+    pub drained: AtomicU32,
+    /// 1: the program has made a priority-inheritance mutex.
+    pub pi_mutexes: AtomicU32,
 }
 
 /// The whole region.

@@ -231,6 +231,24 @@ unsafe fn live(thread: &Thread) -> ! {
             0,
             0,
         );
+        let [death, no_new_privileges] = thread.settings.map(|n| n as usize);
+        call(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG as usize,
+            death,
+            0,
+            0,
+        );
+        call(
+            libc::SYS_prctl,
+            libc::PR_SET_TIMERSLACK as usize,
+            thread.slack,
+            0,
+            0,
+        );
+        if no_new_privileges != 0 {
+            call(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0);
+        }
         if thread.robust[0] != 0 {
             let [head, len] = thread.robust;
             call(libc::SYS_set_robust_list, head, len, 0, 0);

@@ -2,7 +2,7 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{adopt, block, gate, mpi, raw, registry, service};
+use crate::{adopt, block, gate, mpi, raw, registry, service, trigger};
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn serve() {
         (*block::mine()).exempt = 1;
         let tid = raw::syscall(libc::SYS_gettid, [0; 6]) as u32;
         lhinfo::get().upper.helper_tid.store(tid, Ordering::Release);
-        raw::take_only_own_signals();
+        raw::take_only_own_signals(trigger::init());
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
@@ -94,6 +94,7 @@ pub fn event(op: u32) -> Result<(), String> {
             Ok(())
         }
         RESTART => {
+            raw::take_only_own_signals(trigger::init());
             gate::init();
             registry::forget_adoptions();
             adopt::choose();

@@ -17,6 +17,7 @@ pub mod host;
 pub mod interrupt;
 mod keys;
 pub mod mpi;
+mod mutexes;
 pub mod park;
 pub mod raw;
 pub mod registry;
@@ -24,6 +25,7 @@ pub mod service;
 pub mod signal;
 pub mod stacks;
 pub mod tcb;
+pub mod trigger;
 pub mod ways;
 
 use core::ffi::c_char;

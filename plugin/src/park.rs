@@ -7,26 +7,10 @@
 
 use crate::block::{self, OUTSIDE, REEXECUTABLE};
 use crate::{interrupt, raw, tcb, ways};
-use core::arch::global_asm;
 use core::ptr::{addr_of, addr_of_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lh_loader::lhinfo::{self, Thread, MAX_THREADS, PARK_SIGNAL};
 
-global_asm!(
-    ".globl splitproc_sigreturn",
-    ".hidden splitproc_sigreturn",
-    ".type splitproc_sigreturn, @function",
-    "splitproc_sigreturn:",
-    "mov eax, 15", // rt_sigreturn
-    "syscall",
-);
-
-extern "C" {
-    fn splitproc_sigreturn();
-}
-
-/// `SA_RESTORER`, which the libc crate does not name for this target.
-const SA_RESTORER: u64 = 0x0400_0000;
 /// `PR_GET_TID_ADDRESS`: where the kernel clears the tid at the thread's end.
 const PR_GET_TID_ADDRESS: usize = 40;
 /// `ARCH_GET_GS`.
@@ -51,13 +35,7 @@ pub fn init() {
             RSEQ[1].store((*size).max(32) as usize, Ordering::Relaxed);
         }
     }
-    let flags = (libc::SA_SIGINFO | libc::SA_RESTART) as u64 | SA_RESTORER;
-    let action = [
-        handler as *const () as u64,
-        flags,
-        splitproc_sigreturn as *const () as u64,
-        !0,
-    ];
+    let action = raw::action(handler as *const () as usize);
     // SAFETY: lhInfo is mapped; the kernel reads 32 bytes of `action`.
     unsafe {
         (*lhinfo::ptr()).upper.actions[PARK_SIGNAL as usize] = action;
@@ -95,8 +73,39 @@ unsafe extern "C" fn handler(
         raw::futex_wake(&(*thread).state);
         let release = &*addr_of!((*lhinfo::ptr()).upper.release);
         while release.load(Ordering::Acquire) == 0 {
+            if (*thread).state.load(Ordering::Acquire) == lhinfo::DRAIN {
+                drain();
+                (*thread).state.store(PARKED, Ordering::Release);
+            }
             raw::futex_wait(release, 0, None);
         }
+    }
+}
+
+/// Gives the host the signals that are pending for this thread: only the thread itself can see them whole.
+unsafe fn drain() {
+    const SIGINFO: usize = 128;
+    // SAFETY: the host has put room for so many there, and waits.
+    unsafe {
+        let upper = &lhinfo::get().upper;
+        let to = upper.drain.load(Ordering::Acquire);
+        let (all, no_time) = (!0_u64, [0_usize; 2]);
+        let mut count = 0;
+        while count < lhinfo::DRAIN_MOST {
+            let args = [
+                &raw const all as usize,
+                to + count * SIGINFO,
+                no_time.as_ptr() as usize,
+                8,
+                0,
+                0,
+            ];
+            if raw::syscall(libc::SYS_rt_sigtimedwait, args) < 0 {
+                break;
+            }
+            count += 1;
+        }
+        upper.drained.store(count as u32, Ordering::Release);
     }
 }
 
@@ -123,6 +132,14 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
             libc::SYS_prctl,
             [libc::PR_GET_NAME as usize, name, 0, 0, 0, 0],
         );
+        let prctl =
+            |what: i32, at: usize| raw::syscall(libc::SYS_prctl, [what as usize, at, 0, 0, 0, 0]);
+        prctl(
+            libc::PR_GET_PDEATHSIG,
+            addr_of_mut!((*thread).settings[0]) as usize,
+        );
+        (*thread).settings[1] = prctl(libc::PR_GET_NO_NEW_PRIVS, 0).max(0) as u32;
+        (*thread).slack = prctl(libc::PR_GET_TIMERSLACK, 0).max(0) as usize;
         let size = RSEQ[1].load(Ordering::Relaxed);
         (*thread).rseq = match size {
             0 => [0, 0],

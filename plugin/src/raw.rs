@@ -77,10 +77,10 @@ pub fn restore_signals(mask: u64) {
 }
 
 /// The mask of splitproc's own threads in the upper half: they take the park signal, and libc's two, for a
-/// change of ids (`setuid`) waits until every thread that libc knows has made it. No other.
-pub fn take_only_own_signals() {
+/// change of ids (`setuid`) waits until every thread that libc knows has made it. No other, but those in `more`.
+pub fn take_only_own_signals(more: u64) {
     let bit = |signal: i32| 1u64 << (signal - 1);
-    set_mask(!(bit(lhinfo::PARK_SIGNAL) | bit(32) | bit(33)));
+    set_mask(!(bit(lhinfo::PARK_SIGNAL) | bit(32) | bit(33) | more));
 }
 
 fn set_mask(mask: u64) -> u64 {
@@ -92,4 +92,32 @@ fn set_mask(mask: u64) -> u64 {
         syscall(libc::SYS_rt_sigprocmask, [how, new, old, 8, 0, 0]);
     }
     old
+}
+
+/// `SA_RESTORER`, which the libc crate does not name for this target.
+const SA_RESTORER: u64 = 0x0400_0000;
+
+core::arch::global_asm!(
+    ".globl splitproc_sigreturn",
+    ".hidden splitproc_sigreturn",
+    ".type splitproc_sigreturn, @function",
+    "splitproc_sigreturn:",
+    "mov eax, 15", // rt_sigreturn
+    "syscall",
+);
+
+extern "C" {
+    fn splitproc_sigreturn();
+}
+
+/// An action for the kernel, `[handler, flags, restorer, mask]`: calls restart, and every signal is blocked
+/// while the handler runs.
+pub fn action(handler: usize) -> [u64; 4] {
+    let flags = (libc::SA_SIGINFO | libc::SA_RESTART) as u64 | SA_RESTORER;
+    [
+        handler as u64,
+        flags,
+        splitproc_sigreturn as *const () as u64,
+        !0,
+    ]
 }

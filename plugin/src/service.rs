@@ -128,7 +128,7 @@ pub fn start() {
 }
 
 fn serve() {
-    raw::take_only_own_signals();
+    raw::take_only_own_signals(0);
     // A thread that is inside a call may be waiting for one of these: the gate must not hold them.
     // SAFETY: the block is this thread's own.
     unsafe { (*block::mine()).exempt = 1 };

@@ -26,7 +26,11 @@ pub fn init() {
         .store(trampoline as *const () as usize, Ordering::Release);
 }
 
-unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+/// Runs the application's handler for a signal.
+///
+/// # Safety
+/// The kernel calls it, or a handler of ours with what the kernel gave it.
+pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the router recorded a function before it installed this one; if the thread is inside a
     // crossing, `fs` and `upper_dtv` are its own, and everything is put back after the handler.
     unsafe {

@@ -7,7 +7,9 @@
  * up. Prints `ok`, or says what is lost and exits with 1.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -287,6 +289,21 @@ static void with_threads(void)
     CHECK(pthread_cancel(a) == 0 && pthread_join(a, &result) == 0 && result == PTHREAD_CANCELED);
 }
 
+/* A connection to ourselves. */
+static void with_tcp(void)
+{
+    int listening = socket(AF_INET, SOCK_STREAM, 0), there = socket(AF_INET, SOCK_STREAM, 0), here;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    char text[16] = "";
+    CHECK(bind(listening, (void *)&at, len) == 0 && listen(listening, 1) == 0);
+    CHECK(getsockname(listening, (void *)&at, &len) == 0);
+    CHECK(connect(there, (void *)&at, len) == 0 && (here = accept(listening, NULL, NULL)) >= 0);
+    close(listening);
+    checkpoint_here();
+    CHECK(write(there, "contents", 9) == 9 && read(here, text, sizeof text) == 9);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -309,6 +326,7 @@ int main(int argc, char **argv)
         {"limits", with_limits},
         {"brk", with_program_break},
         {"threads", with_threads},
+        {"tcp", with_tcp},
     };
     if (argc != 3)
         return 2;

@@ -4,9 +4,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tests::{
-    example, lines, moments, newest_generation, run, splitproc, text, wait_for, Case, Done, Job,
-    Moments, Scratch, LIMIT,
+    example, lines, moments, mpirun, newest_generation, run, splitproc, text, wait_for, Case, Done,
+    Job, Moments, Scratch, LIMIT,
 };
 
 /// A job that was checkpointed once and killed.
@@ -224,4 +225,61 @@ fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
         return;
     }
     goes_on(job, &scratch, &case, &["read-only"]);
+}
+
+fn signal(pid: i32, number: i32) {
+    // SAFETY: kill has no memory effects.
+    unsafe { libc::kill(pid, number) };
+}
+
+/// A rank that does not take part is named within the bound, the others go on, and once it is back the next
+/// checkpoint is taken.
+#[test]
+fn a_rank_that_never_arrives_at_a_checkpoint_is_named() {
+    let scratch = Scratch::new("absent");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let mut command = splitproc(["launch", "--timeout", "8", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(&case.app);
+    command.args(&case.args).current_dir(scratch.path());
+    let mut job = Job::start(&scratch, mpirun(2, command));
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    let mut ranks = job.ranks();
+    ranks.sort_unstable();
+    let begun = Instant::now();
+    signal(ranks[1], libc::SIGSTOP);
+    job.try_checkpoint(&scratch)
+        .fails_with(&["no answer from rank 1"]);
+    let took = begun.elapsed();
+    signal(ranks[1], libc::SIGCONT);
+    assert!(took < Duration::from_secs(40), "it took {took:?}");
+    wait_for("a checkpoint with the rank that is back", LIMIT, || {
+        let done = job.try_checkpoint(&scratch);
+        println!("{}", text(&done.stderr));
+        done.status.success().then_some(())
+    });
+    job.kill();
+    let done = Job::restart(&scratch, 2).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+/// A rank that does not come up at a restart ends it within the bound, and is named.
+#[test]
+fn a_rank_that_never_arrives_at_a_restart_is_named() {
+    let scratch = checkpointed("absent-restart", 2);
+    let wrapper = scratch.file("one-late");
+    let script = "#!/bin/sh\n[ \"$PMI_RANK\" = 1 ] && exec sleep 600\nexec \"$@\"\n";
+    std::fs::write(&wrapper, script).expect("a script");
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    let mut command = Command::new(&wrapper);
+    command.arg(tests::bin("splitproc"));
+    command
+        .args(["restart", "--timeout", "3"])
+        .arg(scratch.ckpt());
+    let begun = Instant::now();
+    let done = run(&scratch, mpirun(2, command));
+    assert!(done.stdout.is_empty());
+    done.fails_with(&["rank 1", "3 s"]);
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    Job::restart(&scratch, 2).finish().ok();
 }

@@ -9,10 +9,11 @@ const HALVES: [&str; 4] = [
     "ompi=libmpi.so.40",
 ];
 
-#[test]
-fn two_mpi_libraries_at_once_survive_restarts() {
-    let scratch = Scratch::new("two-halves");
-    let (app, options) = (example("two-halves"), HALVES.map(String::from));
+fn two_mpi_libraries(way: &str) {
+    let scratch = Scratch::new(&format!("two-halves-{way}"));
+    let app = example("two-halves");
+    let options = [&HALVES[..], &["--crossing", way]].concat();
+    let options: Vec<String> = options.into_iter().map(String::from).collect();
     let args = ["-o", "out.txt", "100", "5"];
     let launch = || Job::launch_with(&scratch, 0, &options, &app, args);
     let expected = launch().finish().ok().stdout;
@@ -36,6 +37,16 @@ fn two_mpi_libraries_at_once_survive_restarts() {
     );
     let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
     assert_eq!(text(&file), text(&expected));
+}
+
+#[test]
+fn two_mpi_libraries_at_once_survive_restarts() {
+    two_mpi_libraries("shared");
+}
+
+#[test]
+fn two_mpi_libraries_at_once_on_borrowed_tcbs() {
+    two_mpi_libraries("borrowed");
 }
 
 #[test]

@@ -1,70 +1,125 @@
-//! What a process holds besides memory (`tests/c/state.c`): each kind comes back from a restart, or
-//! its checkpoint is refused with the reason and the program goes on. Never is anything lost silently.
+//! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
+//! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
 use tests::{program, text, Job, Scratch};
 
-use Promise::{OrRefused, Restored};
-
-/// What is promised for a kind.
-#[derive(PartialEq)]
-enum Promise {
-    /// A restart brings it back.
-    Restored,
-    /// A restart brings it back, or the checkpoint is refused with one of these words.
-    OrRefused(&'static [&'static str]),
-}
-
-fn kind(name: &str, promise: Promise) {
+/// A program that holds a thing of this kind, at its checkpoint.
+fn start(source: &str, name: &str) -> (Scratch, Job) {
     let scratch = Scratch::new(&format!("state-{name}"));
-    let app = program("state", "state", &[]);
+    let app = program(source, source, &["-lrt"]);
     let go = scratch.file("go");
     let mut job = Job::launch(&scratch, 0, &app, [name.as_ref(), go.as_os_str()]);
     job.must_reach(1);
-    let asked = job.try_checkpoint(&scratch);
-    if !asked.status.success() {
-        let why = text(&asked.stderr);
-        let Promise::OrRefused(words) = promise else {
-            panic!("refused: {why}")
-        };
-        assert!(
-            words.iter().any(|w| why.contains(w)),
-            "the resource is not named: {why}"
-        );
-        std::fs::write(&go, "").expect("the go file");
-        assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n", "it goes on");
-        println!("refused: {why}");
-        return;
-    }
+    (scratch, job)
+}
+
+/// A restart brings it back.
+fn restored(source: &str, name: &str) {
+    let (scratch, mut job) = start(source, name);
+    job.checkpoint(&scratch);
     job.kill();
-    std::fs::write(&go, "").expect("the go file");
+    // Twice: what is saved of a restarted process is as good.
+    let mut job = Job::restart(&scratch, 0);
+    tests::wait_for("the restarted program's checkpoint", tests::LIMIT, || {
+        let done = job.try_checkpoint(&scratch);
+        assert!(
+            done.status.success() || text(&done.stderr).contains("does not answer"),
+            "{}",
+            text(&done.stderr)
+        );
+        done.status.success().then_some(())
+    });
+    job.kill();
+    std::fs::write(scratch.file("go"), "").expect("the go file");
     let done = Job::restart(&scratch, 0).finish().ok();
     assert_eq!(text(&done.stdout), "ok\n", "after a restart");
 }
 
-macro_rules! kinds {
-    ($($test:ident $name:literal $promise:expr;)*) => {
+/// The checkpoint is refused, with these words, and the program goes on.
+fn refused(source: &str, name: &str, words: &[&str]) {
+    let (scratch, mut job) = start(source, name);
+    job.try_checkpoint(&scratch).fails_with(words);
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n", "it goes on");
+}
+
+macro_rules! restored {
+    ($($test:ident $source:literal $name:literal;)*) => {
         $(#[test]
         fn $test() {
-            kind($name, $promise);
+            restored($source, $name);
         })*
     };
 }
 
-kinds! {
-    files_their_offsets_and_flags "file" Restored;
-    private_mappings_and_protections "mappings" Restored;
-    an_alternate_stack_and_signal_actions "altstack" Restored;
-    directory_umask_and_limits "limits" Restored;
-    the_program_break "brk" Restored;
-    threads_that_wait_and_their_ids "threads" Restored;
-    a_pending_signal "pending" OrRefused(&["signal"]);
-    a_pipe_with_contents "pipe" OrRefused(&["pipe"]);
-    a_socketpair_with_contents "socketpair" OrRefused(&["socket"]);
-    an_eventfd "eventfd" OrRefused(&["eventfd"]);
-    an_epoll "epoll" OrRefused(&["epoll"]);
-    a_deleted_file "deleted" OrRefused(&["deleted"]);
-    a_memfd "memfd" OrRefused(&["memfd"]);
-    shared_memory "shared" OrRefused(&["shared", "dev/zero"]);
-    an_interval_timer "itimer" OrRefused(&["timer"]);
-    a_timerfd "timerfd" OrRefused(&["timerfd"]);
+macro_rules! refused {
+    ($($test:ident $source:literal $name:literal $words:expr;)*) => {
+        $(#[test]
+        fn $test() {
+            refused($source, $name, &$words);
+        })*
+    };
+}
+
+restored! {
+    files_their_offsets_and_flags "state" "file";
+    private_mappings_and_protections "state" "mappings";
+    an_alternate_stack_and_signal_actions "state" "altstack";
+    directory_umask_and_limits "state" "limits";
+    the_program_break "state" "brk";
+    threads_that_wait_and_their_ids "state" "threads";
+    a_pending_signal "state" "pending";
+    a_pipe_with_contents "state" "pipe";
+    a_socketpair_with_contents "state" "socketpair";
+    an_eventfd "state" "eventfd";
+    an_epoll "state" "epoll";
+    a_deleted_file "state" "deleted";
+    a_memfd "state" "memfd";
+    shared_memory "state" "shared";
+    an_interval_timer "state" "itimer";
+    a_timerfd "state" "timerfd";
+    signals_with_their_values "kernel" "queued";
+    a_timer_that_signals "kernel" "timer-signal";
+    a_timer_with_a_thread "kernel" "timer-thread";
+    an_inotify_with_watches "kernel" "inotify";
+    a_signalfd "kernel" "signalfd";
+    an_open_directory_and_a_path "kernel" "directory";
+    processors_policy_and_nice "kernel" "schedule";
+    settings_of_prctl "kernel" "prctl";
+    locks_on_files "kernel" "locks";
+    advice_about_memory "kernel" "advice";
+    one_file_in_many_places "kernel" "aliases";
+    a_listening_socket "kernel" "listening";
+    messages_and_ends_of_streams "kernel" "pairs";
+    vector_registers "kernel" "registers";
+}
+
+refused! {
+    a_connected_tcp_socket "state" "tcp" ["connected TCP socket", "127.0.0.1"];
+    a_held_robust_mutex "refused" "robust" ["robust mutex"];
+    priority_inheritance "refused" "pi" ["priority-inheritance"];
+    a_system_v_segment "refused" "sysv" ["System V"];
+    a_message_queue "refused" "queue" ["fd", "kernel-"];
+    a_child "refused" "child" ["child process", "refused"];
+    a_userfaultfd "refused" "userfaultfd" ["userfaultfd"];
+    an_io_uring "refused" "io_uring" ["fd"];
+    an_aio_context "refused" "aio" ["asynchronous I/O"];
+    a_device "refused" "device" ["/dev/kmsg"];
+    a_seccomp_filter "refused" "seccomp" ["seccomp"];
+    descriptors_in_a_socket "refused" "rights" ["descriptors"];
+    an_epoll_of_a_closed_number "refused" "lost-watch" ["epoll"];
+    a_named_pipe "refused" "fifo" ["fifo"];
+    a_udp_socket "refused" "udp" ["UDP"];
+    a_directory_that_is_gone "refused" "lost-directory" ["working directory"];
+    a_file_under_another_name "refused" "other-name" ["one"];
+}
+
+#[test]
+fn another_user() {
+    // SAFETY: has no preconditions.
+    if unsafe { libc::geteuid() } == 0 {
+        refused("refused", "user", &["user"]);
+    } else {
+        println!("not run: only root can change its user");
+    }
 }

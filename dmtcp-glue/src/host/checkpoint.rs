@@ -4,15 +4,16 @@
 //! threads stopped and nothing found that can't be saved; image written; manifest committed. The first
 //! refusal anywhere lets all go on, and its reason is what the requester gets.
 
-use super::coordinator::{Job, Order, Outcome, Work};
+use super::coordinator::{Answer, Failed, Job, Order, Outcome, Work};
 use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
 use super::{save, stop, EVENT_BOUND, STOPPED};
-use anyhow::{anyhow, bail, Context, Result};
-use restart::image::Summary;
+use anyhow::{anyhow, Context, Result};
+use restart::image::{Progress, Summary};
 use restart::manifest::{self, ImageEntry, Manifest};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,14 +21,19 @@ use std::time::{Duration, Instant};
 /// Events of the plugin's helper.
 const PRESUSPEND: u32 = 1;
 const RESUME: u32 = 2;
-/// A rank that writes its image is waited for so long.
-const SAVE_BOUND: Duration = Duration::from_secs(3600);
+/// A requester takes its answer within this.
+const ANSWER_BOUND: Duration = Duration::from_secs(5);
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two signs of life to the other ranks.
+const BEAT: u32 = 10;
+/// Signals that come while a checkpoint is taken, or so soon after its beginning, belong to it: a launcher
+/// or a batch system sends one to every rank.
+const TOGETHER: Duration = Duration::from_secs(1);
 
-/// A rank's vote.
+/// A rank's vote: it can go on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Vote {
-    /// Why not; `None`: go on.
-    refusal: Option<String>,
     /// After saving: length and fingerprint of the image.
     image: Option<(u64, u32)>,
     /// After saving: how long the threads have been stopped.
@@ -36,6 +42,7 @@ struct Vote {
 
 /// Serves the queue for ever.
 pub fn serve(job: &Arc<Job>, settings: &Settings, events: Channel, queue: &Receiver<Work>) {
+    let mut last: Option<(Instant, bool)> = None;
     while let Ok(work) = queue.recv() {
         job.set_busy(true);
         let mut run = Run {
@@ -48,15 +55,38 @@ pub fn serve(job: &Arc<Job>, settings: &Settings, events: Channel, queue: &Recei
         match work {
             Work::Request { stop, reply } => {
                 run.reply = reply;
+                last = Some((run.begun, stop));
                 run.lead(stop);
             }
-            Work::Order(order) => {
+            Work::Signal { stop, at } => {
+                let together =
+                    |(begun, stopped): (Instant, bool)| at < begun + TOGETHER && stopped == stop;
+                if !last.is_some_and(together) {
+                    last = Some((run.begun, stop));
+                    run.lead(stop);
+                    if stop {
+                        // Still here: it was not taken.
+                        job.pass_on();
+                    }
+                }
+            }
+            Work::Order(order) if job.begin(order.attempt) => {
                 if let Err(error) = run.take_part(&order) {
                     super::say(&format!("no checkpoint was taken: {error:#}"));
                 }
             }
+            Work::Order(_) => {}
         }
         job.set_busy(false);
+    }
+}
+
+/// The allgather of one of the attempt's steps.
+fn key(order: &Order, phase: u32) -> Key {
+    Key {
+        attempt: order.attempt,
+        phase,
+        seq: 0,
     }
 }
 
@@ -65,7 +95,7 @@ struct Run<'a> {
     settings: &'a Settings,
     events: Channel,
     begun: Instant,
-    reply: Option<Sender<Outcome>>,
+    reply: Option<Sender<Answer>>,
 }
 
 impl Run<'_> {
@@ -88,9 +118,8 @@ impl Run<'_> {
             taken
         });
         if let Err(error) = result {
-            let asked = self.reply.is_some();
             self.answer(&Outcome::refused(format!("{error:#}")));
-            if !asked {
+            if self.reply.is_none() {
                 super::say(&format!("no checkpoint was taken: {error:#}"));
             }
         }
@@ -103,9 +132,18 @@ impl Run<'_> {
 
     fn answer(&mut self, outcome: &Outcome) {
         self.job.record(outcome);
-        if let Some(reply) = self.reply.take() {
+        if let Some(reply) = &self.reply {
             // The requester may have gone away.
-            let _ = reply.send(outcome.clone());
+            let _ = reply.send(Answer::Done(outcome.clone()));
+        }
+    }
+
+    /// Waits until the requester's connection has taken the answer: then it hangs up.
+    fn wait_answered(&self) {
+        let until = Instant::now() + ANSWER_BOUND;
+        let listens = |reply: &Sender<Answer>| reply.send(Answer::Progress(0, 0)).is_ok();
+        while self.reply.as_ref().is_some_and(listens) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -150,7 +188,10 @@ impl Run<'_> {
             size,
             generation: order.generation,
         };
-        let saved = save::save(&folder, place, self.settings, &stopped);
+        let progress = Arc::new(Progress::default());
+        let saved = self.while_alive(order, &progress, || {
+            save::save(&folder, place, self.settings, &stopped, &progress)
+        });
         let votes = self.vote_saved(order, saved, since)?;
 
         let mut committed = Ok(());
@@ -161,8 +202,9 @@ impl Run<'_> {
             }
         }
         let failed = committed.is_err();
-        let last = self.vote(order, 4, SAVE_BOUND, committed);
+        let last = self.vote(order, 4, timeout, committed);
         if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
+            self.wait_answered();
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };
         }
@@ -179,6 +221,34 @@ impl Run<'_> {
         }
     }
 
+    /// Does the long part of a checkpoint, and lets the ranks and the requester know that it goes on.
+    fn while_alive<T>(&self, order: &Order, progress: &Progress, work: impl FnOnce() -> T) -> T {
+        let over = AtomicBool::new(false);
+        let (job, reply) = (self.job, &self.reply);
+        std::thread::scope(|scope| {
+            let tell = scope.spawn(|| {
+                for tick in 1_u32.. {
+                    std::thread::park_timeout(TICK);
+                    if over.load(Ordering::Acquire) {
+                        break;
+                    }
+                    if tick % BEAT == 0 {
+                        job.alive(key(order, 3));
+                    }
+                    if let Some(reply) = reply {
+                        let (done, total) = progress.now();
+                        // The requester may have gone away.
+                        let _ = reply.send(Answer::Progress(done, total));
+                    }
+                }
+            });
+            let result = work();
+            over.store(true, Ordering::Release);
+            tell.thread().unpark();
+            result
+        })
+    }
+
     /// Ends a step: goes on when every rank can.
     fn vote(
         &self,
@@ -187,16 +257,7 @@ impl Run<'_> {
         bound: Duration,
         result: Result<()>,
     ) -> Result<Vec<Vote>> {
-        let refusal = result.err().map(|error| format!("{error:#}"));
-        self.cast(
-            order,
-            phase,
-            bound,
-            &Vote {
-                refusal,
-                ..Vote::default()
-            },
-        )
+        self.cast(order, phase, bound, result.map(|()| Vote::default()))
     }
 
     fn vote_saved(
@@ -205,39 +266,41 @@ impl Run<'_> {
         saved: Result<Summary>,
         since: Instant,
     ) -> Result<Vec<Vote>> {
-        let mut vote = Vote {
+        let vote = saved.map(|summary| Vote {
+            image: Some((summary.bytes, summary.crc)),
             seconds: since.elapsed().as_secs_f64(),
-            ..Vote::default()
-        };
-        match saved {
-            Ok(summary) => vote.image = Some((summary.bytes, summary.crc)),
-            Err(error) => vote.refusal = Some(format!("{error:#}")),
-        }
-        self.cast(order, 3, SAVE_BOUND, &vote)
+        });
+        self.cast(order, 3, self.settings.timeout, vote)
     }
 
-    fn cast(&self, order: &Order, phase: u32, bound: Duration, vote: &Vote) -> Result<Vec<Vote>> {
-        let key = Key {
-            attempt: order.attempt,
-            phase,
-            seq: 0,
+    fn cast(
+        &self,
+        order: &Order,
+        phase: u32,
+        bound: Duration,
+        vote: Result<Vote>,
+    ) -> Result<Vec<Vote>> {
+        let key = key(order, phase);
+        let vote = match vote {
+            Ok(vote) => vote,
+            Err(error) => {
+                let reason = match self.job.place() {
+                    Some((rank, 2..)) => format!("rank {rank}: {error:#}"),
+                    _ => format!("{error:#}"),
+                };
+                let failed = Failed::new(libc::ECANCELED, reason);
+                self.job.refuse(key, &failed);
+                return Err(anyhow!(failed.message));
+            }
         };
         let parts = self
             .job
-            .gather(key, serde_json::to_vec(vote)?, bound)
+            .gather(key, serde_json::to_vec(&vote)?, bound)
             .map_err(|failed| anyhow!(failed.message))?;
-        let votes = parts
+        parts
             .iter()
             .map(|part| serde_json::from_slice(part).context("a rank's vote makes no sense"))
-            .collect::<Result<Vec<Vote>>>()?;
-        for (rank, vote) in votes.iter().enumerate() {
-            match &vote.refusal {
-                Some(reason) if votes.len() > 1 => bail!("rank {rank}: {reason}"),
-                Some(reason) => bail!("{reason}"),
-                None => {}
-            }
-        }
-        Ok(votes)
+            .collect()
     }
 
     /// Rank 0, when all images are on disk: the manifest, then old generations go.

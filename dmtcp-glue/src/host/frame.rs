@@ -6,7 +6,10 @@
 //!
 //! Numbers are little-endian; `length` counts everything behind itself. Kinds: `GATHER` (a rank's part
 //! of an allgather, to rank 0), `GATHERED` (its result, to every rank: one byte 1 and the parts, each
-//! u32 length + bytes; or 0 and a message), `CHECKPOINT` (rank 0 to all: JSON of an `Order`).
+//! u32 length + bytes; or 0 and a message), `CHECKPOINT` (rank 0 to all: JSON of an `Order`), `REFUSE` (to
+//! rank 0: this attempt can't go on; a message), `ALIVE` (who waits or works says so), `ASK` (to rank 0: a
+//! signal asks for a checkpoint; one byte, 1: and for the program's end), `PASS` (rank 0 to all: a SIGTERM
+//! that asked for one is the program's).
 
 use std::io::{self, Read, Write};
 
@@ -16,6 +19,15 @@ pub const GATHER: u8 = 1;
 pub const GATHERED: u8 = 2;
 /// Take part in a checkpoint.
 pub const CHECKPOINT: u8 = 3;
+
+/// This attempt can't go on.
+pub const REFUSE: u8 = 4;
+/// Who waits or works says so.
+pub const ALIVE: u8 = 5;
+/// A signal asks for a checkpoint.
+pub const ASK: u8 = 6;
+/// A SIGTERM is the program's.
+pub const PASS: u8 = 7;
 
 const HEAD: usize = 21;
 /// Longest frame that is accepted.
@@ -35,7 +47,7 @@ pub struct Key {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// `GATHER`, `GATHERED` or `CHECKPOINT`.
+    /// One of the kinds above.
     pub kind: u8,
     /// Which allgather.
     pub key: Key,
@@ -46,6 +58,16 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame without a bound.
+    pub fn new(kind: u8, key: Key, body: Vec<u8>) -> Self {
+        Frame {
+            kind,
+            key,
+            bound: 0,
+            body,
+        }
+    }
+
     /// Writes the frame in one piece.
     pub fn write(&self, mut to: impl Write) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(4 + HEAD + self.body.len());

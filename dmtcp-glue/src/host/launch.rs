@@ -21,6 +21,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// Time between checkpoints that nobody asks for.
     pub interval: Option<Duration>,
+    /// Signal that asks for a checkpoint; 0: none.
+    pub signal: u32,
+    /// SIGTERM asks for a checkpoint and the program's end.
+    pub on_term: bool,
     /// zstd's level; `None`: off.
     pub level: Option<i32>,
     /// Generations to keep.
@@ -83,6 +87,8 @@ impl Settings {
             interval: number("SPLITPROC_INTERVAL")?
                 .filter(|s: &f64| *s > 0.0 && s.is_finite())
                 .map(Duration::from_secs_f64),
+            signal: number("SPLITPROC_CKPT_SIGNAL")?.unwrap_or(0),
+            on_term: number("SPLITPROC_ON_TERM")? == Some(1),
             level,
             keep: number("SPLITPROC_KEEP")?.unwrap_or(2),
             restore,

@@ -8,6 +8,9 @@ const IDLE: u32 = 0;
 const REQUEST: u32 = 1;
 const REPLY: u32 = 2;
 
+/// How often a waiter looks whether it should go on.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// Waits until `word` is not `value` any more, or is woken, or `timeout` is over.
 pub fn futex_wait(word: &AtomicU32, value: u32, timeout: Duration) {
     let limit = libc::timespec {
@@ -68,7 +71,17 @@ impl Channel {
 
     /// Sends a request and waits for the reply: its result and bytes. `None`: no reply in time.
     pub fn request(&self, op: u32, arg: &[u8], timeout: Duration) -> Option<(i64, Vec<u8>)> {
-        let deadline = Instant::now() + timeout;
+        self.request_while(op, arg, |waited| waited < timeout)
+    }
+
+    /// The same, for as long as `patient` says so; it is asked now and then, with the time so far.
+    pub fn request_while(
+        &self,
+        op: u32,
+        arg: &[u8],
+        mut patient: impl FnMut(Duration) -> bool,
+    ) -> Option<(i64, Vec<u8>)> {
+        let begun = Instant::now();
         if self.state().load(Ordering::Acquire) == REPLY {
             self.turn(IDLE);
         }
@@ -84,8 +97,10 @@ impl Channel {
         }
         self.turn(REQUEST);
         while self.state().load(Ordering::Acquire) == REQUEST {
-            let left = deadline.checked_duration_since(Instant::now())?;
-            futex_wait(self.state(), REQUEST, left);
+            if !patient(begun.elapsed()) {
+                return None;
+            }
+            futex_wait(self.state(), REQUEST, PATIENCE);
         }
         // SAFETY: the callee has set `REPLY` after its fields; its bytes are valid until the next request.
         let reply = unsafe { ((*self.0).result, bytes((*self.0).out, (*self.0).out_len)) };

@@ -4,17 +4,22 @@
 //! thread a connection) talks to other ranks and to the `splitproc` command. All of them are tasks of
 //! a lower half: never stopped, never saved.
 
+mod arrival;
 mod checkpoint;
 mod coordinator;
 mod frame;
+mod gather;
 mod launch;
 mod mailbox;
 mod maps;
+mod memory;
 mod net;
+mod peers;
 mod restore;
 mod save;
 mod service;
 mod stop;
+mod trigger;
 
 use coordinator::{Job, Work};
 use launch::Settings;
@@ -23,7 +28,7 @@ use mailbox::Channel;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit code of a program that was told to stop after its checkpoint.
 pub const STOPPED: i32 = 85;
@@ -48,10 +53,28 @@ pub fn fatal(message: &str) -> ! {
 fn abort_job() {
     let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
     if let Some(fd) = fd {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while unread(libc::STDERR_FILENO) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let order = b"cmd=abort exitcode=1\n";
         // SAFETY: writes a constant; a closed descriptor gives an error, which changes nothing.
         unsafe { libc::write(fd, order.as_ptr().cast(), order.len()) };
     }
+}
+
+/// Bytes in a pipe that its reader has not taken; 0 for anything else. A launcher that is told to abort forgets
+/// what it has not read of a rank's last words.
+fn unread(fd: i32) -> i32 {
+    let mut unread = 0;
+    // SAFETY: both calls write to live variables of the type that they expect.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        if libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO {
+            libc::ioctl(fd, libc::FIONREAD, &mut unread);
+        }
+    }
+    unread
 }
 
 /// Starts the host's threads, then gives the kernel's main thread back to the loader.
@@ -67,6 +90,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Ok(settings) => Arc::new(settings),
         Err(error) => fatal(&format!("{error:#}")),
     };
+    trigger::claim(&settings);
     let (work, queue) = channel();
     let job = Job::new(settings.mpi, settings.timeout, work);
     let go = &half.go;
@@ -106,24 +130,33 @@ fn begin(job: &Arc<Job>, settings: &Arc<Settings>, queue: Receiver<Work>, go: &'
             fatal(&format!("can't restart: {error:#}"));
         }
     }
+    trigger::start(job, settings);
     if let Some(seconds) = settings.interval {
-        let job = Arc::clone(job);
-        let tick = move || loop {
-            std::thread::sleep(seconds);
-            job.submit(Work::Request {
-                stop: false,
-                reply: None,
-            });
-        };
-        if std::thread::Builder::new()
-            .name("interval".into())
-            .spawn(tick)
-            .is_err()
-        {
-            say("--interval: can't start a thread");
-        }
+        tick(Arc::clone(job), seconds);
     }
     checkpoint::serve(job, settings, events, &queue);
+}
+
+/// Rank 0: asks for a checkpoint every so often.
+fn tick(job: Arc<Job>, every: Duration) {
+    let tick = move || loop {
+        std::thread::sleep(every);
+        if job.place().is_some_and(|(rank, _)| rank == 0) {
+            let (stop, reply) = (false, None);
+            job.submit(Work::Request { stop, reply });
+        }
+    };
+    let made = std::thread::Builder::new()
+        .name("interval".into())
+        .spawn(tick);
+    if made.is_err() {
+        say("--interval: can't start a thread");
+    }
+}
+
+/// Wakes everybody who waits on a word of lhInfo.
+pub fn wake(word: &AtomicU32) {
+    mailbox::futex_wake(word);
 }
 
 /// Seconds since 1970.

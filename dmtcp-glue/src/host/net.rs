@@ -1,6 +1,6 @@
 //! Connections: the listener with its token, and the way to rank 0.
 
-use super::coordinator::{Job, Outcome, Work, WRITE_TIMEOUT};
+use super::coordinator::{Answer, Job, Outcome, Work, WRITE_TIMEOUT};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -172,7 +172,7 @@ fn serve(job: &Arc<Job>, token: &str, stream: TcpStream) -> Result<()> {
     }
 }
 
-/// Answers one control request.
+/// Answers one control request; one that wants to know gets lines of progress before.
 fn control(job: &Job, request: &serde_json::Map<String, Value>, to: &mut TcpStream) -> Result<()> {
     if request.contains_key("status") {
         return answer(to, &job.status());
@@ -180,12 +180,21 @@ fn control(job: &Job, request: &serde_json::Map<String, Value>, to: &mut TcpStre
     let Some(wanted) = request.get("checkpoint") else {
         return answer(to, &Outcome::refused("not a request"));
     };
-    let stop = wanted.get("stop").and_then(Value::as_bool).unwrap_or(false);
-    let (reply, result) = mpsc::channel();
+    let flag = |name| wanted.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let (stop, progress) = (flag("stop"), flag("progress"));
+    let (reply, answers) = mpsc::channel();
     let reply = Some(reply);
     job.submit(Work::Request { stop, reply });
-    let refused = || Outcome::refused("the program has ended");
-    answer(to, &result.recv().unwrap_or_else(|_| refused()))
+    for one in answers {
+        match one {
+            Answer::Progress(done, total) if progress => {
+                answer(to, &serde_json::json!({ "done": done, "total": total }))?;
+            }
+            Answer::Progress(..) => {}
+            Answer::Done(outcome) => return answer(to, &outcome),
+        }
+    }
+    answer(to, &Outcome::refused("the program has ended"))
 }
 
 fn read_line(from: &mut BufReader<TcpStream>) -> io::Result<String> {
@@ -201,8 +210,31 @@ fn answer(to: &mut TcpStream, value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// Connects this host, rank `rank` of `size`, to rank 0's.
+/// Connects this host, rank `rank` of `size`, to rank 0's; again, for as long as the process lives, when the
+/// connection is lost.
 pub fn connect(job: &Arc<Job>, rank: u32, size: u32, contact: &Contact) -> Result<()> {
+    let (mut to, mut from) = dial(rank, size, contact)?;
+    job.attach(to.try_clone()?);
+    let (job, contact) = (Arc::clone(job), contact.clone());
+    let serve = move || loop {
+        job.serve_upstream(to, from);
+        let mut pause = Duration::from_millis(50);
+        (to, from) = loop {
+            std::thread::sleep(pause);
+            match dial(rank, size, &contact) {
+                Ok(connection) => break connection,
+                Err(_) => pause = (pause * 2).min(CONNECT_TIMEOUT),
+            }
+        };
+    };
+    std::thread::Builder::new()
+        .name("rank 0".into())
+        .spawn(serve)?;
+    Ok(())
+}
+
+/// One connection to rank 0's host.
+fn dial(rank: u32, size: u32, contact: &Contact) -> Result<(TcpStream, BufReader<TcpStream>)> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in &contact.addresses {
         let stream = match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
@@ -233,12 +265,7 @@ pub fn connect(job: &Arc<Job>, rank: u32, size: u32, contact: &Contact) -> Resul
             );
         }
         from.get_ref().set_read_timeout(None)?;
-        job.attach(to.try_clone()?);
-        let job = Arc::clone(job);
-        std::thread::Builder::new()
-            .name("rank 0".into())
-            .spawn(move || job.serve_upstream(to, from))?;
-        return Ok(());
+        return Ok((to, from));
     }
     bail!(
         "rank 0's host can't be reached at any of {:?}: {last}",
@@ -274,175 +301,5 @@ pub fn write_job(dir: &Path, file: &JobFile) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::frame::Key;
-    use super::*;
-    use std::time::Instant;
-
-    fn job() -> (Arc<Job>, mpsc::Receiver<Work>) {
-        let (work, queue) = mpsc::channel();
-        (Job::new(true, Duration::from_secs(1), work), queue)
-    }
-
-    /// `size` hosts in this process, connected but for the ranks in `absent`.
-    fn ranks(size: u32, absent: &[u32]) -> Vec<(Arc<Job>, mpsc::Receiver<Work>)> {
-        let all: Vec<_> = (0..size).map(|_| job()).collect();
-        all[0].0.join(0, size).unwrap();
-        let contact = listen(&all[0].0, false).unwrap();
-        for (rank, (job, _)) in (0..).zip(&all).skip(1) {
-            if !absent.contains(&rank) {
-                connect(job, rank, size, &contact).unwrap();
-                job.join(rank, size).unwrap();
-            }
-        }
-        let until = Instant::now() + Duration::from_secs(5);
-        while absent.is_empty() && all[0].0.obstacle().is_some() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        all
-    }
-
-    #[test]
-    fn every_rank_gets_everybodys_bytes() {
-        let all = ranks(4, &[]);
-        let threads = (0_u8..).zip(&all).map(|(rank, (job, _))| {
-            let job = Arc::clone(job);
-            std::thread::spawn(move || {
-                (0..50_u8)
-                    .map(|i| job.exchange(vec![rank, i]).unwrap())
-                    .collect::<Vec<_>>()
-            })
-        });
-        for thread in threads.collect::<Vec<_>>() {
-            for (i, parts) in (0..).zip(thread.join().unwrap()) {
-                assert_eq!(parts, [[0, i], [1, i], [2, i], [3, i]]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_rank_that_does_not_come_is_named_and_the_next_attempt_works() {
-        let all = ranks(3, &[]);
-        let waiting: Vec<_> = all[..2]
-            .iter()
-            .map(|(job, _)| {
-                let job = Arc::clone(job);
-                std::thread::spawn(move || job.exchange(b"x".to_vec()))
-            })
-            .collect();
-        for thread in waiting {
-            let failed = thread.join().unwrap().unwrap_err();
-            assert_eq!(
-                failed,
-                super::super::coordinator::Failed::new(libc::ETIMEDOUT, "no answer from rank 2")
-            );
-        }
-        // The late rank learns the same at once.
-        assert_eq!(
-            all[2].0.exchange(Vec::new()).unwrap_err().errno,
-            libc::ETIMEDOUT
-        );
-        let order = all[0].0.announce(1, false);
-        let threads: Vec<_> = all
-            .into_iter()
-            .enumerate()
-            .map(|(rank, (job, queue))| {
-                let order = order.clone();
-                std::thread::spawn(move || {
-                    if rank > 0 {
-                        assert!(matches!(queue.recv().unwrap(), Work::Order(o) if o == order));
-                    }
-                    let key = Key {
-                        attempt: order.attempt,
-                        phase: 1,
-                        seq: 0,
-                    };
-                    job.gather(key, vec![rank as u8], Duration::from_secs(10))
-                        .unwrap()
-                })
-            })
-            .collect();
-        for thread in threads {
-            assert_eq!(thread.join().unwrap(), [[0], [1], [2]]);
-        }
-    }
-
-    #[test]
-    fn a_missing_rank_is_an_obstacle() {
-        let all = ranks(3, &[2]);
-        let until = Instant::now() + Duration::from_secs(5);
-        let wanted = Some("rank 2: not connected".to_owned());
-        while all[0].0.obstacle() != wanted {
-            assert!(Instant::now() < until, "{:?}", all[0].0.obstacle());
-        }
-        let (early, _queue) = job();
-        assert!(early.obstacle().unwrap().contains("not initialised"));
-    }
-
-    #[test]
-    fn a_lost_connection_fails_what_is_under_way() {
-        let (zero, _queue) = job();
-        zero.join(0, 2).unwrap();
-        let contact = listen(&zero, false).unwrap();
-        let mut stream = TcpStream::connect(contact.addresses[0]).unwrap();
-        let hello = format!(
-            "{{\"token\":\"{}\",\"rank\":1,\"size\":2}}\n",
-            contact.token
-        );
-        stream.write_all(hello.as_bytes()).unwrap();
-        while zero.obstacle().is_some() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let job = Arc::clone(&zero);
-        let waiting = std::thread::spawn(move || job.exchange(Vec::new()));
-        std::thread::sleep(Duration::from_millis(50));
-        drop(stream);
-        let failed = waiting.join().unwrap().unwrap_err();
-        assert!(
-            failed.message.contains("connection to rank 1 is lost"),
-            "{failed:?}"
-        );
-    }
-
-    #[test]
-    fn strangers_are_turned_away_and_requests_are_answered() {
-        let (work, queue) = mpsc::channel();
-        let job = Job::new(false, Duration::from_secs(1), work);
-        let contact = listen(&job, false).unwrap();
-        std::thread::spawn(move || {
-            while let Ok(Work::Request { stop, reply }) = queue.recv() {
-                let outcome = Outcome {
-                    ok: !stop,
-                    generation: Some(7),
-                    ..Outcome::default()
-                };
-                reply.unwrap().send(outcome).unwrap();
-            }
-        });
-        let ask = |lines: &str| {
-            let mut stream = TcpStream::connect(contact.addresses[0]).unwrap();
-            stream.write_all(lines.as_bytes()).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut reply = String::new();
-            stream.read_to_string(&mut reply).unwrap();
-            reply
-        };
-        let token = &contact.token;
-        assert!(ask("{\"token\":\"00\",\"checkpoint\":{}}\n").contains("authentication failed"));
-        assert!(ask("nonsense\n").contains("authentication failed"));
-        let reply = ask(&format!(
-            "{{\"token\":\"{token}\",\"checkpoint\":{{\"stop\":false}}}}\n"
-        ));
-        assert_eq!(reply, "{\"ok\":true,\"generation\":7}\n");
-        let reply = ask(&format!(
-            "{{\"token\":\"{token}\"}}\n{{\"status\":{{}}}}\n{{\"x\":1}}\n"
-        ));
-        assert!(
-            reply.starts_with('{') && reply.contains("\"ranks\":1"),
-            "{reply}"
-        );
-        assert!(reply.contains("not a request"));
-        assert_eq!(token.len(), 64);
-        assert!(!same("ab", "ac") && !same("a", "ab") && same("ab", "ab"));
-    }
-}
+#[path = "net_tests.rs"]
+mod tests;

@@ -2,17 +2,21 @@
 //!
 //! Everything that can be found wrong is found before anything is mapped.
 
+use super::arrival::Arrival;
+use super::coordinator::list;
 use super::launch::Settings;
 use super::mailbox::{futex_wait, futex_wake, Channel};
+use super::memory::{self, Advice};
 use super::{save, stop, EVENT_BOUND};
 use crate::resources::{Opened, Resources};
 use anyhow::{bail, Context, Result};
 use lh_loader::layout::LHINFO_BASE;
 use lh_loader::lhinfo::{self, LhInfo, HALF_READY, MAX_THREADS};
 use lh_loader::restore::{ALIVE, PARKED};
-use restart::image::{Load, Reader, Region};
+use restart::image::{FileRef, Load, Reader, Region};
 use restart::meta::{self, Meta};
-use std::os::fd::AsRawFd;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +31,10 @@ pub struct Restored {
     resources: Resources,
     /// Tids as they were at the checkpoint, by slot.
     old: Vec<u32>,
+    /// Says that this rank is there.
+    arrival: Arrival,
+    /// How long the other ranks are waited for.
+    timeout: Duration,
 }
 
 /// Reads and checks the image, then puts memory and descriptors back.
@@ -60,12 +68,18 @@ pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
         super::say(&format!("warning: {warning}"));
     }
     map(&reader, &opened)?;
+    super::trigger::claim(settings);
     let old = threads()
         .iter()
         .map(|t| t.real_tid.load(Ordering::Acquire))
         .collect();
     resources.install(&opened, &mut warn)?;
-    Ok(Restored { resources, old })
+    Ok(Restored {
+        resources,
+        old,
+        arrival: Arrival::announce(&settings.dir, meta.rank, meta.size),
+        timeout: settings.timeout,
+    })
 }
 
 fn warn(message: String) {
@@ -105,6 +119,8 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
     let mut info = vec![0_u64; lhinfo::LEN / 8];
     let mut loads = Vec::new();
     let mut finished = Vec::new();
+    let advice: Vec<Advice> = reader.section(save::ADVICE)?;
+    let mut nameless = Nameless::new(reader.regions());
     for (index, region) in reader.regions().iter().enumerate() {
         if region.start == LHINFO_BASE {
             if region.len() != lhinfo::LEN {
@@ -125,7 +141,7 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
             )
         };
         let fill = reader.held(index);
-        map_region(region, fill, opened).with_context(what)?;
+        map_region(region, fill, opened, &mut nameless, &advice).with_context(what)?;
         if fill {
             loads.push(Load {
                 region: index,
@@ -142,6 +158,7 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
         unsafe { crate::sys::raw(libc::SYS_mprotect, args) }
             .with_context(|| format!("memory at {:#x} can't be protected", region.start))?;
     }
+    memory::advise(&advice, &mut warn);
     // SAFETY: the buffer has the region's size and alignment, and plain data in it.
     adopt(unsafe { &*info.as_ptr().cast::<LhInfo>() })
 }
@@ -153,16 +170,62 @@ fn name(region: &Region) -> String {
     }
 }
 
+/// Deleted files that only mappings hold: they live on in memory, one for all mappings of each.
+struct Nameless {
+    /// Length that the mappings of each need.
+    lengths: HashMap<(u64, u64), u64>,
+    made: HashMap<(u64, u64), OwnedFd>,
+}
+
+impl Nameless {
+    fn new(regions: &[Region]) -> Self {
+        let mut lengths = HashMap::new();
+        for region in regions {
+            if let Some(file) = region.file.as_ref().filter(|f| f.deleted) {
+                let length: &mut u64 = lengths.entry((file.dev, file.inode)).or_default();
+                *length = (*length).max(file.offset + region.len() as u64);
+            }
+        }
+        let made = HashMap::new();
+        Nameless { lengths, made }
+    }
+
+    /// The file in memory that stands for this one.
+    fn file(&mut self, file: &FileRef) -> Result<RawFd> {
+        let key = (file.dev, file.inode);
+        if let Some(made) = self.made.get(&key) {
+            return Ok(made.as_raw_fd());
+        }
+        // SAFETY: makes a descriptor, at a number of the host's, which becomes ours.
+        let fd = unsafe {
+            let fd = crate::sys::check(libc::memfd_create(c"shared".as_ptr(), libc::MFD_CLOEXEC))?;
+            OwnedFd::from_raw_fd(fd)
+        };
+        let length = self.lengths.get(&key).copied().unwrap_or_default();
+        let made = std::fs::File::from(fd);
+        made.set_len(length)?;
+        Ok(self.made.entry(key).or_insert(made.into()).as_raw_fd())
+    }
+}
+
 /// Maps one region. What is filled from the image is writable at first.
-fn map_region(region: &Region, fill: bool, opened: &Opened) -> Result<()> {
-    let replace = libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
+fn map_region(
+    region: &Region,
+    fill: bool,
+    opened: &Opened,
+    nameless: &mut Nameless,
+    advice: &[Advice],
+) -> Result<()> {
+    let mut replace = libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
+    if memory::grows(advice, region.start) {
+        replace |= libc::MAP_GROWSDOWN;
+    }
     let file = region.file.as_ref().filter(|_| region.shared);
     let by_path;
     let (sharing, fd, offset) = match file {
         Some(file) => match opened.by_inode(file.dev, file.inode) {
             Some(fd) => (libc::MAP_SHARED, fd, file.offset),
-            // A deleted file that only the mapping held: it lives on in memory.
-            None if file.deleted => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
+            None if file.deleted => (libc::MAP_SHARED, nameless.file(file)?, file.offset),
             None => {
                 let write = region.prot & libc::PROT_WRITE as u32 != 0;
                 let options = std::fs::OpenOptions::new()
@@ -266,11 +329,23 @@ impl Restored {
             let slot = wanted.iter().find(|&&s| self.old[s] == old)?;
             Some(threads()[*slot].real_tid.load(Ordering::Acquire))
         };
-        self.resources.arm(&real, &mut warn);
-        match events.request(RESTART, &[], EVENT_BOUND) {
+        self.resources.arm(&real, &mut warn)?;
+        let mut missing = Vec::new();
+        let reply = events.request_while(RESTART, &[], |waited| {
+            if waited >= self.timeout {
+                missing = self.arrival.missing();
+            }
+            missing.is_empty() && waited < EVENT_BOUND
+        });
+        match reply {
             Some((0, _)) => {}
             Some((_, why)) => bail!("{}", String::from_utf8_lossy(&why)),
-            None => bail!("the plugin does not answer"),
+            None if missing.is_empty() => bail!("the plugin does not answer"),
+            None => bail!(
+                "{} did not come up within {} s (--timeout); see whether the launcher could start it",
+                list(missing.into_iter()),
+                self.timeout.as_secs()
+            ),
         }
         stop::release();
         Ok(())

@@ -2,23 +2,27 @@
 
 use super::launch::Settings;
 use super::maps::{self, Mapping};
+use super::memory;
 use super::stop::Stopped;
 use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
 use lh_loader::lhinfo;
-use restart::image::{FileRef, Options, Region, Summary, Writer};
+use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// Name of the section that holds `Resources`.
 pub const RESOURCES: &str = "resources";
 /// Name of the section that holds the loader's fingerprint: threads may be stopped in its router.
 pub const LOADER: &str = "loader";
+/// Name of the section that holds what the kernel was advised about memory.
+pub const ADVICE: &str = "advice";
 
 /// Anonymous regions from this size on are looked at in parts, of which untouched ones are not read.
 const SPARSE: usize = 8 << 20;
@@ -40,6 +44,9 @@ pub struct Place {
 
 /// Looks for what can't be saved, before any thread is stopped.
 pub fn obstacles(settings: &Settings) -> Result<()> {
+    for mapping in maps::own()?.iter().filter(|m| m.is_saved()) {
+        memory::check(mapping)?;
+    }
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
 
@@ -57,6 +64,7 @@ pub fn save(
     place: Place,
     settings: &Settings,
     stopped: &Stopped,
+    progress: &Arc<Progress>,
 ) -> Result<Summary> {
     // SAFETY: lhInfo is mapped for the life of the process.
     let info = unsafe { lhinfo::get() };
@@ -72,6 +80,7 @@ pub fn save(
         rank: place.rank,
         ranks: place.size,
         generation: place.generation,
+        progress: Some(Arc::clone(progress)),
     };
     // What is copied out of unreadable mappings must outlive the writer, whose workers read it: also when
     // an error drops both.
@@ -82,8 +91,14 @@ pub fn save(
     writer.section(LOADER, &loader()?)?;
     let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
     let pagemap = File::open("/proc/self/pagemap").ok();
-    let mappings = maps::own()?;
-    for mapping in mappings.iter().filter(|m| m.is_saved()) {
+    let mut mappings = maps::own()?;
+    mappings.retain(Mapping::is_saved);
+    for mapping in &mappings {
+        memory::check(mapping)?;
+    }
+    writer.section(ADVICE, &memory::capture(&mappings)?)?;
+    progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
+    for mapping in &mappings {
         let mut source = Source {
             writer: &mut writer,
             memory: &memory,

@@ -1,11 +1,14 @@
 //! The descriptor table: which numbers are the same open file, and what each open file is.
 
+use super::identity::Identity;
 use super::info::{numbers, same_file, Info};
+use super::locks::Lock;
 use super::pipes::{Channel, Ends};
+use super::special::socket;
 use super::{files, pipes, special};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What the launcher gave the process: what it is, not what its number is.
@@ -15,12 +18,17 @@ pub struct Launcher {
     standard: [Option<(u64, u64)>; 3],
     /// Device, inode of other sockets and pipes that were there at the start.
     others: Vec<(u64, u64)>,
+    /// Who the process is.
+    pub identity: Identity,
 }
 
 impl Launcher {
     /// What is open now, before the program runs.
     pub fn here() -> Self {
-        let mut launcher = Launcher::default();
+        let mut launcher = Launcher {
+            identity: Identity::here(),
+            ..Launcher::default()
+        };
         for fd in numbers().unwrap_or_default() {
             let Ok(Some(info)) = Info::of(fd) else {
                 continue;
@@ -89,6 +97,7 @@ pub struct Table {
     descriptors: Vec<Descriptor>,
     objects: Vec<Object>,
     channels: Vec<Channel>,
+    locks: Vec<Lock>,
 }
 
 /// Open files of a restart, at numbers of the host's own.
@@ -136,7 +145,46 @@ impl Table {
             *place = capture_one(&infos[at], launcher, &mut ends)?;
         }
         table.channels = ends.finish()?;
+        for info in &infos {
+            table.locks.extend(Lock::of(info)?);
+        }
+        table.share_contents();
+        table.check_watched()?;
         Ok(table)
+    }
+
+    /// The bytes of a file without a name are kept once.
+    fn share_contents(&mut self) {
+        let mut kept = HashSet::new();
+        for object in &mut self.objects {
+            if let Object::File(file) = object {
+                if file.is_nameless() && !kept.insert((file.dev, file.ino)) {
+                    file.keep_bytes_elsewhere();
+                }
+            }
+        }
+    }
+
+    /// epoll may watch an open file whose number is closed; that can't be set up again.
+    fn check_watched(&self) -> Result<()> {
+        for descriptor in &self.descriptors {
+            let Some(Object::Special(special)) = self.objects.get(descriptor.object) else {
+                continue;
+            };
+            let open = |fd: &RawFd| self.descriptors.iter().any(|d| d.fd == *fd);
+            if let Some(lost) = special.watched().find(|fd| !open(fd)) {
+                bail!(
+                    "fd {}: epoll watches an open file whose number {lost} is closed; it can't be checkpointed",
+                    descriptor.fd
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks files again, once no other descriptor of them is open in this process.
+    pub fn lock(&self) -> Result<()> {
+        self.locks.iter().try_for_each(Lock::take)
     }
 
     /// Makes every open file.
@@ -163,7 +211,10 @@ impl Table {
                 }
                 Object::Standard(_) | Object::Launchers => None,
                 Object::File(file) => {
-                    let fd = file.open(&mut opened.warnings).with_context(numbers)?;
+                    let same = opened.by_inode(file.dev, file.ino);
+                    let fd = file
+                        .open(same, &mut opened.warnings)
+                        .with_context(numbers)?;
                     opened.inodes.insert((file.dev, file.ino), fd.as_raw_fd());
                     Some(fd)
                 }
@@ -224,6 +275,9 @@ fn is_copy(a: &Info, b: &Info) -> bool {
 /// What one descriptor is.
 fn capture_one(info: &Info, launcher: &Launcher, ends: &mut Ends) -> Result<Object> {
     let fd = info.fd;
+    if info.flags & libc::O_ASYNC != 0 {
+        bail!("fd {fd}: signal-driven I/O (O_ASYNC) can't be checkpointed; clear the flag first");
+    }
     if let Some(n) = launcher.standard(info) {
         return Ok(Object::Standard(n));
     }
@@ -248,6 +302,9 @@ fn capture_one(info: &Info, launcher: &Launcher, ends: &mut Ends) -> Result<Obje
                 info.link.display()
             )
         }
+        libc::S_IFSOCK if socket::listens(fd) => Ok(Object::Special(special::Special::Listening(
+            socket::Listening::capture(info)?,
+        ))),
         libc::S_IFIFO | libc::S_IFSOCK => {
             let (channel, end) = ends.add(info)?;
             Ok(Object::End {

@@ -8,19 +8,23 @@ use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Devices without state: opening them again is all there is to do.
-const DEVICES: [&str; 5] = [
+const DEVICES: [&str; 6] = [
     "/dev/null",
     "/dev/zero",
     "/dev/full",
     "/dev/random",
     "/dev/urandom",
+    "/dev/tty",
 ];
+/// File systems whose files are kernel objects: proc, POSIX message queues, huge pages, name spaces, pidfds.
+const PSEUDO: [i64; 5] = [0x9fa0, 0x1980_0202, 0x9584_58f6, 0x6e73_6673, 0x5049_4446];
 /// `F_ADD_SEALS`'s bits of a memfd.
 const F_GET_SEALS: i32 = 1034;
 const F_ADD_SEALS: i32 = 1033;
@@ -40,6 +44,8 @@ pub struct File {
     regular: bool,
     /// Its bytes, if it has no name.
     contents: Option<Blob>,
+    /// It has no name, and its bytes are with another open file of the same inode.
+    alias: bool,
     /// A memfd: its seals.
     memfd: Option<i32>,
 }
@@ -74,9 +80,21 @@ impl File {
             // SAFETY: only asks.
             file.memfd = Some(unsafe { libc::fcntl(info.fd, F_GET_SEALS) }.max(0));
         }
+        if regular && (!info.link.is_absolute() || on_pseudo_filesystem(info.fd)) {
+            bail!(
+                "fd {}: {text} can't be checkpointed; close it first",
+                info.fd
+            );
+        }
         let gone = info.links == 0
             || fs::metadata(&info.link).map(|m| (m.dev(), m.ino())).ok()
                 != Some((info.dev, info.ino));
+        if regular && gone && info.links > 0 {
+            bail!(
+                "fd {}: {text} is another file now, and the open one's name is not known; close it first",
+                info.fd
+            );
+        }
         if regular && gone {
             file.contents = Some(Blob(contents(info)?));
         } else if gone && !is_plain_device(info) {
@@ -94,19 +112,34 @@ impl File {
         Ok(file)
     }
 
-    /// Opens it again.
-    pub fn open(&self, warnings: &mut Vec<String>) -> Result<OwnedFd> {
-        let fd = match &self.contents {
-            Some(bytes) => self.remake(&bytes.0)?,
-            None => open(&self.path, self.flags)
+    /// Leaves the bytes to another open file of the same inode; true if there were any.
+    pub fn keep_bytes_elsewhere(&mut self) -> bool {
+        self.alias = self.contents.take().is_some();
+        self.alias
+    }
+
+    /// Whether it has no name.
+    pub fn is_nameless(&self) -> bool {
+        self.alias || self.contents.is_some()
+    }
+
+    /// Opens it again. `same` is an open file of the same inode.
+    pub fn open(&self, same: Option<RawFd>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+        let fd = match (&self.contents, same) {
+            (Some(bytes), _) => self.remake(&bytes.0)?,
+            (None, Some(same)) if self.alias => self.reopen(same)?,
+            (None, _) if self.alias => bail!("the bytes of {} are lost", self.path.display()),
+            (None, _) => open(&self.path, self.flags)
                 .with_context(|| format!("{}: can't be opened again", self.path.display()))?,
         };
         let mut file = fs::File::from(fd);
         if self.regular {
-            if self.contents.is_none() {
+            if !self.is_nameless() {
                 self.compare(&file, warnings)?;
             }
-            file.seek(SeekFrom::Start(self.offset))?;
+            if self.flags & libc::O_PATH == 0 {
+                file.seek(SeekFrom::Start(self.offset))?;
+            }
         } else if self.path.is_dir() {
             // SAFETY: a directory's position is a cookie; setting it reads nothing.
             unsafe { libc::lseek(file.as_raw_fd(), self.offset as libc::off_t, libc::SEEK_SET) };
@@ -144,11 +177,12 @@ impl File {
             // SAFETY: seals our own memfd.
             unsafe { crate::sys::check(libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals))? };
         }
-        // Opened anew through its link: an open file with the flags that the program's had.
-        open(
-            Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())),
-            self.flags,
-        )
+        self.reopen(file.as_raw_fd())
+    }
+
+    /// Opened anew through its link: an open file with the flags that the program's had.
+    fn reopen(&self, fd: RawFd) -> Result<OwnedFd> {
+        open(Path::new(&format!("/proc/self/fd/{fd}")), self.flags)
     }
 
     /// Warns about a file that is not what it was.
@@ -163,6 +197,8 @@ impl File {
             ));
         } else if now.mtime() < self.mtime {
             warnings.push(format!("{path} is older than at the checkpoint"));
+        } else if now.mtime() > self.mtime && self.flags & libc::O_ACCMODE == libc::O_RDONLY {
+            warnings.push(format!("{path} has changed since the checkpoint"));
         }
         Ok(())
     }
@@ -177,6 +213,15 @@ fn open(path: &Path, flags: i32) -> Result<OwnedFd> {
     up(unsafe { OwnedFd::from_raw_fd(crate::sys::check(libc::open(name.as_ptr(), flags))?) })
 }
 
+/// Whether the open file is a kernel object that looks like a file.
+fn on_pseudo_filesystem(fd: RawFd) -> bool {
+    // SAFETY: the kernel fills one structure, for which zeroes are valid.
+    unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        libc::fstatfs(fd, &raw mut about) == 0 && PSEUDO.contains(&about.f_type)
+    }
+}
+
 /// All bytes of a file without a name, whatever its offset and access mode are.
 fn contents(info: &Info) -> Result<Vec<u8>> {
     let path = format!("/proc/self/fd/{}", info.fd);
@@ -187,8 +232,18 @@ fn contents(info: &Info) -> Result<Vec<u8>> {
             info.link.display()
         )
     };
-    let file = fs::File::open(path).with_context(what)?;
     let mut bytes = vec![0; info.size as usize];
-    file.read_exact_at(&mut bytes, 0).with_context(what)?;
+    let readable = info.flags & libc::O_ACCMODE != libc::O_WRONLY && info.flags & libc::O_PATH == 0;
+    if readable {
+        // Through the program's own descriptor: closing another one would drop its record locks.
+        // SAFETY: a descriptor of the program's, whose threads are stopped or only read it; not closed here.
+        let file = ManuallyDrop::new(unsafe { fs::File::from_raw_fd(info.fd) });
+        file.read_exact_at(&mut bytes, 0).with_context(what)?;
+    } else if info.values("lock").next().is_some() {
+        bail!("{}: it is locked; unlock it first", what());
+    } else {
+        let file = fs::File::open(path).with_context(what)?;
+        file.read_exact_at(&mut bytes, 0).with_context(what)?;
+    }
     Ok(bytes)
 }

@@ -52,8 +52,15 @@ impl Limits {
                 );
             }
         }
+        let cwd = fs::read_link("/proc/self/cwd").context("the working directory")?;
+        if cwd.to_string_lossy().ends_with(" (deleted)") && fs::metadata(&cwd).is_err() {
+            bail!(
+                "the working directory {} is not there any more: change to another one",
+                cwd.display()
+            );
+        }
         let mut saved = Limits {
-            cwd: fs::read_link("/proc/self/cwd").context("the working directory")?,
+            cwd,
             umask: me("Umask")
                 .and_then(|u| u32::from_str_radix(&u, 8).ok())
                 .unwrap_or(0o22),

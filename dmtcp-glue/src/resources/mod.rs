@@ -5,9 +5,13 @@
 mod blob;
 mod descriptors;
 mod files;
+mod identity;
 mod info;
 mod limits;
+mod locks;
 mod pipes;
+mod robust;
+mod schedule;
 mod signals;
 mod special;
 mod timers;
@@ -24,6 +28,7 @@ pub struct Resources {
     limits: limits::Limits,
     signals: signals::Signals,
     timers: timers::Timers,
+    schedule: schedule::Schedule,
 }
 
 impl Resources {
@@ -32,11 +37,14 @@ impl Resources {
     /// # Errors
     /// Something that can't be saved, named.
     pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
+        launcher.identity.check(tids)?;
+        robust::check(tids)?;
         Ok(Resources {
             descriptors: descriptors::Table::capture(launcher)?,
             limits: limits::Limits::capture(tids)?,
             signals: signals::Signals::capture(tids)?,
             timers: timers::Timers::capture()?,
+            schedule: schedule::Schedule::capture(tids),
         })
     }
 
@@ -57,9 +65,19 @@ impl Resources {
 
     /// Last step, once the threads are back: what needs their ids, and what must not run before.
     /// `real_tid` translates a saved thread's old tid.
-    pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
+    ///
+    /// # Errors
+    /// A lock that somebody else has now.
+    pub fn arm(
+        &self,
+        real_tid: &dyn Fn(u32) -> Option<u32>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<()> {
+        self.descriptors.lock()?;
         self.limits.arm(real_tid);
+        self.schedule.arm(real_tid, warn);
         self.timers.arm(real_tid, warn);
         self.signals.arm(real_tid);
+        Ok(())
     }
 }

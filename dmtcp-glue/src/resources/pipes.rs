@@ -24,6 +24,8 @@ pub struct Channel {
     queued: [Vec<Blob>; 2],
     /// Options of a pair's sockets.
     options: [Vec<(i32, Blob)>; 2],
+    /// Directions of a pair's sockets that are shut.
+    shut: [u8; 2],
 }
 
 /// Collects ends until all descriptors have been seen.
@@ -32,6 +34,8 @@ pub struct Ends {
     channels: Vec<Channel>,
     /// Inodes and a descriptor of each end.
     ends: Vec<[Option<(u64, RawFd)>; 2]>,
+    /// Sockets whose peer must be among the ends: descriptor and the peer's inode.
+    wanted: Vec<(RawFd, u64)>,
 }
 
 impl Ends {
@@ -39,6 +43,12 @@ impl Ends {
     pub fn add(&mut self, info: &Info) -> Result<(usize, usize)> {
         if info.kind() == libc::S_IFSOCK {
             return self.add_socket(info);
+        }
+        if info.flags & libc::O_DIRECT != 0 {
+            bail!(
+                "fd {}: a pipe of packets (O_DIRECT) can't be checkpointed",
+                info.fd
+            );
         }
         let end = match info.flags & libc::O_ACCMODE {
             libc::O_RDONLY => 0,
@@ -59,7 +69,8 @@ impl Ends {
     }
 
     fn add_socket(&mut self, info: &Info) -> Result<(usize, usize)> {
-        let peer = socket::peer(info)?;
+        let socket::Unix { peer, shut } = socket::unix(info)?;
+        self.wanted.extend(peer.map(|peer| (info.fd, peer)));
         let known = self
             .ends
             .iter()
@@ -69,6 +80,7 @@ impl Ends {
             None => (self.push(Some(socket::kind(info.fd)), 0), 0),
         };
         self.set(index, end, info);
+        self.channels[index].shut[end] = shut;
         Ok((index, end))
     }
 
@@ -79,6 +91,7 @@ impl Ends {
             open: [false; 2],
             queued: Default::default(),
             options: Default::default(),
+            shut: [0; 2],
         });
         self.ends.push([None; 2]);
         self.channels.len() - 1
@@ -91,12 +104,18 @@ impl Ends {
 
     /// Reads what is queued, without taking it.
     pub fn finish(mut self) -> Result<Vec<Channel>> {
+        let inside = |ino: &u64| self.ends.iter().flatten().flatten().any(|(i, _)| i == ino);
+        if let Some((fd, _)) = self.wanted.iter().find(|(_, peer)| !inside(peer)) {
+            bail!("fd {fd}: a socket whose other end is in another process can't be checkpointed; close it first");
+        }
         for (channel, ends) in self.channels.iter_mut().zip(&self.ends) {
             for (i, end) in ends.iter().enumerate() {
                 let Some((_, fd)) = *end else { continue };
                 if channel.socket.is_some() {
                     channel.queued[i] = socket::queued(fd, channel.socket)?;
                     channel.options[i] = socket::options(fd);
+                } else if !channel.open[1 - i] && !is_closed(fd) {
+                    bail!("fd {fd}: a pipe whose other end is in another process can't be checkpointed; close it first");
                 } else if i == 0 {
                     let bytes = piped(fd, channel.capacity)
                         .with_context(|| format!("fd {fd}: the pipe's contents can't be read"))?;
@@ -141,6 +160,16 @@ impl Channel {
                     .context("what was in it does not fit")?;
             }
         }
+        if self.open == [true; 2] {
+            for (end, shut) in [(&a, self.shut[0]), (&b, self.shut[1])] {
+                for (bit, how) in [(1, libc::SHUT_RD), (2, libc::SHUT_WR)] {
+                    if shut & bit != 0 {
+                        // SAFETY: a socket of our own.
+                        unsafe { libc::shutdown(end.as_raw_fd(), how) };
+                    }
+                }
+            }
+        }
         Ok([self.open[0].then_some(a), self.open[1].then_some(b)])
     }
 }
@@ -156,6 +185,18 @@ pub fn set_status(fd: &OwnedFd, flags: i32) -> Result<()> {
         ))?
     };
     Ok(())
+}
+
+/// Whether nobody has a pipe's other end.
+fn is_closed(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one live structure; does not wait.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    poll.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 
 /// A copy of what is in a pipe.

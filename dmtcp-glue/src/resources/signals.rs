@@ -1,32 +1,37 @@
 //! Signal actions as the kernel has them, and signals that are pending.
 
+use super::blob::Blob;
 use super::limits::status;
-use anyhow::{Context, Result};
+use crate::sys::raw;
+use anyhow::{anyhow, bail, Context, Result};
+use lh_loader::lhinfo::{self, DRAIN, DRAIN_MOST, MAX_THREADS};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Number of the highest signal.
 const LAST: usize = 64;
+/// Length of the kernel's siginfo.
+const SIGINFO: usize = 128;
+
+/// Signals of each thread.
+type ByThread = Vec<(u32, Vec<Blob>)>;
 
 /// What the process has.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signals {
     /// `[handler, flags, restorer, mask]` of signals 1 to 64.
     actions: Vec<[u64; 4]>,
-    /// Pending for the process.
-    shared: u64,
+    /// Pending for the process: the kernel's siginfo of each.
+    shared: Vec<Blob>,
     /// Pending for each thread.
-    threads: Vec<(u32, u64)>,
+    threads: ByThread,
 }
 
 fn mask(path: &str, key: &str) -> u64 {
     status(path, key)
         .and_then(|text| u64::from_str_radix(&text, 16).ok())
         .unwrap_or(0)
-}
-
-/// The signals of a mask.
-fn members(mask: u64) -> impl Iterator<Item = usize> {
-    (1..=LAST).filter(move |n| mask >> (n - 1) & 1 == 1)
 }
 
 impl Signals {
@@ -41,15 +46,11 @@ impl Signals {
                 .with_context(|| format!("the action of signal {signal} can't be read"))?;
             actions.push(action);
         }
-        let park = 1 << (lh_loader::lhinfo::PARK_SIGNAL - 1);
-        let pending = |&tid: &u32| {
-            let mask = mask(&format!("/proc/self/task/{tid}/status"), "SigPnd") & !park;
-            (mask != 0).then_some((tid, mask))
-        };
+        let (shared, threads) = pending(tids)?;
         Ok(Signals {
             actions,
-            shared: mask("/proc/self/status", "ShdPnd"),
-            threads: tids.iter().filter_map(pending).collect(),
+            shared,
+            threads,
         })
     }
 
@@ -70,19 +71,118 @@ impl Signals {
 
     /// Sends what was pending again; all threads still block everything.
     pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>) {
-        let pid = std::process::id() as usize;
-        for signal in members(self.shared) {
-            // SAFETY: a signal to ourselves that was there before.
-            let _ = unsafe { crate::sys::raw(libc::SYS_kill, [pid, signal, 0, 0, 0, 0]) };
+        for info in &self.shared {
+            send(None, info);
         }
-        for (tid, mask) in &self.threads {
+        for (tid, infos) in &self.threads {
             let Some(tid) = real_tid(*tid) else { continue };
-            for signal in members(*mask) {
-                // SAFETY: as above, to one of our threads.
-                let _ = unsafe {
-                    crate::sys::raw(libc::SYS_tgkill, [pid, tid as usize, signal, 0, 0, 0])
-                };
+            for info in infos {
+                send(Some(tid), info);
             }
         }
     }
+}
+
+/// What is pending for the process and for its stopped threads. It is taken out and put back: the kernel has
+/// no other way to show it whole.
+fn pending(tids: &[u32]) -> Result<(Vec<Blob>, ByThread)> {
+    let park = 1 << (lhinfo::PARK_SIGNAL - 1);
+    let ours = claimed();
+    let mut shared = Vec::new();
+    let set = mask("/proc/self/status", "ShdPnd") & !park & !ours;
+    // A thread of the host's takes what is pending for the process; nothing is pending for itself.
+    while set != 0 && !tids.is_empty() {
+        let mut info = vec![0_u8; SIGINFO];
+        let none = [0_i64; 2];
+        let at = [
+            &raw const set as usize,
+            info.as_mut_ptr() as usize,
+            none.as_ptr() as usize,
+        ];
+        // SAFETY: the kernel reads the set and the time and writes one siginfo.
+        match unsafe { raw(libc::SYS_rt_sigtimedwait, [at[0], at[1], at[2], 8, 0, 0]) } {
+            Ok(_) => shared.push(Blob(info)),
+            Err(_) => break,
+        }
+    }
+    let mut threads = Vec::new();
+    let mut failed = None;
+    for &tid in tids {
+        let set = mask(&format!("/proc/self/task/{tid}/status"), "SigPnd") & !park;
+        if set != 0 {
+            match drain(tid) {
+                Ok(infos) => threads.push((tid, infos)),
+                Err(error) => failed = Some(error),
+            }
+        }
+    }
+    for info in &shared {
+        send(None, info);
+    }
+    for (tid, infos) in &threads {
+        for info in infos {
+            send(Some(*tid), info);
+        }
+    }
+    if let Some((tid, _)) = threads.iter().find(|(_, i)| i.len() == DRAIN_MOST) {
+        failed = Some(anyhow!(
+            "thread {tid} has more than {DRAIN_MOST} pending signals: it can't be checkpointed"
+        ));
+    }
+    failed.map_or(Ok((shared, threads)), Err)
+}
+
+/// Signals that ask for checkpoints: they are ours.
+fn claimed() -> u64 {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let upper = &unsafe { lhinfo::get() }.upper;
+    [&upper.ckpt_signal, &upper.term_signal]
+        .map(|s| s.load(Ordering::Acquire))
+        .iter()
+        .filter(|s| **s != 0)
+        .fold(0, |mask, s| mask | 1 << (s - 1))
+}
+
+/// Has a stopped thread take what is pending for it.
+fn drain(tid: u32) -> Result<Vec<Blob>> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    let used = (info.thread_count.load(Ordering::Acquire) as usize).min(MAX_THREADS);
+    let thread = info.threads[..used]
+        .iter()
+        .find(|t| t.real_tid.load(Ordering::Acquire) == tid)
+        .context("a stopped thread has a slot")?;
+    let mut buffer = vec![0_u8; DRAIN_MOST * SIGINFO];
+    info.upper.drained.store(0, Ordering::Release);
+    let at = buffer.as_mut_ptr() as usize;
+    info.upper.drain.store(at, Ordering::Release);
+    thread.state.store(DRAIN, Ordering::Release);
+    let until = Instant::now() + Duration::from_secs(10);
+    while thread.state.load(Ordering::Acquire) == DRAIN {
+        if Instant::now() > until {
+            bail!("thread {tid} does not give its pending signals");
+        }
+        crate::host::wake(&info.upper.release);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let count = info.upper.drained.load(Ordering::Acquire) as usize;
+    let infos = buffer.chunks(SIGINFO).take(count);
+    Ok(infos.map(|i| Blob(i.to_vec())).collect())
+}
+
+/// Sends a signal to ourselves, or to one of our threads, as it was sent. What `kill` and the kernel sent can
+/// only be sent by `kill` again: then we are the sender.
+fn send(tid: Option<u32>, info: &Blob) {
+    let pid = std::process::id() as usize;
+    let number = info.0[..4].try_into().map_or(0, i32::from_ne_bytes) as usize;
+    let at = info.0.as_ptr() as usize;
+    // SAFETY: the kernel reads one siginfo; a signal to ourselves that was there before.
+    let _ = unsafe {
+        match tid.map(|tid| tid as usize) {
+            None => raw(libc::SYS_rt_sigqueueinfo, [pid, number, at, 0, 0, 0])
+                .or_else(|_| raw(libc::SYS_kill, [pid, number, 0, 0, 0, 0])),
+            Some(tid) => raw(libc::SYS_rt_tgsigqueueinfo, [pid, tid, number, at, 0, 0])
+                .or_else(|_| raw(libc::SYS_tgkill, [pid, tid, number, 0, 0, 0])),
+        }
+    };
 }

@@ -223,8 +223,8 @@ impl Around {
         read
     }
 
-    /// The site, with the shortest window that nobody jumps into.
-    fn site(&self, tables_known: bool) -> Site {
+    /// The site, with the shortest window from `floor` on that nobody jumps into.
+    fn site(&self, tables_known: bool, floor: usize) -> Site {
         let at = self.entered.at;
         let clear = |lo, hi| !self.entered.any(lo, hi);
         let number = self.number.filter(|&(_, set)| clear(set + 1, at + 1));
@@ -236,7 +236,7 @@ impl Around {
             let ends = &self.after[..self.afters];
             let end = *ends.iter().find(|&&end| end - start >= JUMP)?;
             let pair = number.is_some_and(|(_, set)| set == start) && n == 1 && end == at + 2;
-            let fits = clear(start + 1, end) && (tables_known || pair);
+            let fits = start >= floor && clear(start + 1, end) && (tables_known || pair);
             fits.then_some(Window { start, end })
         });
         Site {
@@ -283,6 +283,7 @@ fn describe(
     from: usize,
     end: usize,
     at: usize,
+    floor: usize,
 ) -> Option<Site> {
     let end = end.max(at + 2).min(code.len());
     let mut around = Around::new(at);
@@ -303,11 +304,18 @@ fn describe(
         pos += 1;
     }
     let known = around.read_tables(vaddr, (from, end), elf);
-    Some(around.site(known))
+    Some(around.site(known, floor))
 }
 
 /// Confirms the candidate at `at`; `vaddr` is the link-time address of `code[0]`.
-fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, wanted: Wanted, at: usize) -> Option<Site> {
+fn confirm(
+    code: &[u8],
+    vaddr: u64,
+    elf: Option<&Elf>,
+    wanted: Wanted,
+    at: usize,
+    floor: usize,
+) -> Option<Site> {
     let mut outside = false;
     if let Some(table) = elf.filter(|e| e.has_table()) {
         if let Some((start, end, next)) = table.function(vaddr + at as u64) {
@@ -325,7 +333,7 @@ fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, wanted: Wanted, at: usize
             if start >= vaddr && at < end.saturating_add(PAST_END) {
                 // Code without an entry of its own may follow, and belongs to the function.
                 let last = if at < end { end } else { limit + PAST_END };
-                let site = describe(code, vaddr, elf, from, last, at);
+                let site = describe(code, vaddr, elf, from, last, at, floor);
                 if site.is_some() || at < end {
                     return site;
                 }
@@ -334,7 +342,7 @@ fn confirm(code: &[u8], vaddr: u64, elf: Option<&Elf>, wanted: Wanted, at: usize
         outside = true;
     }
     let from = mostly_lands(code, at)?;
-    let site = describe(code, vaddr, elf, from, at + 2 + BACK, at)?;
+    let site = describe(code, vaddr, elf, from, at + 2 + BACK, at, floor)?;
     // Data between functions looks like code now and then; a number in front of it does not come by chance.
     (!outside || site.nr.is_some()).then_some(site)
 }
@@ -365,7 +373,8 @@ pub fn mostly_lands(code: &[u8], at: usize) -> Option<usize> {
 /// `mov $15,%rax`: rt_sigreturn.
 const RESTORER: [u8; 7] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0];
 
-/// The first wanted `syscall` at or after `from` in `code`, which begins at link-time address `vaddr`.
+/// The first wanted `syscall` at or after `from` in `code`, which begins at link-time address `vaddr`. Its
+/// window does not reach in front of `from` either.
 pub fn next(
     code: &[u8],
     vaddr: u64,
@@ -378,7 +387,7 @@ pub fn next(
         // The signal restorer stays as it is: its unwind entry begins a byte early on purpose, so it can't be
         // decoded from there, and unwinders know it by these very bytes.
         if !code[..c].ends_with(&RESTORER) {
-            let site = confirm(code, vaddr, elf, wanted, c);
+            let site = confirm(code, vaddr, elf, wanted, c, from);
             if site.is_some_and(|site| wanted(site.nr)) {
                 return site;
             }

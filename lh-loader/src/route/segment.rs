@@ -102,18 +102,19 @@ pub unsafe fn patch_mapping(
     let mut patched = 0;
     match eh::Elf::open(bytes) {
         Some(elf) => elf.code_parts(offset, len as u64, &mut |at, vaddr, size| {
+            // A header may promise more than the file holds; touching that would be fatal.
+            let Some(text) = bytes.get(at as usize..(at + size) as usize) else {
+                return;
+            };
             let part = Part {
                 start: addr + (at - offset) as usize,
-                len: size as usize,
+                text,
                 vaddr,
                 elf: &elf,
                 owner,
             };
-            // A header may promise more than the file holds; touching that would be fatal.
-            if at + size <= bytes.len() as u64 {
-                // SAFETY: mapped, backed by the file, and nobody runs in it yet.
-                patched += unsafe { part.patch(prot, report) };
-            }
+            // SAFETY: mapped, backed by the file, and nobody runs in it yet.
+            patched += unsafe { part.patch(prot, report) };
         }),
         // Somebody's own just-in-time code.
         None => report(addr, None, Refusal::NotElf),
@@ -138,7 +139,8 @@ const RUNNABLE: i32 = libc::PROT_READ | libc::PROT_EXEC;
 /// A mapped piece of a file's code.
 struct Part<'a> {
     start: usize,
-    len: usize,
+    /// The same bytes in the file: what is only read here stays out of the program's resident memory.
+    text: &'a [u8],
     vaddr: u64,
     elf: &'a eh::Elf<'a>,
     owner: Owner,
@@ -147,19 +149,20 @@ struct Part<'a> {
 impl Part<'_> {
     /// Patches it; it has `prot` afterwards.
     unsafe fn patch(&self, prot: i32, report: Report) -> usize {
-        let (low, high) = (page_down(self.start), page_up(self.start + self.len));
+        let (low, high) = (page_down(self.start), page_up(self.start + self.text.len()));
         // SAFETY: the code is mapped; it is made writable before anything is written.
-        let code = unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.len) };
+        let code =
+            unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.text.len()) };
         let mut stubs: Option<StubPage> = None;
         let mut inside: Option<Inside> = None;
         let (mut patched, mut from) = (0, 0);
         let wanted = |nr: Option<u32>| nr.is_none_or(|n| policy::routed(self.owner, n));
-        while let Some(site) = scan::next(code, self.vaddr, Some(self.elf), &wanted, from) {
+        while let Some(site) = scan::next(self.text, self.vaddr, Some(self.elf), &wanted, from) {
             from = site.at + 2;
             // SAFETY: while the code is written it is not executable, and nobody runs in it.
             let done = unsafe {
                 if inside.is_none() {
-                    inside = Inside::new(self.len)
+                    inside = Inside::new(self.text.len())
                         .filter(|_| !is_err(protect(low, high - low, WRITABLE)));
                 }
                 match (&mut inside, page(&mut stubs, high)) {
@@ -195,8 +198,7 @@ impl Part<'_> {
     /// Restores windows that another function branches into; gives their number.
     fn take_back(&self, code: &mut [u8], inside: &Inside, report: Report) -> usize {
         let mut count = 0;
-        // SAFETY: the code is only read while it is searched; it is written after that.
-        let text = unsafe { core::slice::from_raw_parts(self.start as *const u8, self.len) };
+        let text = self.text;
         scan::far_branches(text, &mut |at, to| {
             let Some(to) = usize::try_from(to).ok().filter(|&to| inside.has(to)) else {
                 return;
@@ -213,13 +215,10 @@ impl Part<'_> {
                 return;
             }
             let (start, end) = inside.around(to);
-            let vaddr = self.vaddr + start as u64;
-            if let Some(was) = self.elf.at(vaddr).and_then(|b| b.get(..end - start)) {
-                code[start..end].copy_from_slice(was);
-                inside.forget(start, end);
-                report(self.start + start, None, Refusal::Entered);
-                count += 1;
-            }
+            code[start..end].copy_from_slice(&text[start..end]);
+            inside.forget(start, end);
+            report(self.start + start, None, Refusal::Entered);
+            count += 1;
         });
         count
     }

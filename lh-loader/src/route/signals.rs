@@ -203,7 +203,11 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
             }
             return pretend(entry, new, old);
         }
-        if LIBC_SIGNALS.contains(&signal) {
+        // A signal that asks for checkpoints stays the plugin's, which sets it without us.
+        let asks = [&upper.ckpt_signal, &upper.term_signal]
+            .iter()
+            .any(|claimed| claimed.load(Relaxed) == signal as u32);
+        if asks || LIBC_SIGNALS.contains(&signal) {
             return pretend(entry, new, old);
         }
         let trampoline = upper.signal_trampoline.load(Relaxed) as u64;

@@ -2,6 +2,7 @@
 
 use super::cli::Checkpoint;
 use super::client::Job;
+use super::progress::Bar;
 use super::{print, size, Failure, Outcome};
 use std::time::Duration;
 
@@ -12,8 +13,13 @@ pub fn run(args: &Checkpoint) -> Outcome {
         let text = "no job runs with this checkpoint directory; start one with `splitproc launch --ckpt-dir DIR -- PROGRAM`";
         return Err(Failure::new(1, format!("{}: {text}", dir.display())));
     };
-    let request = serde_json::json!({ "checkpoint": { "stop": args.stop } });
-    let reply = job.ask(&request, args.wait, args.timeout.map(Duration::from_secs))?;
+    let request = serde_json::json!({ "checkpoint": { "stop": args.stop, "progress": true } });
+    let mut bar = Bar::new("checkpoint");
+    let timeout = args.timeout.map(Duration::from_secs);
+    let reply = job.ask_watching(&request, args.wait, timeout, |done, total| {
+        bar.show(done, total);
+    })?;
+    bar.end();
     if !reply.ok {
         let reason = reply.reason.unwrap_or_else(|| "it did not say why".into());
         return Err(Failure::new(

@@ -11,7 +11,7 @@ Exit codes:
     1  the command failed; the message says why
     2  the command line is wrong
    70  the program called an MPI function that is not supported yet
-   85  the program was stopped after a checkpoint, as asked
+   85  the program was stopped after a checkpoint, as asked (--stop, --on-term)
   126  the program was found but cannot be run
   127  the program was not found";
 
@@ -58,6 +58,12 @@ pub struct Taking {
     /// Take a checkpoint every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub interval: Option<u64>,
+    /// Take a checkpoint when this signal comes to a rank (USR1 also through mpirun.mpich); the program does not see it
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    pub ckpt_signal: Option<Signal>,
+    /// On SIGTERM, take a checkpoint and exit with 85; if none can be taken the program gets the signal
+    #[arg(long)]
+    pub on_term: bool,
     /// The MPI library of the lower half: auto (whichever launcher started us, else whichever the program needs), mpich, none, or a path
     #[arg(long, value_name = "auto|mpich|none|PATH", default_value = "auto")]
     pub mpi: String,
@@ -87,6 +93,10 @@ pub struct DmtcpRestart {
     #[arg(last = true, value_name = "OPTION")]
     pub options: Vec<OsString>,
 }
+
+/// A signal's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(pub i32);
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -261,6 +271,38 @@ fn half(text: &str) -> Result<Half, String> {
     Ok(Half { name, library })
 }
 
+/// Reads a value of `--ckpt-signal`: a name with or without SIG, or a number.
+fn signal(text: &str) -> Result<Signal, String> {
+    const NAMES: [(&str, i32); 9] = [
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("ALRM", libc::SIGALRM),
+        ("URG", libc::SIGURG),
+        ("WINCH", libc::SIGWINCH),
+        ("PWR", libc::SIGPWR),
+    ];
+    let bare = text.strip_prefix("SIG").unwrap_or(text);
+    let number = text.parse().ok();
+    let found = NAMES
+        .iter()
+        .find(|(name, n)| *name == bare || Some(*n) == number);
+    // Real-time signals but libc's own two and the one that stops threads.
+    let real_time = number.filter(|n| (34..=62).contains(n));
+    match found.map(|(_, n)| *n).or(real_time) {
+        Some(n) => Ok(Signal(n)),
+        None => {
+            let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            Err(format!(
+                "say one of {}, or a number from 34 to 62",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
 /// Checks a value of `--zstd`.
 fn zstd_level(text: &str) -> Result<String, String> {
     let range = zstd::compression_level_range();
@@ -322,6 +364,16 @@ mod tests {
             "host=x",
         ] {
             assert!(half(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in [("USR1", 10), ("SIGUSR2", 12), ("12", 12), ("40", 40)] {
+            assert_eq!(signal(text), Ok(Signal(number)), "{text}");
+        }
+        for bad in ["TERM", "KILL", "9", "15", "32", "63", "64", "usr", ""] {
+            assert!(signal(bad).is_err(), "{bad}");
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The file's name.
 pub const FILE: &str = "job.json";
@@ -68,6 +68,13 @@ pub struct Reply {
     pub ranks: u32,
 }
 
+/// A line that comes before the reply.
+#[derive(Deserialize)]
+struct Step {
+    done: u64,
+    total: u64,
+}
+
 impl Job {
     /// Reads the job.json of a checkpoint directory; `None` if there is none.
     pub fn load(dir: &Path) -> Result<Option<Job>, Failure> {
@@ -101,8 +108,20 @@ impl Job {
         wait: bool,
         timeout: Option<Duration>,
     ) -> Result<Reply, Failure> {
+        self.ask_watching(request, wait, timeout, |_, _| {})
+    }
+
+    /// The same; `progress(done, total)` is told how far the job is, if the request asks for that.
+    pub fn ask_watching(
+        &self,
+        request: &Value,
+        wait: bool,
+        timeout: Option<Duration>,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Reply, Failure> {
         let stream = self.connect()?;
-        self.talk(&stream, request, wait, timeout).map_err(|e| {
+        let talk = self.talk(&stream, request, wait, timeout, &mut progress);
+        talk.map_err(|e| {
             let why = match e.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                     "it did not answer in time; the checkpoint may still be taken, look at `splitproc status`".into()
@@ -144,6 +163,7 @@ impl Job {
         request: &Value,
         wait: bool,
         timeout: Option<Duration>,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> io::Result<Reply> {
         let token = serde_json::json!({ "token": self.token });
         stream.write_all(format!("{token}\n{request}\n").as_bytes())?;
@@ -153,16 +173,24 @@ impl Job {
                 ..Reply::default()
             });
         }
-        stream.set_read_timeout(timeout)?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        if line.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it closed the connection",
-            ));
+        let deadline = timeout.map(|t| Instant::now() + t);
+        let mut lines = BufReader::new(stream);
+        loop {
+            if let Some(deadline) = deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            }
+            let mut line = String::new();
+            lines.read_line(&mut line)?;
+            if line.is_empty() {
+                let what = "it closed the connection";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+            }
+            match serde_json::from_str::<Step>(&line) {
+                Ok(step) => progress(step.done, step.total),
+                Err(_) => return Ok(serde_json::from_str(&line)?),
+            }
         }
-        Ok(serde_json::from_str(&line)?)
     }
 }
 

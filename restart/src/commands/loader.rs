@@ -147,6 +147,12 @@ impl Start<'_> {
             ("SPLITPROC_LOG", t.log.name().into()),
             ("SPLITPROC_PRELOAD", preload),
         ];
+        if let Some(signal) = t.ckpt_signal {
+            all.push(("SPLITPROC_CKPT_SIGNAL", signal.0.to_string().into()));
+        }
+        if t.on_term {
+            all.push(("SPLITPROC_ON_TERM", "1".into()));
+        }
         if let Some(seconds) = t.interval {
             all.push(("SPLITPROC_INTERVAL", seconds.to_string().into()));
         }
@@ -157,6 +163,8 @@ impl Start<'_> {
     pub fn exec(&self, parts: &Parts) -> Failure {
         let error = Command::new(&parts.loader)
             .env_remove("SPLITPROC_INTERVAL")
+            .env_remove("SPLITPROC_CKPT_SIGNAL")
+            .env_remove("SPLITPROC_ON_TERM")
             .envs(self.variables(parts))
             .args(self.arguments(parts))
             .exec();

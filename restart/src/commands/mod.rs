@@ -12,6 +12,7 @@ pub mod launch;
 mod loader;
 mod mpi;
 mod program;
+mod progress;
 pub mod restart;
 pub mod status;
 pub mod verify;

@@ -1,15 +1,10 @@
 //! `splitproc verify`: reads everything and checks every checksum.
 
 use super::cli::Verify;
+use super::progress::Bar;
 use super::{images, print, size, Failure, Outcome};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use restart::image::Reader;
 use restart::manifest::{self, Manifest};
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
-
-/// A bar appears when the work takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the command. Goes on after a damaged image, so that all are told.
 pub fn run(args: &Verify) -> Outcome {
@@ -67,25 +62,8 @@ pub fn run(args: &Verify) -> Outcome {
 
 /// Verifies one image, with a bar on a terminal.
 fn check(reader: &Reader, name: &str) -> Outcome {
-    let start = Instant::now();
-    let terminal = std::io::stderr().is_terminal();
-    let mut bar: Option<ProgressBar> = None;
-    let result = reader.verify(|done, total| {
-        if bar.is_none() && terminal && start.elapsed() > PATIENCE {
-            let new = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template(
-                "{prefix} {bar:32} {bytes}/{total_bytes} {binary_bytes_per_sec}",
-            );
-            new.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            new.set_prefix(name.to_owned());
-            bar = Some(new);
-        }
-        if let Some(bar) = &bar {
-            bar.set_position(done);
-        }
-    });
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    let mut bar = Bar::new(name);
+    let result = reader.verify(|done, total| bar.show(done, total));
+    bar.end();
     Ok(result?)
 }

@@ -59,6 +59,8 @@ pub use writer::Writer;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// A mapping of the saved process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +130,33 @@ pub struct Options {
     pub ranks: u32,
     /// Generation of the checkpoint.
     pub generation: u64,
+    /// Counts what is done, for whoever watches.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// How far the writing of an image is, in bytes of memory.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// So much there is to do.
+    pub fn expect(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// So much more is done.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Done, and all.
+    pub fn now(&self) -> (u64, u64) {
+        let [done, total] = [&self.done, &self.total].map(|n| n.load(Ordering::Relaxed));
+        (done.min(total), total)
+    }
 }
 
 impl Default for Options {
@@ -138,6 +167,7 @@ impl Default for Options {
             rank: 0,
             ranks: 1,
             generation: 0,
+            progress: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::format::{
     encode_index, seal_of, Chunk, Directory, Header, RegionEntry, SectionEntry, Trailer, CHUNK,
 };
 use super::pack::{Data, Packed, Packer, Span};
-use super::{workers, Error, Options, Region, Summary};
+use super::{workers, Error, Options, Progress, Region, Summary};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -41,6 +41,7 @@ pub struct Writer {
     first: u64,
     buffers: Vec<Vec<u8>>,
     finished: bool,
+    progress: Option<Arc<Progress>>,
 }
 
 struct Job {
@@ -112,6 +113,7 @@ impl Writer {
             first: 0,
             buffers: Vec::new(),
             finished: false,
+            progress: options.progress,
         };
         writer.put(&bytes)?;
         Ok(writer)
@@ -140,8 +142,19 @@ impl Writer {
         Ok(())
     }
 
+    fn count(&self, bytes: usize) {
+        if let Some(progress) = &self.progress {
+            progress.add(bytes as u64);
+        }
+    }
+
     /// Adds a region without its contents: the restorer maps it from its file, or empty.
     pub fn region(&mut self, region: &Region) -> usize {
+        self.count(region.len());
+        self.entry(region)
+    }
+
+    fn entry(&mut self, region: &Region) -> usize {
         self.directory.regions.push(RegionEntry {
             region: region.clone(),
             held: false,
@@ -162,7 +175,7 @@ impl Writer {
         len: usize,
     ) -> Result<usize, Error> {
         assert!(len <= region.len(), "more bytes than the region has");
-        let index = self.region(region);
+        let index = self.entry(region);
         self.directory.regions[index].held = true;
         self.spanned += len as u64;
         let depth = 4 * self.threads.len() + 4;
@@ -217,6 +230,7 @@ impl Writer {
             return Ok(());
         };
         self.first += 1;
+        self.count(place.span.len);
         let chunk = Chunk {
             region: place.region,
             codec: packed.codec,

@@ -1,5 +1,8 @@
 //! Descriptors that a system call of their own makes: eventfd, epoll, signalfd, timerfd, inotify.
 
+mod inotify;
+mod listening;
+mod options;
 pub mod socket;
 
 use super::descriptors::up;
@@ -41,8 +44,10 @@ pub enum Special {
         /// Expirations not yet read.
         ticks: u64,
     },
-    /// Without watches; flags.
-    Inotify(i32),
+    /// Flags, and what it watches.
+    Inotify(i32, Vec<inotify::Watch>),
+    /// A TCP socket that waits for connections.
+    Listening(socket::Listening),
 }
 
 impl Special {
@@ -69,16 +74,21 @@ impl Special {
                 value: [pair(first("it_value")), pair(first("it_interval"))],
                 ticks: number("ticks") as u64,
             },
-            "inotify" if info.values("inotify wd").next().is_none() => Special::Inotify(status),
-            "inotify" => bail!(
-                "fd {}: an inotify descriptor with watches can't be checkpointed; close it first",
-                info.fd
-            ),
+            "inotify" => Special::Inotify(status, inotify::watches(info)?),
             other => bail!(
                 "fd {}: a descriptor of {other} can't be checkpointed; close it first",
                 info.fd
             ),
         }))
+    }
+
+    /// Numbers of the descriptors that epoll watches.
+    pub fn watched(&self) -> impl Iterator<Item = RawFd> + '_ {
+        let all: &[Watched] = match self {
+            Special::Epoll(all) => all,
+            _ => &[],
+        };
+        all.iter().map(|w| w.fd)
     }
 
     /// Makes it again.
@@ -96,11 +106,15 @@ impl Special {
                     crate::sys::raw(libc::SYS_signalfd4, args)? as i32
                 }
                 Special::Timer { clock, flags, .. } => libc::timerfd_create(*clock, *flags),
-                Special::Inotify(flags) => libc::inotify_init1(*flags),
+                Special::Inotify(flags, _) => libc::inotify_init1(*flags),
+                Special::Listening(socket) => socket.make()?,
             })?
         };
         // SAFETY: just made.
         let fd = up(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        if let Special::Inotify(_, watches) = self {
+            inotify::watch(&fd, watches)?;
+        }
         if let Special::Event(count @ 1.., ..) = self {
             // SAFETY: adds to our own counter.
             let wrote = unsafe { libc::write(fd.as_raw_fd(), (&raw const *count).cast(), 8) };

@@ -2,6 +2,8 @@
 
 use super::super::blob::Blob;
 use super::super::info::Info;
+pub use super::listening::Listening;
+pub use super::options::{options, set_options};
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,11 +13,18 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW_PEER: u32 = 4;
 const UNIX_DIAG_PEER: u16 = 2;
+const UNIX_DIAG_SHUTDOWN: u16 = 6;
 /// Longest message that is looked at.
 const LIMIT: usize = 1 << 24;
 
+/// Whether it waits for connections.
+pub fn listens(fd: RawFd) -> bool {
+    let ip = matches!(option(fd, libc::SO_DOMAIN), libc::AF_INET | libc::AF_INET6);
+    ip && kind(fd) == libc::SOCK_STREAM && option(fd, libc::SO_ACCEPTCONN) == 1
+}
+
 /// A number of a socket's options.
-fn option(fd: RawFd, name: i32) -> i32 {
+pub fn option(fd: RawFd, name: i32) -> i32 {
     let mut value = -1;
     let mut len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the kernel writes at most one int.
@@ -31,51 +40,22 @@ fn option(fd: RawFd, name: i32) -> i32 {
     value
 }
 
-/// Options of a pair's socket that are kept: room, time limits, credentials.
-const KEPT: [i32; 5] = [
-    libc::SO_SNDBUF,
-    libc::SO_RCVBUF,
-    libc::SO_SNDTIMEO,
-    libc::SO_RCVTIMEO,
-    libc::SO_PASSCRED,
-];
-
-/// What a socket's kept options are, as the kernel gives them.
-pub fn options(fd: RawFd) -> Vec<(i32, Blob)> {
-    let get = |name| {
-        let mut value = vec![0_u8; 16];
-        let mut len = value.len() as libc::socklen_t;
-        let at = value.as_mut_ptr().cast();
-        // SAFETY: the kernel writes at most the length given.
-        let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, &raw mut len) };
-        value.truncate(len as usize);
-        (got == 0).then_some((name, Blob(value)))
-    };
-    KEPT.into_iter().filter_map(get).collect()
-}
-
-/// Sets what `options` gave.
-pub fn set_options(fd: RawFd, options: &[(i32, Blob)]) {
-    for (name, value) in options {
-        let mut value = value.0.clone();
-        // The kernel doubles what it is given for its own use, and shows the double.
-        if let (libc::SO_SNDBUF | libc::SO_RCVBUF, Ok(four)) = (*name, value.as_slice().try_into())
-        {
-            value = (i32::from_ne_bytes(four) / 2).to_ne_bytes().to_vec();
-        }
-        let (at, len) = (value.as_ptr().cast(), value.len() as libc::socklen_t);
-        // SAFETY: the kernel reads the value; a room beyond the system's limit is cut to it.
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, *name, at, len) };
-    }
-}
-
 /// The socket's type.
 pub fn kind(fd: RawFd) -> i32 {
     option(fd, libc::SO_TYPE)
 }
 
-/// The inode of a Unix socket's peer; `None`: it has gone. Other sockets are refused.
-pub fn peer(info: &Info) -> Result<Option<u64>> {
+/// What the kernel tells of a Unix socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unix {
+    /// The inode of its peer; `None`: it has gone.
+    pub peer: Option<u64>,
+    /// Bit 0: nothing is received any more; bit 1: nothing is sent.
+    pub shut: u8,
+}
+
+/// A Unix socket's peer and state. Other sockets are refused.
+pub fn unix(info: &Info) -> Result<Unix> {
     let fd = info.fd;
     let domain = option(fd, libc::SO_DOMAIN);
     if domain != libc::AF_UNIX {
@@ -115,10 +95,11 @@ fn describe(fd: RawFd, domain: i32) -> String {
     }
 }
 
-type Getter = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
+/// `getsockname` or `getpeername`.
+pub type Getter = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
 
 /// A socket's own or its peer's address and that one's length; 0: none.
-fn address(fd: RawFd, get: Getter) -> (libc::sockaddr_storage, usize) {
+pub fn address(fd: RawFd, get: Getter) -> (libc::sockaddr_storage, usize) {
     // SAFETY: an address is plain data; the kernel writes at most the length given.
     unsafe {
         let mut at: libc::sockaddr_storage = std::mem::zeroed();
@@ -128,7 +109,7 @@ fn address(fd: RawFd, get: Getter) -> (libc::sockaddr_storage, usize) {
     }
 }
 
-fn ip(at: &libc::sockaddr_storage, len: usize) -> Option<SocketAddr> {
+pub fn ip(at: &libc::sockaddr_storage, len: usize) -> Option<SocketAddr> {
     let at = std::ptr::from_ref(at);
     // SAFETY: read as what its family says, which fits in the storage.
     unsafe {
@@ -149,7 +130,7 @@ fn ip(at: &libc::sockaddr_storage, len: usize) -> Option<SocketAddr> {
 }
 
 /// Asks the kernel for the peer of a Unix socket.
-fn ask_peer(inode: u64) -> Result<Option<u64>> {
+fn ask_peer(inode: u64) -> Result<Unix> {
     // SAFETY: a new descriptor, which becomes ours.
     let netlink = unsafe {
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
@@ -191,14 +172,52 @@ fn ask_peer(inode: u64) -> Result<Option<u64>> {
     }
     // Behind the header (16) and the message (16): attributes of length and type, 4-aligned.
     let mut at = 32;
+    let mut found = Unix::default();
     while at + 8 <= got {
         let (len, kind) = (word(at) as u16, (word(at) >> 16) as u16);
-        if kind == UNIX_DIAG_PEER {
-            return Ok(Some(u64::from(word(at + 4))).filter(|peer| *peer != 0));
+        match kind {
+            UNIX_DIAG_PEER => {
+                found.peer = Some(u64::from(word(at + 4))).filter(|peer| *peer != 0);
+            }
+            UNIX_DIAG_SHUTDOWN => found.shut = word(at + 4) as u8,
+            _ => {}
         }
         at += usize::from(len.max(4)).next_multiple_of(4);
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// Looks at what comes next: its length (behind 0: an error), and whether it carries descriptors.
+fn peek(fd: RawFd, buffer: &mut [u8]) -> (isize, bool) {
+    let mut control = [0_u64; 128];
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the kernel writes at most the lengths given; each control message is read where the kernel says
+    // that it is, and the copies of descriptors that it brought are ours to close.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let got = libc::recvmsg(fd, &raw mut message, flags);
+        let mut carries = false;
+        let mut at = libc::CMSG_FIRSTHDR(&raw const message);
+        while got >= 0 && !at.is_null() {
+            if (*at).cmsg_level == libc::SOL_SOCKET && (*at).cmsg_type == libc::SCM_RIGHTS {
+                carries = true;
+                let count = ((*at).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                for i in 0..count {
+                    libc::close(libc::CMSG_DATA(at).cast::<RawFd>().add(i).read_unaligned());
+                }
+            }
+            at = libc::CMSG_NXTHDR(&raw const message, at);
+        }
+        (got, carries)
+    }
 }
 
 /// What can be read from a socket, without taking it.
@@ -220,9 +239,12 @@ pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
     let mut found = Vec::new();
     let mut buffer = vec![0_u8; 1 << 18];
     let result = loop {
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: the kernel writes at most the buffer's length.
-        let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+        let (got, carries) = peek(fd, &mut buffer);
+        if carries {
+            break Err(anyhow::anyhow!(
+                "fd {fd}: descriptors are on their way in the socket; it can't be checkpointed"
+            ));
+        }
         match got {
             0 => break Ok(()),
             1.. if got as usize > buffer.len() => {
