@@ -1,7 +1,7 @@
 //! Adoption: which way threads cross into a half, a thread's first crossing into it, and its leave when it ends.
 
-use crate::block;
-use crate::{raw, registry, tcb};
+use crate::block::{self, Way, NO_WAY};
+use crate::{raw, registry, tcb, ways};
 use core::ptr::{addr_of, addr_of_mut};
 use lh_loader::arch;
 use lh_loader::elf::BuildIds;
@@ -33,10 +33,22 @@ pub fn choose() {
     }
 }
 
+/// Ends the program if there is no such half that threads go into.
+pub fn check(half: usize) {
+    // SAFETY: read only behind `present`.
+    let known = raw::present() && half < unsafe { lhinfo::get() }.half_count as usize;
+    // Half 0 is the host.
+    if half == 0 || !known {
+        let half = half as isize;
+        lh_loader::die!(70, "there is no lower half {half}; ask splitproc_half()");
+    }
+}
+
 /// Makes the calling thread known to lower half `half`: on the shared way a donor's static TLS in its hole and a
 /// DTV of its own, on the borrowed way a donor's TCB that knows its block.
 #[cold]
 pub fn adopt(half: usize) {
+    check(half);
     registry::register();
     let fs = arch::fs_base();
     let b = block::mine();
@@ -54,12 +66,20 @@ pub fn adopt(half: usize) {
             lh_loader::die!(70, "lower half {half} has no thread left to lend; raise the limits on processes and memory");
         }
         (*b).donors[half] = donor;
-        if shared {
-            (*b).dtv[half] = place;
-        } else {
-            *((place + tcb::BLOCK) as *mut usize) = b as usize;
-            (*b).lent[half] = place;
+        let [entry, long_entry] = match (shared, tcb::has_wrfsbase()) {
+            (true, _) => ways::SHARED,
+            (false, true) => ways::WRFSBASE,
+            (false, false) => ways::PRCTL,
         }
+        .map(|f| f as *const () as usize);
+        if !shared {
+            *((place + tcb::BLOCK) as *mut usize) = b as usize;
+        }
+        (*b).ways[half] = Way {
+            entry,
+            long_entry,
+            place,
+        };
     }
 }
 
@@ -70,13 +90,17 @@ pub fn leave() {
     // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {
         for half in 0..(*b).donors.len() {
-            let (donor, dtv) = ((*b).donors[half], (*b).dtv[half]);
+            let (donor, way) = ((*b).donors[half], (*b).ways[half]);
             if donor != 0 {
                 (*b).donors[half] = 0;
-                (*b).dtv[half] = 0;
-                (*b).lent[half] = 0;
+                (*b).ways[half] = NO_WAY;
                 let retire = (*half_entry(half)).retire_donor;
-                on_main(half, retire, [donor, fs, dtv]);
+                let shared = (*half_entry(half)).shared_fs != 0;
+                on_main(
+                    half,
+                    retire,
+                    [donor, fs, if shared { way.place } else { 0 }],
+                );
             }
         }
     }

@@ -43,6 +43,25 @@ pub const MUST_COMPLETE: u32 = 1;
 /// Inside a call that may be made again.
 pub const REEXECUTABLE: u32 = 2;
 
+/// A thread's way into a half.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// The entry in `ways`; 0: the half has not adopted the thread.
+    pub entry: usize,
+    /// The entry for calls with more arguments than registers.
+    pub long_entry: usize,
+    /// On the shared way the thread's DTV in the half, on a borrowed one its donor's FS base.
+    pub place: usize,
+}
+
+/// The way of a thread that a half has not adopted.
+pub const NO_WAY: Way = Way {
+    entry: 0,
+    long_entry: 0,
+    place: 0,
+};
+
 /// The switch block.
 #[repr(C)]
 pub struct Block {
@@ -50,12 +69,8 @@ pub struct Block {
     pub call: usize,
     /// The upper half's DTV while the thread is in a lower half.
     pub upper_dtv: usize,
-    /// The thread's DTV in each half; 0: not adopted there, or not on the shared way.
-    pub dtv: [usize; MAX_HALVES],
-    /// The FS base of the thread's donor in each half; 0: not adopted there, or not on the borrowed way.
-    pub lent: [usize; MAX_HALVES],
-    /// Offset from FS of the `dtv` entry in use; 0: the thread is inside on a borrowed TCB.
-    pub slot: usize,
+    /// How the thread goes into each half.
+    pub ways: [Way; MAX_HALVES],
     /// `OUTSIDE`, `MUST_COMPLETE` or `REEXECUTABLE`.
     pub state: AtomicU32,
     /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.

@@ -5,9 +5,10 @@
 //! (see `adopt`), and the ways nest. Between the two switches no upper-half code runs but signal handlers, which
 //! `signal` wraps.
 
-use crate::block::{self, Block};
+use crate::block::{self, Block, Way};
 use crate::{adopt, raw, tcb, ways};
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::{compiler_fence, AtomicUsize, Ordering};
 use lh_loader::lhinfo;
 use std::ffi::CStr;
@@ -17,31 +18,54 @@ use std::ffi::CStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restarted;
 
-/// Goes in by the given entry; see `ways` for the registers.
-macro_rules! call_by {
-    ($entry:path, $f:expr, $place:expr, $args:expr) => {{
+/// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$lost`: registers that
+/// a restart may lose.
+macro_rules! enter {
+    ($half:expr, $f:expr, $args:expr, $first:ident, [$($lost:tt)*]) => {{
         let args: &[u64] = $args;
+        let b = block::mine();
+        let way = match (*b).ways.get_mut($half) {
+            Some(way) if way.entry != 0 => way,
+            _ => return $first($half, $f, args),
+        };
         let register = |i: usize| args.get(i).copied().unwrap_or(0);
         let (value, restarted): (u64, u64);
-        asm!(
-            "call {entry}",
-            entry = sym $entry,
-            in("r10") $f,
-            in("r11") $place,
-            in("rdi") register(0),
-            in("rsi") register(1),
-            inout("rdx") register(2) => restarted,
-            in("rcx") register(3),
-            in("r8") register(4),
-            in("r9") register(5),
-            inout("r14") args.as_ptr().wrapping_add(6) => _,
-            inout("r15") args.len().saturating_sub(6) => _,
-            out("r12") _,
-            out("r13") _,
-            lateout("rax") value,
-            clobber_abi("C"),
-        );
-        if restarted == 0 { Ok(value) } else { Err(Restarted) }
+        if args.len() <= 6 {
+            asm!(
+                "call qword ptr [r11]",
+                in("r10") $f,
+                in("r11") way,
+                in("r12") b,
+                in("rdi") register(0),
+                in("rsi") register(1),
+                inlateout("rdx") register(2) => restarted,
+                in("rcx") register(3),
+                in("r8") register(4),
+                in("r9") register(5),
+                lateout("rax") value,
+                $($lost)*
+                clobber_abi("C"),
+            );
+        } else {
+            asm!(
+                "call qword ptr [r11 + 8]",
+                in("r10") $f,
+                in("r11") way,
+                in("r12") b,
+                in("rdi") args[0],
+                in("rsi") args[1],
+                inlateout("rdx") args[2] => restarted,
+                in("rcx") args[3],
+                in("r8") args[4],
+                in("r9") args[5],
+                inlateout("r14") args.as_ptr().add(6) => _,
+                inlateout("r15") args.len() - 6 => _,
+                lateout("r13") _,
+                lateout("rax") value,
+                clobber_abi("C"),
+            );
+        }
+        (value, restarted)
     }};
 }
 
@@ -54,38 +78,118 @@ macro_rules! call_by {
 /// `f` must be a function of that half that takes these arguments.
 #[inline(always)]
 pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
-    let b = block::mine();
-    // SAFETY: the block is this thread's own, and the thread is adopted on the shared way; the caller vouches
-    // for `f` and its arguments.
-    unsafe {
-        if (*b).dtv[half] == 0 {
-            return cross_otherwise(half, f, args);
-        }
-        let slot = block::offset() + core::mem::offset_of!(Block, dtv) + 8 * half;
-        call_by!(ways::splitproc_cross_shared, f, slot, args)
+    // SAFETY: the block is this thread's own, and a way's fields were set together. The caller vouches for
+    // `f` and its arguments.
+    let (value, restarted) = unsafe {
+        enter!(half, f, args, first, [lateout("r13") _, lateout("r14") _, lateout("r15") _,])
+    };
+    if restarted == 0 {
+        Ok(value)
+    } else {
+        Err(Restarted)
     }
 }
 
-/// Crosses on a borrowed TCB, or for the first time.
+/// [`cross`] inside a gate entered as must-complete, where no restart can come.
+///
+/// # Safety
+/// As [`cross`], and the gate must be entered so.
+#[inline(always)]
+pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
+    // SAFETY: as in `cross`.
+    unsafe { enter!(half, f, args, first_must, []) }.0
+}
+
+/// Does the thread go into the half on the shared way?
+#[inline(always)]
+pub fn is_shared(half: usize) -> bool {
+    // SAFETY: the block is this thread's own.
+    let ways = unsafe { &(*block::mine()).ways };
+    ways.get(half)
+        .is_some_and(|way| way.entry == ways::shared())
+}
+
+/// [`cross_must`] on the shared way, with up to three arguments of a number that only the caller knows. The entry
+/// is here in place: a call less.
+///
+/// # Safety
+/// As [`cross_must`]; [`is_shared`], and three words can be read at `args`.
+#[inline(always)]
+pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
+    let b = block::mine();
+    let value: u64;
+    // SAFETY: as in `cross`. The words are read in the assembly, for the last of them may never have been written.
+    unsafe {
+        asm!(
+            "push rbp",
+            "mov rbp, rsp",
+            "sub rsp, 24", // 16-byte aligned
+            "mov [rbp - 16], r11", // where `shared_place` looks
+            "mov rax, fs:[8]",
+            "mov rcx, [r11 + {place}]",
+            "mov [rbp - 24], rcx",
+            "cmp rax, [r12 + {upper_dtv}]",
+            "jne 5f",
+            "4:",
+            "mov [r12 + {call}], rbp",
+            "mov fs:[8], rcx",
+            "mov rdi, [rdx]",
+            "mov rsi, [rdx + 8]",
+            "mov rdx, [rdx + 16]",
+            "xor eax, eax",
+            "call r10",
+            "mov rdx, fs:[8]",
+            "cmp rdx, [rbp - 24]",
+            "jne 7f",
+            "6:",
+            "mov rcx, [r12 + {upper_dtv}]",
+            "mov fs:[8], rcx",
+            "mov qword ptr [r12 + {call}], 0",
+            "add rsp, 24",
+            "pop rbp",
+            ".pushsection .text.splitproc_rare,\"ax\",@progbits",
+            "5:",
+            "mov [r12 + {upper_dtv}], rax",
+            "jmp 4b",
+            "7:",
+            "mov rcx, [rbp - 16]",
+            "mov [rcx + {place}], rdx",
+            "jmp 6b",
+            ".popsection",
+            place = const offset_of!(Way, place),
+            call = const offset_of!(Block, call),
+            upper_dtv = const offset_of!(Block, upper_dtv),
+            in("r10") f,
+            in("r11") (&raw mut (*b).ways).cast::<Way>().add(half),
+            in("r12") b,
+            in("rdx") args,
+            lateout("rax") value,
+            clobber_abi("C"),
+        );
+    }
+    value
+}
+
+/// The thread's first crossing into this half.
 ///
 /// # Safety
 /// As [`cross`].
-#[inline(never)]
-unsafe fn cross_otherwise(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
-    let b = block::mine();
-    // SAFETY: as in `cross`; a TCB in `lent` is a parked donor's, lent to this thread alone.
-    unsafe {
-        if (*b).lent[half] == 0 {
-            adopt::adopt(half);
-            return cross(half, f, args);
-        }
-        let tcb = (*b).lent[half];
-        if tcb::has_wrfsbase() {
-            call_by!(ways::splitproc_cross_wrfsbase, f, tcb, args)
-        } else {
-            call_by!(ways::splitproc_cross_prctl, f, tcb, args)
-        }
-    }
+#[cold]
+unsafe fn first(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
+    adopt::adopt(half);
+    // SAFETY: as the caller says.
+    unsafe { cross(half, f, args) }
+}
+
+/// The same for [`cross_must`].
+///
+/// # Safety
+/// As [`cross_must`].
+#[cold]
+unsafe fn first_must(half: usize, f: usize, args: &[u64]) -> u64 {
+    adopt::adopt(half);
+    // SAFETY: as the caller says.
+    unsafe { cross_must(half, f, args) }
 }
 
 /// Runs `body` as the upper half, on a thread that a lower half has called back.
@@ -102,29 +206,28 @@ pub fn upper<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: the block is this thread's own. Each crossing made by `body` leaves the fields as it found them,
     // but for the DTVs themselves, which are read back.
     unsafe {
-        let (call, slot) = ((*b).call, (*b).slot);
+        let call = (*b).call;
         if call == 0 {
             return body();
         }
-        let place = tcb::current();
-        let half_dtv = ((*b).fs.wrapping_add(slot)) as *mut usize;
-        if slot == 0 {
-            tcb::go((*b).fs);
-        } else {
-            *half_dtv = tcb::swap_dtv((*b).upper_dtv);
+        let tcb = tcb::current();
+        let place = ways::shared_place(call);
+        match place.as_mut() {
+            None => tcb::go((*b).fs),
+            Some(dtv) => *dtv = tcb::swap_dtv((*b).upper_dtv),
         }
         compiler_fence(Ordering::SeqCst);
         (*b).call = 0;
         let result = outlined(body);
         (*b).upper_dtv = tcb::dtv();
-        (*b).slot = slot;
         compiler_fence(Ordering::SeqCst);
         (*b).call = call;
         compiler_fence(Ordering::SeqCst);
-        if slot == 0 {
-            tcb::go(place);
-        } else {
-            tcb::swap_dtv(*half_dtv);
+        match place.as_mut() {
+            None => tcb::go(tcb),
+            Some(dtv) => {
+                tcb::swap_dtv(*dtv);
+            }
         }
         result
     }

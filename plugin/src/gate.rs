@@ -38,15 +38,58 @@ pub fn enter(call: Call) -> Inside {
     b.state.store(call as u32, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
-    if before == OUTSIDE && (CLOSED.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
-        wait(call);
+    if (CLOSED.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
+        wait(call, before);
     }
     Inside { before }
 }
 
+/// Goes in for a call that must complete, if there is nothing to wait for and nothing else to do. Goes out by
+/// [`leave`].
+#[inline(always)]
+pub fn enter_quickly() -> bool {
+    // SAFETY: as in `enter`.
+    let b = unsafe { &*block::mine() };
+    if b.state.load(Ordering::Relaxed) != OUTSIDE {
+        return false;
+    }
+    b.state.store(MUST_COMPLETE, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    let mark = cancel::own_word().load(Ordering::Relaxed);
+    if CLOSED.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
+        return true;
+    }
+    b.state.store(OUTSIDE, Ordering::Release);
+    false
+}
+
+/// Ends the outermost call, which gave `value`.
+#[inline(always)]
+pub fn leave(value: u64) -> u64 {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as in `enter`.
+    unsafe { (*block::mine()).state.store(OUTSIDE, Ordering::Release) };
+    compiler_fence(Ordering::SeqCst);
+    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED == 0 {
+        return value;
+    }
+    leave_cancelled(value)
+}
+
+#[cold]
+#[inline(never)]
+fn leave_cancelled(value: u64) -> u64 {
+    cancel::deliver();
+    value
+}
+
 /// The slow way in: the thread's first, or the gate is closed, or the thread has been cancelled.
 #[cold]
-fn wait(call: Call) {
+#[inline(never)]
+fn wait(call: Call, before: u32) {
+    if before != OUTSIDE {
+        return;
+    }
     registry::register();
     // SAFETY: as in `enter`.
     let b = unsafe { &*block::mine() };
@@ -73,13 +116,35 @@ impl Drop for Inside {
     #[inline(always)]
     fn drop(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        // SAFETY: as in `enter`.
-        unsafe { (*block::mine()).state.store(self.before, Ordering::Release) };
+        // A constant is stored, not what was read: the next call's read need not wait for this one's.
+        if self.before == OUTSIDE {
+            // SAFETY: as in `enter`.
+            unsafe { (*block::mine()).state.store(OUTSIDE, Ordering::Release) };
+        } else {
+            back(self.before);
+        }
         compiler_fence(Ordering::SeqCst);
         let mark = cancel::own_word().load(Ordering::Relaxed);
-        if self.before == OUTSIDE && mark & cancel::CANCELLED != 0 {
-            cancel::deliver();
+        if mark & cancel::CANCELLED != 0 {
+            cancelled(self.before);
         }
+    }
+}
+
+/// A nested call has ended.
+#[cold]
+#[inline(never)]
+fn back(before: u32) {
+    // SAFETY: as in `enter`.
+    unsafe { (*block::mine()).state.store(before, Ordering::Release) };
+}
+
+/// A cancelled thread has come out of a call.
+#[cold]
+#[inline(never)]
+fn cancelled(before: u32) {
+    if before == OUTSIDE {
+        cancel::deliver();
     }
 }
 

@@ -94,8 +94,7 @@ pub fn forget_adoptions() {
     each(|b| {
         // SAFETY: every other thread is held until the replay is done.
         unsafe {
-            (*b).dtv = [0; lh_loader::layout::MAX_HALVES];
-            (*b).lent = [0; lh_loader::layout::MAX_HALVES];
+            (*b).ways = [block::NO_WAY; lh_loader::layout::MAX_HALVES];
             (*b).donors = [0; lh_loader::layout::MAX_HALVES];
         }
     });

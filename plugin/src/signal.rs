@@ -2,9 +2,6 @@
 //!
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
-//!
-//! libc's cancel signal is special: a handler that unwinds must not run above a lower half's frames. It is put
-//! off until the thread is out of all of them.
 
 use crate::block::{self, Block};
 use crate::{cancel, interrupt, tcb, ways};
@@ -17,6 +14,7 @@ type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
 
 /// glibc's `SIGCANCEL`.
 const CANCEL: i32 = 32;
+
 /// Publishes the trampoline for the router.
 pub fn init() {
     // SAFETY: lhInfo is mapped.
@@ -44,7 +42,7 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         if b.is_null() {
             return; // born in a lower half: it takes none of the application's signals
         }
-        let (call, slot) = ((*b).call, (*b).slot);
+        let call = (*b).call;
         if signal == CANCEL && (call != 0 || (*b).state.load(Ordering::Relaxed) != block::OUTSIDE) {
             return cancel::put_off(b);
         }
@@ -70,7 +68,6 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         }
         let now = tcb::dtv();
         (*b).upper_dtv = now;
-        (*b).slot = slot;
         compiler_fence(Ordering::SeqCst);
         (*b).call = call;
         tcb::swap_dtv(if found == upper { now } else { found });

@@ -13,7 +13,7 @@
 //! - *rseq*: none. The kernel writes the crossing thread's area in its own TCB, and the donor unregisters its
 //!   own, so that the half's libc asks the kernel for the processor instead of reading where the donor slept.
 //! - *stack guard, pointer guard*: equal in all halves, for AT_RANDOM is.
-//! - *cancellation*: the donor's, which nobody cancels. See `signal` for the cancel signal.
+//! - *cancellation*: the donor's, which nobody cancels.
 //! - *errno, locale, malloc's cache, keys, `multiple_threads`, stack bounds*: the donor's.
 
 use crate::raw;

@@ -4,136 +4,150 @@
 //!
 //! ```text
 //! r10  the lower half's function
-//! r11  shared way: FS offset of block.dtv[half]; borrowed ways: the donor's FS base
-//! r14  more arguments, r15 of them
+//! r11  the `Way`
+//! r12  the switch block; kept
+//! r14  the `long` entries only: more arguments, r15 of them
 //! ```
 //!
-//! r12 to r15 are the caller's to lose. The frame is `[rbp] = rbp, [rbp - 8] = rbx`, and its address is
-//! `block.call` while the thread is inside: a restart comes in at `splitproc_cross_restarted` with nothing
-//! but the stack pointer on that frame. The result is rax, and rdx says whether a restart cut the call short.
+//! The frame, whose address is `block.call` while the thread is inside:
+//!
+//! ```text
+//! [rbp]       rbp
+//! [rbp - 8]   rbx
+//! [rbp - 16]  the `Way`; 0 on a borrowed one
+//! ```
+//!
+//! The result is rax, and rdx says whether a restart cut the call short. A restart comes in at
+//! `splitproc_cross_restarted` with nothing but the stack pointer, on the saved rbx, so that r13 to r15 are lost.
 //!
 //! A handler may come in at any instruction. It tells by the TCB that the thread is on, and by `block.call`,
 //! what there is to put back; so `call` is set before FS changes and cleared after it has changed back.
 
-use crate::block::Block;
-use core::arch::global_asm;
+use crate::block::{Block, Way};
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+use core::ptr::null_mut;
 
 global_asm!(
     ".pushsection .text.splitproc_cross,\"ax\",@progbits",
     ".p2align 6",
-    ".macro splitproc_cross_begin",
+    ".hidden splitproc_cross_begin",
+    ".globl splitproc_cross_begin",
+    "splitproc_cross_begin:",
+    // One way: `\enter` ends with rax and r11 free and rbx the way's own, `\leave` keeps rax.
+    ".macro splitproc_way name, place, enter, leave",
+    ".globl \\name",
+    ".hidden \\name",
+    ".type \\name, @function",
+    ".p2align 5",
+    "\\name:",
     "push rbp",
     "mov rbp, rsp",
     "push rbx",
-    "sub rsp, 8", // 16-byte aligned
-    "mov r12, [rip + splitproc_block@gottpoff]",
-    "test r15, r15",
-    "jz 3f",
-    "test r15, 1", // an odd number of stack arguments: keep the alignment
-    "jz 2f",
-    "sub rsp, 8",
-    "2:",
-    "push qword ptr [r14 + r15*8 - 8]", // last argument first
-    "dec r15",
-    "jnz 2b",
-    "3:",
-    ".endm",
-    ".macro splitproc_cross_return",
+    "push \\place", // 16-byte aligned
+    "\\name\\()_go:",
+    "\\enter",
+    "xor eax, eax", // no vector arguments, should the function be variadic
+    "call r10",
+    "\\leave",
+    "mov qword ptr [r12 + {call}], 0",
     "xor edx, edx",
     "lea rsp, [rbp - 8]",
     "pop rbx",
     "pop rbp",
     "ret",
+    // The same with arguments on the stack.
+    ".globl \\name\\()_long",
+    ".hidden \\name\\()_long",
+    ".type \\name\\()_long, @function",
+    "\\name\\()_long:",
+    "push rbp",
+    "mov rbp, rsp",
+    "push rbx",
+    "push \\place",
+    "test r15, 1", // an odd number: keep the alignment
+    "jz 2f",
+    "push rax",
+    "2:",
+    "push qword ptr [r14 + r15*8 - 8]", // last argument first
+    "dec r15",
+    "jnz 2b",
+    "jmp \\name\\()_go",
     ".endm",
     // Shared: only the DTV changes. What need not be written is not, for a store that the next crossing's
     // load waits for costs more than a comparison.
-    ".globl splitproc_cross_shared",
-    ".hidden splitproc_cross_shared",
-    ".type splitproc_cross_shared, @function",
-    "splitproc_cross_shared:",
-    "splitproc_cross_begin",
-    "mov r13, r11",
+    ".macro splitproc_enter_shared",
     "mov rax, fs:[8]",
-    "mov r14, fs:[r11]", // the half's DTV
-    "cmp rax, fs:[r12 + {upper_dtv}]",
+    "mov rbx, [r11 + {place}]", // the half's DTV
+    "cmp rax, [r12 + {upper_dtv}]",
     "jne 5f",
     "4:",
-    "mov fs:[r12 + {slot}], r11",
-    "mov fs:[r12 + {call}], rbp", // from here on a signal handler swaps
-    "mov fs:[8], r14",
-    "xor eax, eax", // no vector arguments, should the function be variadic
-    "call r10",
-    "cmp r14, fs:[8]", // __tls_get_addr may have moved the DTV
+    "mov [r12 + {call}], rbp", // from here on a signal handler swaps
+    "mov fs:[8], rbx",
+    ".endm",
+    ".macro splitproc_leave_shared",
+    "cmp rbx, fs:[8]", // __tls_get_addr may have moved the DTV
     "jne 7f",
     "6:",
-    "mov rcx, fs:[r12 + {upper_dtv}]",
+    "mov rcx, [r12 + {upper_dtv}]",
     "mov fs:[8], rcx",
-    "mov qword ptr fs:[r12 + {call}], 0",
-    "splitproc_cross_return",
+    ".endm",
+    // Borrowed: first of all the thread's own FS base is kept, in rbx.
+    ".macro splitproc_enter_wrfsbase",
+    "mov rax, fs:[8]",
+    "mov rbx, fs:[0]",
+    "mov r11, [r11 + {place}]",
+    "mov [r12 + {upper_dtv}], rax",
+    "mov [r12 + {call}], rbp",
+    "wrfsbase r11",
+    ".endm",
+    ".macro splitproc_leave_wrfsbase",
+    "wrfsbase rbx",
+    ".endm",
+    // By the kernel: arch_prctl(ARCH_SET_FS), which takes rax, rcx and r11.
+    ".macro splitproc_enter_prctl",
+    "mov rax, fs:[8]",
+    "mov rbx, fs:[0]",
+    "mov [r12 + {upper_dtv}], rax",
+    "mov [r12 + {call}], rbp",
+    "push rdi",
+    "push rsi",
+    "push rcx",
+    "mov edi, 0x1002",
+    "mov rsi, [r11 + {place}]",
+    "mov eax, 158",
+    "syscall",
+    "pop rcx",
+    "pop rsi",
+    "pop rdi",
+    ".endm",
+    ".macro splitproc_leave_prctl",
+    "push rax",
+    "mov edi, 0x1002",
+    "mov rsi, rbx",
+    "mov eax, 158",
+    "syscall",
+    "pop rax",
+    ".endm",
+    "splitproc_way splitproc_cross_shared, r11, splitproc_enter_shared, splitproc_leave_shared",
     "5:",
-    "mov fs:[r12 + {upper_dtv}], rax",
+    "mov [r12 + {upper_dtv}], rax",
     "jmp 4b",
     "7:",
     "mov rcx, fs:[8]",
-    "mov fs:[r13], rcx",
+    "mov rdx, [rbp - 16]",
+    "mov [rdx + {place}], rcx",
     "jmp 6b",
-    // Borrowed, with the instruction.
-    ".globl splitproc_cross_wrfsbase",
-    ".hidden splitproc_cross_wrfsbase",
-    ".type splitproc_cross_wrfsbase, @function",
-    ".p2align 5",
-    "splitproc_cross_wrfsbase:",
-    "splitproc_cross_begin",
-    "mov r13, fs:[0]",
-    "mov rax, fs:[8]",
-    "mov fs:[r12 + {upper_dtv}], rax",
-    "mov qword ptr fs:[r12 + {slot}], 0",
-    "mov fs:[r12 + {call}], rbp",
-    "wrfsbase r11",
-    "xor eax, eax",
-    "call r10",
-    "wrfsbase r13",
-    "mov qword ptr fs:[r12 + {call}], 0",
-    "splitproc_cross_return",
-    // Borrowed, by the kernel: arch_prctl(ARCH_SET_FS).
-    ".globl splitproc_cross_prctl",
-    ".hidden splitproc_cross_prctl",
-    ".type splitproc_cross_prctl, @function",
-    ".p2align 5",
-    "splitproc_cross_prctl:",
-    "splitproc_cross_begin",
-    "mov r13, fs:[0]",
-    "mov rax, fs:[8]",
-    "mov fs:[r12 + {upper_dtv}], rax",
-    "mov qword ptr fs:[r12 + {slot}], 0",
-    "mov fs:[r12 + {call}], rbp",
-    "mov rbx, rdi", // the call takes rax, rcx, rdi, rsi and r11
-    "mov r14, rsi",
-    "mov r15, rcx",
-    "mov edi, 0x1002",
-    "mov rsi, r11",
-    "mov eax, 158",
-    "syscall",
-    "mov rdi, rbx",
-    "mov rsi, r14",
-    "mov rcx, r15",
-    "xor eax, eax",
-    "call r10",
-    "mov rbx, rax",
-    "mov edi, 0x1002",
-    "mov rsi, r13",
-    "mov eax, 158",
-    "syscall",
-    "mov rax, rbx",
-    "mov qword ptr fs:[r12 + {call}], 0",
-    "splitproc_cross_return",
+    "splitproc_way splitproc_cross_wrfsbase, 0, splitproc_enter_wrfsbase, splitproc_leave_wrfsbase",
+    "splitproc_way splitproc_cross_prctl, 0, splitproc_enter_prctl, splitproc_leave_prctl",
     ".globl splitproc_cross_restarted",
     ".hidden splitproc_cross_restarted",
     "splitproc_cross_restarted:", // FS is the thread's own; the DTV may be a half's that is gone
-    "mov r12, [rip + splitproc_block@gottpoff]",
-    "mov rcx, fs:[r12 + {upper_dtv}]",
+    "mov r12, fs:[0]",
+    "add r12, [rip + splitproc_block@gottpoff]",
+    "mov rcx, [r12 + {upper_dtv}]",
     "mov fs:[8], rcx",
-    "mov qword ptr fs:[r12 + {call}], 0",
+    "mov qword ptr [r12 + {call}], 0",
     "mov edx, 1",
     "pop rbx",
     "pop rbp",
@@ -141,23 +155,53 @@ global_asm!(
     ".globl splitproc_cross_end",
     ".hidden splitproc_cross_end",
     "splitproc_cross_end:",
-    ".purgem splitproc_cross_begin",
-    ".purgem splitproc_cross_return",
+    ".purgem splitproc_way",
+    ".purgem splitproc_enter_shared",
+    ".purgem splitproc_leave_shared",
+    ".purgem splitproc_enter_wrfsbase",
+    ".purgem splitproc_leave_wrfsbase",
+    ".purgem splitproc_enter_prctl",
+    ".purgem splitproc_leave_prctl",
     ".popsection",
-    call = const core::mem::offset_of!(Block, call),
-    upper_dtv = const core::mem::offset_of!(Block, upper_dtv),
-    slot = const core::mem::offset_of!(Block, slot),
+    call = const offset_of!(Block, call),
+    upper_dtv = const offset_of!(Block, upper_dtv),
+    place = const offset_of!(Way, place),
 );
 
+const _: () = assert!(offset_of!(Way, entry) == 0 && offset_of!(Way, long_entry) == 8);
+
 extern "C" {
-    /// The shared way in.
-    pub fn splitproc_cross_shared();
-    /// The borrowed way in, where the kernel lets programs use `wrfsbase`.
-    pub fn splitproc_cross_wrfsbase();
-    /// The borrowed way in elsewhere.
-    pub fn splitproc_cross_prctl();
+    fn splitproc_cross_shared();
+    fn splitproc_cross_shared_long();
+    fn splitproc_cross_wrfsbase();
+    fn splitproc_cross_wrfsbase_long();
+    fn splitproc_cross_prctl();
+    fn splitproc_cross_prctl_long();
+    fn splitproc_cross_begin();
     fn splitproc_cross_restarted();
     fn splitproc_cross_end();
+}
+
+/// The two entries of a way, the second for calls with more arguments than registers.
+pub type Entries = [unsafe extern "C" fn(); 2];
+
+/// The shared way.
+pub const SHARED: Entries = [splitproc_cross_shared, splitproc_cross_shared_long];
+/// The borrowed way, where the kernel lets programs use `wrfsbase`.
+pub const WRFSBASE: Entries = [splitproc_cross_wrfsbase, splitproc_cross_wrfsbase_long];
+/// The borrowed way elsewhere.
+pub const PRCTL: Entries = [splitproc_cross_prctl, splitproc_cross_prctl_long];
+
+/// The shared way's first entry.
+#[inline(always)]
+pub fn shared() -> usize {
+    let at: usize;
+    // SAFETY: takes an address.
+    unsafe {
+        asm!("lea {0}, [rip + splitproc_cross_shared]", out(reg) at,
+             options(nostack, pure, nomem, preserves_flags));
+    }
+    at
 }
 
 /// Distance from `block.call` down to where the stack pointer must be at [`reentry`].
@@ -168,8 +212,22 @@ pub fn reentry() -> usize {
     splitproc_cross_restarted as *const () as usize
 }
 
+/// Where the DTV of the half is kept that the thread is in, for the frame at `call`; null on a borrowed way.
+///
+/// # Safety
+/// `call` must be a crossing's frame.
+pub unsafe fn shared_place(call: usize) -> *mut usize {
+    // SAFETY: the frame is laid out as above.
+    let way = unsafe { *((call - 16) as *const *mut Way) };
+    if way.is_null() {
+        return null_mut();
+    }
+    // SAFETY: it is one of the thread's own block.
+    unsafe { &raw mut (*way).place }
+}
+
 /// Is this address inside the crossing's own instructions?
 pub fn contains(rip: usize) -> bool {
-    let start = splitproc_cross_shared as *const () as usize;
+    let start = splitproc_cross_begin as *const () as usize;
     (start..splitproc_cross_end as *const () as usize).contains(&rip)
 }

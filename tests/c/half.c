@@ -15,6 +15,9 @@ enum { KEYS = 250 };
 static __thread long counter;
 static __thread long fixed __attribute__((tls_model("initial-exec")));
 static __thread char *name;
+#ifdef LARGE_TLS
+static __thread volatile char large[LARGE_TLS] __attribute__((tls_model("initial-exec")));
+#endif
 
 /* Uses no thread-local storage. */
 long half_plain(long x)
@@ -29,6 +32,12 @@ long half_count(long thread)
     snprintf(want, sizeof want, "thread %ld", thread);
     if (!block || counter != fixed)
         return -1;
+#ifdef LARGE_TLS
+    if (large[0] != (char)counter || large[LARGE_TLS - 1] != (char)counter)
+        return -4;
+    large[0]++;
+    large[LARGE_TLS - 1]++;
+#endif
     if (!name)
         name = strdup(want);
     if (strcmp(name, want) != 0)
@@ -47,6 +56,9 @@ void half_forget(void)
     free(name);
     name = NULL;
     counter = fixed = 0;
+#ifdef LARGE_TLS
+    large[0] = large[LARGE_TLS - 1] = 0;
+#endif
 }
 
 /* Opens another library for all to see. 0: done. */
