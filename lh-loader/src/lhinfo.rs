@@ -6,6 +6,7 @@
 
 use crate::elf::BuildIds;
 use crate::layout::{LHINFO_BASE, MAX_HALVES};
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// "splitlhi"
@@ -45,6 +46,17 @@ pub const ASKED_STOP: u32 = 2;
 pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
 /// What tasks of lower halves block: everything but libc's own two signals.
 pub const LOWER_MASK: u64 = !(1 << (LIBC_SIGNALS[0] - 1) | 1 << (LIBC_SIGNALS[1] - 1));
+
+/// What glibc calls the table that says where a TCB has its pointers to blocks of keys.
+pub const KEY_BLOCKS: &CStr = c"_thread_db_pthread_specific";
+
+/// Their offset in a TCB, from that table: size in bits, count, offset.
+pub fn key_blocks(table: Option<&[u32; 3]>) -> Option<u32> {
+    match table {
+        Some([bits, 1, offset]) if *bits == 1024 / KEYS_PER_BLOCK * 64 => Some(*offset),
+        _ => None,
+    }
+}
 
 /// State of a half: absent, being loaded, ready.
 pub const HALF_ABSENT: u32 = 0;

@@ -1,7 +1,7 @@
 //! The threads that have ever passed the gate: a list of switch blocks.
 
 use crate::block::{self, Block};
-use crate::{adopt, gate, raw};
+use crate::{adopt, gate, keys, raw};
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -96,6 +96,7 @@ pub fn forget_adoptions() {
         unsafe {
             (*b).ways = [block::NO_WAY; lh_loader::layout::MAX_HALVES];
             (*b).donors = [0; lh_loader::layout::MAX_HALVES];
+            keys::forget((*b).fs);
         }
     });
 }

@@ -198,7 +198,7 @@ static const struct mode {
     {"tls", round_tls},     {"late", round_late},           {"keys", round_keys},
     {"throw", round_throw}, {"callbacks", round_callbacks}, {"signals", round_signals},
     {"short", round_tls},   {"small", NULL},                {"cancel", NULL},
-    {"try", NULL},
+    {"try", NULL},          {"idle", NULL},
 };
 static const struct mode *mode;
 
@@ -392,6 +392,32 @@ static void waiting(void)
         pthread_join(pool[t], NULL);
 }
 
+/* A thread that has used a lower half's keys, and ends without having called it again: perhaps after a restart. */
+static void *to_idle(void *arg)
+{
+    struct view view = fresh;
+    thread_number = (int)(long)arg;
+    round_keys(thread_number, &view);
+    working++;
+    while (!stop)
+        usleep(1000);
+    return NULL;
+}
+
+static void idle(void)
+{
+    pthread_t pool[8];
+    for (long t = 0; t < 8; t++)
+        want("pthread_create", pthread_create(&pool[t], NULL, to_idle, (void *)t), 0);
+    while (working < 8)
+        usleep(1000);
+    wait_for_go();
+    stop = 1;
+    for (int t = 0; t < 8; t++)
+        pthread_join(pool[t], NULL);
+    want("upper values destroyed", keys_destroyed, 8 * KEYS);
+}
+
 /* Each thread's values were destroyed once, in both halves; a lower half's go when its thread ends, a moment after
  * the one that it was lent to. */
 static void all_destroyed(void)
@@ -427,7 +453,7 @@ int main(int argc, char **argv)
     thunk = splitproc_callback((void *)called_back);
     thunk_below = splitproc_callback((void *)called_from_below);
 
-    if (mode->round == round_keys)
+    if (mode->round == round_keys || strcmp(mode->name, "idle") == 0)
         for (int i = 0; i < KEYS; i++)
             want("pthread_key_create", pthread_key_create(&keys[i], upper_destroy), 0);
     if (mode->round == round_signals) {
@@ -445,6 +471,8 @@ int main(int argc, char **argv)
         cancelled();
     else if (strcmp(mode->name, "try") == 0)
         waiting();
+    else if (strcmp(mode->name, "idle") == 0)
+        idle();
     else
         together();
     if (mode->round == round_keys)

@@ -1,99 +1,6 @@
-/*
- * traps: states that a checkpoint of an MPI program can find, one by one.
- *
- * Usage: traps NAME GO
- *
- * Each trap puts something in flight, and says `ready` (rank 0, once every rank is where it should
- * be). Then it waits, without a call to MPI, until the file GO exists: the test takes its checkpoint
- * in between, restarts the program if it likes, and makes the file. The trap then finishes what was
- * in flight, checks every value, and rank 0 prints `ok`.
- *
- * Ranks tell each other that they are ready through files beside GO, so that no MPI is involved.
- */
-#include <fcntl.h>
+/* traps: states that a checkpoint of an MPI program can find, one by one. See trap.h. */
+#include "trap.h"
 #include <mpi.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-static int rank, ranks;
-static const char *go;
-
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) {                                                                  \
-            fprintf(stderr, "rank %d, line %d: not so: %s\n", rank, __LINE__, #condition);   \
-            MPI_Abort(MPI_COMM_WORLD, 1);                                                    \
-        }                                                                                    \
-    } while (0)
-
-static void nap(void)
-{
-    struct timespec t = {0, 1000000};
-    nanosleep(&t, NULL);
-}
-
-static void mark(int who)
-{
-    char name[4096];
-    snprintf(name, sizeof name, "%s.%d", go, who);
-    int fd = open(name, O_CREAT | O_WRONLY, 0600);
-    if (fd < 0) {
-        perror(name);
-        exit(1);
-    }
-    close(fd);
-}
-
-static int marked(int who)
-{
-    char name[4096];
-    snprintf(name, sizeof name, "%s.%d", go, who);
-    return access(name, F_OK) == 0;
-}
-
-static void say_ready_when_all_are(void)
-{
-    if (rank == 0) {
-        for (int r = 0; r < ranks; r++)
-            while (!marked(r))
-                nap();
-        printf("ready\n");
-        fflush(stdout);
-    }
-}
-
-static void wait_for_go(void)
-{
-    while (access(go, F_OK) != 0)
-        nap();
-}
-
-/* Everybody is ready: the checkpoint comes here. */
-static void checkpoint_here(void)
-{
-    mark(rank);
-    say_ready_when_all_are();
-    wait_for_go();
-}
-
-static void fill(int *data, int n, int seed)
-{
-    for (int i = 0; i < n; i++)
-        data[i] = seed * 1000003 + i;
-}
-
-static void verify(const int *data, int n, int seed)
-{
-    for (int i = 0; i < n; i++)
-        CHECK(data[i] == seed * 1000003 + i);
-}
-
-static int right(void) { return (rank + 1) % ranks; }
-static int left(void) { return (rank + ranks - 1) % ranks; }
 
 /* A message that was sent and not yet received; with its status. */
 static void in_flight(void)
@@ -391,10 +298,12 @@ static void *talker(void *arg)
 }
 
 /* A second thread that calls MPI all the time when the checkpoint comes. */
-static void multiple(int provided)
+static void multiple(void)
 {
     pthread_t thread;
     MPI_Comm comm;
+    int provided;
+    MPI_Query_thread(&provided);
     CHECK(provided == MPI_THREAD_MULTIPLE);
     MPI_Comm_dup(MPI_COMM_WORLD, &comm);
     pthread_create(&thread, NULL, talker, &comm);
@@ -403,45 +312,30 @@ static void multiple(int provided)
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
+static void busy_barrier(void) { busy("barrier"); }
+static void busy_allreduce(void) { busy("allreduce"); }
+static void busy_recv(void) { busy("recv"); }
+static void busy_wait(void) { busy("wait"); }
+
 int main(int argc, char **argv)
 {
-    int provided;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    if (argc != 3)
-        MPI_Abort(MPI_COMM_WORLD, 2);
-    const char *name = argv[1];
-    go = argv[2];
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } traps[] = {
-        {"in_flight", in_flight}, {"probe", probe},       {"posted", posted},
-        {"order", order},         {"large", large},       {"communicators", communicators},
-        {"objects", objects},     {"datatypes", datatypes}, {"icollective", icollective},
+    static const struct trap traps[] = {
+        {"in_flight", in_flight},
+        {"probe", probe},
+        {"posted", posted},
+        {"order", order},
+        {"large", large},
+        {"communicators", communicators},
+        {"objects", objects},
+        {"datatypes", datatypes},
+        {"icollective", icollective},
         {"persistent", persistent},
+        {"busy_barrier", busy_barrier},
+        {"busy_allreduce", busy_allreduce},
+        {"busy_recv", busy_recv},
+        {"busy_wait", busy_wait},
+        {"multiple", multiple},
+        {NULL, NULL},
     };
-    int found = 0;
-    for (size_t k = 0; k < sizeof traps / sizeof traps[0]; k++)
-        if (strcmp(name, traps[k].name) == 0) {
-            traps[k].run();
-            found = 1;
-        }
-    if (strncmp(name, "busy_", 5) == 0) {
-        busy(name + 5);
-        found = 1;
-    }
-    if (strcmp(name, "multiple") == 0) {
-        multiple(provided);
-        found = 1;
-    }
-    CHECK(found);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (rank == 0) {
-        printf("ok\n");
-        fflush(stdout);
-    }
-    MPI_Finalize();
-    return 0;
+    return run_trap(argc, argv, traps, MPI_THREAD_MULTIPLE);
 }

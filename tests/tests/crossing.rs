@@ -117,6 +117,11 @@ fn threads_that_wait_in_a_lower_half_call_again_after_a_restart() {
     crossing("try", 8, &[]);
 }
 
+#[test]
+fn threads_that_end_after_a_restart_without_another_call() {
+    crossing("idle", 8, &[]);
+}
+
 /// The TLS hole has room for four; the others are entered on borrowed TCBs, in the same process.
 #[test]
 fn seven_halves_on_two_ways() {

@@ -1,11 +1,11 @@
-//! States that a checkpoint can find an MPI program in (`tests/c/traps.c`), one by one: the program
-//! must go on from each of them, both in its own process and after a restart.
+//! States that a checkpoint can find an MPI program in (`tests/c/trap*.c`), one by one: the program must go on
+//! from each of them, both in its own process and after a restart.
 
 use std::path::PathBuf;
 use tests::{program, text, Job, Scratch};
 
-fn trap(name: &str, ranks: usize) {
-    let app: PathBuf = program("traps", "traps", &[]);
+fn trap(source: &str, name: &str, ranks: usize) {
+    let app: PathBuf = program(source, source, &[]);
     for restart in [false, true] {
         let scratch = Scratch::new(&format!("trap-{name}-{ranks}"));
         let go = scratch.file("go");
@@ -26,15 +26,15 @@ fn trap(name: &str, ranks: usize) {
 }
 
 macro_rules! traps {
-    ($($name:ident $trap:literal;)*) => {
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
         $(#[test]
         fn $name() {
-            trap($trap, 2);
+            trap($source, $trap, $ranks);
         })*
     };
 }
 
-traps! {
+traps! { "traps" 2:
     a_message_in_flight "in_flight";
     a_probe_finds_a_drained_message "probe";
     a_receive_posted_before_and_matched_after "posted";
@@ -52,12 +52,38 @@ traps! {
     a_thread_that_talks_all_the_time "multiple";
 }
 
-#[test]
-fn three_ranks_in_flight() {
-    trap("in_flight", 3);
+traps! { "traps" 3:
+    three_ranks_in_flight "in_flight";
+    three_ranks_with_two_of_them_in_a_barrier "busy_barrier";
 }
 
-#[test]
-fn three_ranks_with_two_of_them_in_a_barrier() {
-    trap("busy_barrier", 3);
+traps! { "trap_p2p" 2:
+    synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
+    a_rank_blocked_in_ssend "blocked_ssend";
+    a_rank_blocked_in_a_large_send "blocked_send";
+    buffered_sends_in_the_buffer "buffered";
+    nobody_as_source_and_destination "proc_null";
+    a_message_that_a_matched_probe_took "matched";
+    completion_calls_over_requests_of_all_kinds "completion";
+    cancelled_and_freed_receives "cancelled";
+    contents_that_fit_in_part_and_packed_ones "odd_sizes";
+    ready_sends_to_receives_posted_before "ready";
+}
+
+traps! { "trap_coll" 2:
+    the_others_wait_for_all_requests "busy_waitall";
+    the_others_wait_for_any_request "busy_waitany";
+    the_others_wait_for_some_requests "busy_waitsome";
+    the_others_wait_in_probes "busy_probe";
+    the_others_wait_in_an_allreduce_with_their_own_operator "busy_user_op";
+    collectives_pending_on_freed_objects "pending";
+    collectives_in_place "in_place";
+    a_duplication_in_flight "idup";
+    threads_in_calls_of_many_kinds "threads";
+}
+
+traps! { "trap_coll" 3:
+    intercommunicators_and_groups "intercomm";
+    a_communicator_that_the_others_have_freed "freed_elsewhere";
+    communicators_made_by_threads_in_different_orders "makers";
 }

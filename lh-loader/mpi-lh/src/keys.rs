@@ -6,7 +6,7 @@
 
 use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
-use lh_loader::lhinfo::{self, KEYS_PER_BLOCK};
+use lh_loader::lhinfo::{self, KEYS_PER_BLOCK, KEY_BLOCKS};
 
 /// A key of our own; 0: none, on the borrowed way.
 static OWN: AtomicU32 = AtomicU32::new(0);
@@ -70,36 +70,15 @@ fn blocks() -> impl Iterator<Item = usize> {
         .map(move |block| first + 8 * block as usize)
 }
 
-/// Offset of `struct pthread.specific`: pointers to blocks of 32 keys.
+/// Offset in a TCB of the pointers to blocks of keys (`struct pthread.specific`).
 static FIRST: AtomicU32 = AtomicU32::new(0);
 
-/// Finds that offset by setting a key and looking where its block went, because the structure is private.
-/// Called on the half's main thread.
-pub fn find_blocks() {
-    let fs = lh_loader::arch::fs_base();
-    let key = OWN.load(Ordering::Relaxed);
-    // SAFETY: the scan stays inside struct pthread (2,304 bytes in glibc 2.36, and larger since), and the key
-    // is ours.
-    let at = unsafe {
-        let mut before = [0usize; 256];
-        core::ptr::copy_nonoverlapping(fs as *const usize, before.as_mut_ptr(), 256);
-        libc::pthread_setspecific(key, fs as *const _);
-        let inner = 16 * (key % KEYS_PER_BLOCK) as usize + 8;
-        let at = (0..256).find(|&i| {
-            let now = *((fs + 8 * i) as *const usize);
-            now != before[i] && now > 4096 && *((now + inner) as *const usize) == fs
-        });
-        libc::pthread_setspecific(key, core::ptr::null());
-        at
-    };
-    match at {
-        Some(at) => {
-            let first = 8 * (at - (key / KEYS_PER_BLOCK) as usize);
-            FIRST.store(first as u32, Ordering::Relaxed);
-        }
-        None => lh_loader::die!(
-            134,
-            "this glibc keeps thread-specific data where splitproc can't find it"
-        ),
-    }
+/// Finds that offset. False: this glibc does not tell.
+pub fn find_blocks() -> bool {
+    // SAFETY: a table that glibc keeps for debuggers, of this type wherever it is found.
+    let field = unsafe { libc::dlsym(libc::RTLD_DEFAULT, KEY_BLOCKS.as_ptr()).cast::<[u32; 3]>() };
+    // SAFETY: as above; null where it is missing.
+    let first = lhinfo::key_blocks(unsafe { field.as_ref() });
+    FIRST.store(first.unwrap_or(0), Ordering::Relaxed);
+    first.is_some()
 }

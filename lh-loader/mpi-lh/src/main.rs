@@ -94,7 +94,10 @@ unsafe extern "C" fn main(
         (*half).retire_donor = donor::retire as *const () as usize;
         donor::begin();
         if (*half).shared_fs != 0 {
-            keys::find_blocks();
+            if !keys::find_blocks() {
+                let why = "its C library does not tell where it keeps thread-specific data";
+                lhinfo::fall_back(half, why);
+            }
             dlopen::begin();
         }
         let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());

@@ -8,14 +8,21 @@ use super::model::{lock, Guard};
 use super::p2p::{count_received, count_sent};
 use super::{icoll, status, sync};
 use crate::gate::{self, Call, Inside};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Takes note of what the lower half completed.
-pub fn settle(guard: &Guard, r: &'static Request, status: &Status) {
+pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status) {
     let Some(c) = r.comm.get() else { return };
     match r.kind.get() {
         Kind::Send if status.cancelled() => count_sent(c, r.peer.get(), u64::MAX),
-        // MPICH leaves rank 0 as the source of an Irecv from MPI_PROC_NULL; no message was sent for that one.
-        Kind::Recv if r.peer.get() == PROC_NULL => {}
+        // No message was sent for this one; MPICH leaves the status as it was.
+        Kind::Recv if r.peer.get() == PROC_NULL => {
+            let source = PROC_NULL;
+            *status = Status {
+                source,
+                ..Status::EMPTY
+            };
+        }
         Kind::Recv | Kind::MatchedRecv if !status.cancelled() => count_received(c, status.source),
         Kind::Coll | Kind::Idup => icoll::complete(guard, r, c),
         _ => {}
@@ -79,11 +86,16 @@ unsafe fn wait_lower(
             return take(&guard, handle, r, out);
         }
         if r.ack.get() != REQUEST_NULL {
-            inside.set(Call::MustComplete);
-            sync::answered(&guard, r);
             drop(guard);
+            inside.set(Call::MustComplete);
+            poll(r);
             drop(inside);
             inside = gate::enter(Call::Reexecutable);
+            continue;
+        }
+        if r.waiting.get() {
+            drop(guard);
+            std::thread::yield_now(); // the cut's helper is testing it
             continue;
         }
         r.waiting.set(true);
@@ -98,7 +110,7 @@ unsafe fn wait_lower(
         r.waiting.set(false);
         if let Ok(code) = outcome {
             if r.order.get() == 0 {
-                settle(&guard, r, &raw);
+                settle(&guard, r, &mut raw);
                 close(&guard, handle, r);
                 *out = raw;
                 return code;
@@ -137,22 +149,41 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
             .then(|| status::take_generalized(handle, r, out));
     }
     if !r.done.get() {
-        poll(&lock(), r);
+        poll(r);
     }
     sync::ready(r).then(|| take(&lock(), handle, r, out))
 }
 
 /// Asks the lower half whether a request is complete; if so it is complete in the model.
 ///
+/// The lower half may call an operator of the application's meanwhile, so the model's lock is not held: the
+/// request is marked as one that a thread works on.
+///
 /// # Safety
-/// No thread may be waiting on it.
-pub unsafe fn poll(guard: &Guard, r: &'static Request) -> bool {
-    if r.done.get() {
-        return true;
+/// Inside the gate, without the model's lock.
+pub unsafe fn poll(r: &'static Request) -> bool {
+    {
+        let _guard = lock();
+        if r.done.get() || !r.active.get() || r.waiting.get() {
+            return r.done.get();
+        }
+        r.waiting.set(true);
     }
-    if r.ack.get() != REQUEST_NULL {
-        return sync::answered(guard, r);
+    let done = if r.ack.get() == REQUEST_NULL {
+        test_lower(r)
+    } else {
+        sync::answered(r)
+    };
+    let _guard = lock();
+    r.waiting.set(false);
+    if done {
+        r.done.set(true);
     }
+    done
+}
+
+/// Tests in the lower half.
+unsafe fn test_lower(r: &'static Request) -> bool {
     let (mut flag, mut raw) = (0i32, Status::EMPTY);
     let place = &mut raw as *mut Status as u64;
     let code = must(
@@ -162,10 +193,9 @@ pub unsafe fn poll(guard: &Guard, r: &'static Request) -> bool {
     if flag == 0 && code == SUCCESS {
         return false;
     }
-    settle(guard, r, &raw);
+    settle(&lock(), r, &mut raw);
     raw.error = code;
     r.status.set(raw);
-    r.done.set(true);
     true
 }
 
@@ -250,12 +280,11 @@ pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
     let list = slice::<i32>(at, n);
     let ready = {
         let _inside = gate::enter(Call::MustComplete);
-        let guard = lock();
         let mut ready = true;
         for h in list {
             if let Some(r) = request::get(*h) {
                 let asks = r.active.get() && !sync::ready(r);
-                let done = asks && r.kind.get() != Kind::Generalized && poll(&guard, r);
+                let done = asks && r.kind.get() != Kind::Generalized && poll(r);
                 ready &= !asks || (done && sync::ready(r));
             }
         }
@@ -359,11 +388,11 @@ pub unsafe fn request_free(at: usize) -> i32 {
     forward(COMM_WORLD, || {
         let handle = &mut *(at as *mut i32);
         let r = request::get(*handle).ok_or(Fail::Code(ERR_REQUEST))?;
+        sweep();
         let guard = lock();
-        sweep(&guard);
         if r.active.get() && !r.done.get() && r.kind.get() != Kind::Generalized {
             r.freed.set(true);
-            request::FREED.fetch_add(1, std::sync::atomic::Ordering::Relaxed); // it still has to be counted when it completes
+            request::FREED.fetch_add(1, Relaxed); // it still has to be counted when it completes
         } else {
             if r.persistent.get() {
                 must(ix::Request_free, &[r.lower.as_ptr() as u64]);
@@ -380,14 +409,19 @@ pub unsafe fn request_free(at: usize) -> i32 {
 /// Ends requests that were freed while active and are complete now.
 ///
 /// # Safety
-/// Under the gate.
-pub unsafe fn sweep(guard: &Guard) {
-    for (h, r) in request::freed(guard) {
-        if r.done.get() || poll(guard, r) {
+/// As `poll`.
+pub unsafe fn sweep() {
+    if request::FREED.load(Relaxed) == 0 {
+        return;
+    }
+    let list = request::freed(&lock());
+    for (h, r) in list {
+        if poll(r) {
+            let guard = lock();
             if r.persistent.get() {
                 must(ix::Request_free, &[r.lower.as_ptr() as u64]);
             }
-            request::release(guard, h, r);
+            request::release(&guard, h, r);
         }
     }
 }
@@ -404,7 +438,7 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
             put_status(status, Status::EMPTY);
             return Ok(SUCCESS);
         }
-        let done = r.done.get() || (r.kind.get() != Kind::Generalized && poll(&lock(), r));
+        let done = r.done.get() || (r.kind.get() != Kind::Generalized && poll(r));
         if !done || !sync::ready(r) {
             put(flag, 0);
             return Ok(SUCCESS);

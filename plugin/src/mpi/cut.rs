@@ -176,11 +176,10 @@ fn wake() {
 /// # Safety
 /// On the helper thread.
 unsafe fn progress() {
-    let guard = lock();
-    for (_, r) in request::all(&guard) {
-        let coll = matches!(r.kind.get(), request::Kind::Coll | request::Kind::Idup);
-        if coll && r.active.get() && !r.done.get() && !r.waiting.get() {
-            poll(&guard, r);
+    let list = request::all(&lock());
+    for (_, r) in list {
+        if matches!(r.kind.get(), request::Kind::Coll | request::Kind::Idup) {
+            poll(r);
         }
     }
 }
@@ -256,9 +255,9 @@ pub fn resume() {
         for c in comms::all(&guard) {
             c.target.store(u64::MAX, SeqCst);
         }
-        // SAFETY: the lower half is up and the gate still closed, or never was.
-        unsafe { sweep(&guard) };
         drop(guard);
+        // SAFETY: the lower half is up and the gate still closed, or never was.
+        unsafe { sweep() };
         if !env::multiple() && gate::closed() {
             unshare_when_quiet();
         }

@@ -47,14 +47,14 @@ unsafe fn take_all(c: &Comm, receives: &[Receive]) {
 
 /// One round of progress.
 unsafe fn progress() {
+    let list = request::all(&lock());
+    for (_, r) in list {
+        if r.kind.get() != Kind::Generalized {
+            poll(r);
+        }
+    }
     let list = {
         let guard = lock();
-        for (_, r) in request::all(&guard) {
-            let ours = r.active.get() && !r.done.get() && !r.waiting.get();
-            if ours && r.kind.get() != Kind::Generalized {
-                poll(&guard, r);
-            }
-        }
         probe::drain_matched(&guard);
         comms::all(&guard)
     };

@@ -159,7 +159,7 @@ pub unsafe fn finalize() -> i32 {
     });
     cut::end();
     let inside = gate::enter(gate::Call::MustComplete);
-    complete::sweep(&lock());
+    complete::sweep();
     super::sync::finish();
     let code = must(ix::Finalize, &[]);
     FINALIZED.store(true, Relaxed);

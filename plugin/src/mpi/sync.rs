@@ -178,7 +178,7 @@ pub unsafe fn settle() -> Result<(), String> {
         if let Some((_, r)) = found {
             // The drain has taken the message, so the lower half completes the send.
             while !r.done.get() && !r.waiting.get() {
-                poll(&lock(), r);
+                poll(r);
             }
             let posted = start::post_recv(ours, 0, 0, BYTE, to as i32, number as i32);
             r.ack
@@ -219,18 +219,17 @@ pub fn completed(r: &Request, code: i32) {
 /// Is the answer to a send there? Then the send is complete.
 ///
 /// # Safety
-/// No thread may be waiting on it.
-pub unsafe fn answered(guard: &Guard, r: &'static Request) -> bool {
+/// As `poll`, of which it is a part.
+pub unsafe fn answered(r: &'static Request) -> bool {
     let handle = r.ack.get();
     let Some(ack) = request::get(handle) else {
         return false;
     };
-    if !ack.done.get() && !poll(guard, ack) {
+    if !poll(ack) {
         return false;
     }
-    request::release(guard, handle, ack);
+    request::release(&lock(), handle, ack);
     r.ack.set(REQUEST_NULL);
-    r.done.set(true);
     true
 }
 

@@ -183,6 +183,7 @@ fn grow(guard: &Guard) -> i32 {
 #[inline(always)]
 pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
     r.live.set(false);
+    r.active.set(false);
     if r.freed.replace(false) {
         FREED.fetch_sub(1, Relaxed);
     }

@@ -91,6 +91,15 @@ impl<T> Table<T> {
         }
     }
 
+    /// The index of the first object that is sought; without the lock.
+    pub fn find(&self, sought: impl Fn(&T) -> bool) -> Option<i32> {
+        let chunks = self
+            .chunks
+            .iter()
+            .take_while(|c| !c.load(Acquire).is_null());
+        (0..(chunks.count() * CHUNK) as i32).find(|i| self.get(*i).is_some_and(&sought))
+    }
+
     /// All objects with their indices.
     pub fn all(&self, guard: &Guard) -> Vec<(i32, &'static T)> {
         let n = self.free.get(guard).0;
