@@ -24,6 +24,7 @@ pub mod registry;
 pub mod service;
 pub mod signal;
 pub mod stacks;
+mod symbols;
 pub mod tcb;
 pub mod trigger;
 pub mod ways;

@@ -1,6 +1,7 @@
 //! DMTCP's image of this process: what is left out of it, and how a rank's is found again.
 
-use super::{kvdb, symbols};
+use super::kvdb;
+use crate::symbols;
 use core::ffi::{c_char, c_int};
 use dmtcp_glue::abi::Area;
 use lh_loader::layout::{owner, Owner};

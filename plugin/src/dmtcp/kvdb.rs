@@ -4,8 +4,8 @@
 //! number. Two keys are enough: who sets the third value has seen everybody's second, so everybody had
 //! read the first. Only ranks take part; what else belongs to the computation is not waited for.
 
-use super::symbols;
 use crate::host::{Host, HostError};
+use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
 use std::fmt::Write as _;
 use std::sync::Mutex;

@@ -4,7 +4,7 @@
 //! the descriptor's number may be one that the application had, so it is moved away before DMTCP brings the
 //! application's back. The application goes on with the environment that it had.
 
-use super::symbols;
+use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
 use lh_loader::layout::LOWER_FD_BASE;

@@ -15,9 +15,8 @@ mod kvdb;
 mod launcher;
 mod loader;
 mod signals;
-mod symbols;
 
-use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal};
+use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;

@@ -3,8 +3,8 @@
 //! Each handler runs through `signal`'s trampoline, DMTCP's own for the signal that stops threads as well:
 //! it is there that a thread which was stopped inside a lower half comes out again after a restart.
 
-use super::{symbols, ACTIVE};
-use crate::raw;
+use super::ACTIVE;
+use crate::{raw, symbols};
 use core::ffi::c_int;
 use core::ptr::{null, null_mut};
 use lh_loader::lhinfo;
