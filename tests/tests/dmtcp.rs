@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use tests::{bin, lines, mpirun, run, splitproc, text, Case, Done, Job, Moments, Scratch};
+use tests::{bin, lines, mpirun, program, run, splitproc, text, Case, Done, Job, Moments, Scratch};
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
 const SIDE: usize = 2048;
@@ -259,4 +259,25 @@ fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
         assert_eq!(done.status.code(), Some(99), "{}", text(&done.stderr));
         done.fails_with(words);
     }
+}
+
+#[test]
+fn a_forked_child_that_calls_mpi_is_told_why_it_cannot() {
+    if !there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-forks");
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut command = dmtcp.command("dmtcp_launch");
+    command
+        .args(["--join-coordinator", "--with-plugin"])
+        .arg(bin("libsplitproc.so"))
+        .arg(program("forks", "forks", &[]));
+    let done = run(&scratch, command).ok();
+    assert_eq!(text(&done.stdout), "plain 3 calls 70\n");
+    assert!(
+        text(&done.stderr).contains("a forked child can't use MPI"),
+        "{}",
+        text(&done.stderr)
+    );
 }

@@ -80,9 +80,17 @@ pub fn forget() {
     // SAFETY: lhInfo is mapped, and the child has this one thread.
     unsafe {
         for half in &mut (*lhinfo::ptr()).halves {
-            half.make_donor = 0;
+            half.make_donor = orphan as *const () as usize;
         }
     }
+}
+
+/// What a forked child's first call into a half comes to. On a TCB of the half's: no TLS of ours.
+extern "C" fn orphan() -> ! {
+    lh_loader::die!(
+        70,
+        "a forked child can't use MPI or another lower half: their threads are its parent's; let it execute a program"
+    )
 }
 
 /// Where the loader comes back to. On the loader's stack, under a half's FS base: no TLS.
