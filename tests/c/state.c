@@ -8,10 +8,12 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -289,6 +291,92 @@ static void with_threads(void)
     CHECK(pthread_cancel(a) == 0 && pthread_join(a, &result) == 0 && result == PTHREAD_CANCELED);
 }
 
+static void *sleeper(void *unused)
+{
+    *(volatile pid_t *)&stage = gettid();
+    for (;;)
+        pause();
+    return unused;
+}
+
+/* Waits for every signal there is: a checkpoint's own must not be taken for one. */
+static void *watcher(void *unused)
+{
+    sigset_t all;
+    int got;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    sigwait(&all, &got);
+    CHECK(!"a signal came");
+    return unused;
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t = {-1, -1};
+    CHECK(clock_gettime(clock, &t) == 0 && t.tv_nsec >= 0);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* The vDSO's functions, and clocks, owners, timers, names and schedules by the ids that the program knows. */
+static void with_clocks_and_ids(void)
+{
+    struct timeval tv;
+    struct timespec res;
+    struct sched_param param;
+    unsigned cpu, node;
+    cpu_set_t set;
+    clockid_t own, others;
+    pthread_t other;
+    timer_t timer;
+    char name[16] = "", path[64];
+    pid_t pid = getpid(), parent = getppid();
+    int p[2], policy;
+    CHECK(pthread_create(&other, NULL, watcher, NULL) == 0);
+    CHECK(pthread_create(&other, NULL, sleeper, NULL) == 0);
+    while (!__atomic_load_n(&stage, __ATOMIC_SEQ_CST))
+        sched_yield();
+    pid_t tid = stage;
+    CHECK(clock_getcpuclockid(pid, &own) == 0 && pthread_getcpuclockid(other, &others) == 0);
+    double start = seconds(CLOCK_REALTIME);
+    checkpoint_here();
+    CHECK(gettimeofday(&tv, NULL) == 0 && clock_getres(CLOCK_MONOTONIC, &res) == 0 && res.tv_sec == 0);
+    double now = seconds(CLOCK_REALTIME);
+    CHECK(now >= start && now < start + 1000 && tv.tv_sec - now < 2 && now - tv.tv_sec < 2);
+    CHECK(time(NULL) - now < 2 && getcpu(&cpu, &node) == 0 && sched_getcpu() >= 0);
+    CHECK(seconds(CLOCK_MONOTONIC) > 0 && seconds(CLOCK_BOOTTIME) > 0);
+    CHECK(seconds(own) >= 0 && seconds(others) >= 0 && seconds(others) < 1000);
+    CHECK(getppid() == parent && getpgid(pid) == getpgrp() && getsid(pid) == getsid(0));
+    CHECK(sched_getaffinity(tid, sizeof set, &set) == 0 && sched_setaffinity(tid, sizeof set, &set) == 0);
+    CHECK(pthread_getaffinity_np(other, sizeof set, &set) == 0);
+    CHECK(pthread_getschedparam(other, &policy, &param) == 0 && sched_getscheduler(pid) == policy);
+    CHECK(pthread_setname_np(other, "renamed") == 0);
+    CHECK(pthread_getname_np(other, name, sizeof name) == 0 && strcmp(name, "renamed") == 0);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/comm", pid, tid);
+    FILE *comm = fopen(path, "r");
+    CHECK(comm && fgets(name, sizeof name, comm) && strcmp(name, "renamed\n") == 0);
+    CHECK(pipe(p) == 0 && fcntl(p[0], F_SETOWN, pid) == 0 && fcntl(p[0], F_GETOWN) == pid);
+    CHECK(kill(parent, 0) == 0 || errno == EPERM);
+    signal(SIGUSR1, handler);
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+    event._sigev_un._tid = tid;
+    struct itimerspec soon = {{0, 0}, {0, 1000000}};
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &soon, NULL) == 0);
+    struct timespec t = {0, 1000000};
+    for (int i = 0; i < 10000 && !handled; i++)
+        nanosleep(&t, NULL);
+    CHECK(handled == SIGUSR1);
+    sigset_t one;
+    siginfo_t info;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR2);
+    CHECK(sigprocmask(SIG_BLOCK, &one, NULL) == 0 && raise(SIGUSR2) == 0);
+    CHECK(sigwaitinfo(&one, &info) == SIGUSR2 && info.si_pid == pid);
+    CHECK(setresuid(-1, geteuid(), -1) == 0); /* every thread must answer */
+    void *result;
+    CHECK(pthread_cancel(other) == 0 && pthread_join(other, &result) == 0 && result == PTHREAD_CANCELED);
+}
+
 /* A connection to ourselves. */
 static void with_tcp(void)
 {
@@ -326,6 +414,7 @@ int main(int argc, char **argv)
         {"limits", with_limits},
         {"brk", with_program_break},
         {"threads", with_threads},
+        {"ids", with_clocks_and_ids},
         {"tcp", with_tcp},
     };
     if (argc != 3)

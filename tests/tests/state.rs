@@ -68,6 +68,7 @@ restored! {
     directory_umask_and_limits "state" "limits";
     the_program_break "state" "brk";
     threads_that_wait_and_their_ids "state" "threads";
+    clocks_and_whatever_goes_by_an_id "state" "ids";
     a_pending_signal "state" "pending";
     a_pipe_with_contents "state" "pipe";
     a_socketpair_with_contents "state" "socketpair";

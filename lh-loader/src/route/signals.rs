@@ -275,6 +275,9 @@ pub fn waits_with_mask(nr: i64) -> bool {
     matches!(
         nr,
         libc::SYS_rt_sigsuspend
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_signalfd
+            | libc::SYS_signalfd4
             | libc::SYS_ppoll
             | libc::SYS_pselect6
             | libc::SYS_epoll_pwait

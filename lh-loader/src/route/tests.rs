@@ -280,6 +280,51 @@ fn a_number_that_another_way_brings_is_not_believed() {
     assert!(found(&jump));
 }
 
+/// glibc 2.41's `__syscall_cancel_arch`, which cancellable calls go through: its `syscall`, with the number in a
+/// register, and a thread that is in it, belong to the code between the function's two labels.
+#[test]
+fn a_thread_in_glibc_s_cancellable_call_stays_in_its_bridge() {
+    let bridge = [
+        0x8bu8, 0x07, // mov (%rdi),%eax
+        0xa8, 0x08, // test $8,%al
+        0x75, 0x2a, // jne __syscall_do_cancel
+        0x49, 0x89, 0xfb, // mov %rdi,%r11
+        0x48, 0x89, 0xf0, // mov %rsi,%rax
+        0x48, 0x89, 0xd7, // mov %rdx,%rdi
+        0x48, 0x89, 0xce, // mov %rcx,%rsi
+        0x4c, 0x89, 0xc2, // mov %r8,%rdx
+        0x4d, 0x89, 0xca, // mov %r9,%r10
+        0x4c, 0x8b, 0x44, 0x24, 0x08, // mov 8(%rsp),%r8
+        0x4c, 0x8b, 0x4c, 0x24, 0x10, // mov 16(%rsp),%r9
+        0x4c, 0x89, 0x5c, 0x24, 0x08, // mov %r11,8(%rsp)
+        0x0f, 0x05, // syscall
+        0xc3, 0x90, 0x90, 0x90, 0x90, // ret
+    ];
+    let site = Made::new(&bridge, &[]).site();
+    let end = 41;
+    assert_eq!((site.at + 2, site.nr), (end, None));
+    let window = site.window.expect("room");
+    assert_eq!((window.start, window.end), (site.at - 5, end));
+    let mut code = bridge.to_vec();
+    let mut room = vec![0u8; 256];
+    let base = room.as_mut_ptr() as usize;
+    let mut page = StubPage {
+        base,
+        len: 256,
+        used: 0,
+    };
+    let run_at = base.wrapping_add(0x1000);
+    // SAFETY: the page is the vector's; nothing runs in the code. The stub's call is behind what was displaced.
+    let place = unsafe {
+        super::patch::patch(&mut code, run_at, &site, 0, &mut page).expect("patched");
+        let call = room.windows(3).position(|b| b == [0x41, 0xff, 0x13]);
+        super::patch::Place::of(base + call.expect("a call") + 3).expect("a place")
+    };
+    // In the kernel: before the end label. Back from it: not.
+    assert_eq!(place.again(), Some(run_at + window.start));
+    assert_eq!(place.over(), Some(run_at + end));
+}
+
 #[test]
 fn candidates_inside_other_instructions_are_none() {
     // Far into a function: mov $0x050f,%eax, with nops around.
