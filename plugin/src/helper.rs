@@ -40,7 +40,7 @@ fn serve() {
         &raw mut (*lhinfo::ptr()).events
     };
     registry::register();
-    let mut reply = String::new();
+    let mut reply: String;
     loop {
         // SAFETY: the host fills the mailbox before it sets the state to 1 and reads the reply after 2.
         unsafe {
@@ -54,10 +54,7 @@ fn serve() {
             } else {
                 i64::from(libc::EBUSY)
             };
-            reply.clear();
-            if let Err(why) = result {
-                reply = why;
-            }
+            reply = result.unwrap_or_else(|why| why);
             (*mail).out = reply.as_ptr() as usize;
             (*mail).out_len = reply.len();
             state.store(2, Ordering::Release);
@@ -66,13 +63,15 @@ fn serve() {
     }
 }
 
-/// Does what the host's event asks for. On a thread that the gate does not hold.
+/// Does what the host's event asks for, on a thread that the gate does not hold. A cut's reply is what
+/// `splitproc inspect` shows of MPI, or nothing.
 ///
 /// # Errors
 /// A checkpoint can't be taken now, or a restart can't go on: why.
-pub fn event(op: u32) -> Result<(), String> {
+pub fn event(op: u32) -> Result<String, String> {
+    let done = Ok(String::new());
     match op {
-        PRESUSPEND if mpi::active() => mpi::presuspend(),
+        PRESUSPEND if mpi::active() => mpi::presuspend().map(|()| mpi::describe()),
         PRESUSPEND => {
             gate::close();
             let start = Instant::now();
@@ -84,14 +83,14 @@ pub fn event(op: u32) -> Result<(), String> {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Ok(())
+            done
         }
         RESUME => {
             if mpi::active() {
                 mpi::resume();
             }
             gate::open();
-            Ok(())
+            done
         }
         RESTART => {
             raw::take_only_own_signals(trigger::init());
@@ -103,7 +102,7 @@ pub fn event(op: u32) -> Result<(), String> {
                 mpi::restart()?;
             }
             gate::open();
-            Ok(())
+            done
         }
         other => Err(format!("unknown event {other}")),
     }

@@ -1,6 +1,9 @@
 //! Faults: what goes wrong is named, leaves the program running or the last complete generation
 //! usable, and never starts half a program.
 
+use restart::image::{Options, Reader, Writer};
+use restart::manifest::latest_complete;
+use restart::meta::{self, Meta};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,12 +114,27 @@ fn images_are_private() {
     assert_eq!(mode(file.parent().expect("the generation")), 0o700);
 }
 
+/// How far a checkpoint is: its folder is there, an image is being written, an image is written.
+const PHASES: [fn(&Path) -> bool; 3] = [
+    |_| true,
+    |generation| has(generation, ".tmp"),
+    |generation| has(generation, ".img"),
+];
+
+fn has(generation: &Path, end: &str) -> bool {
+    let mut entries = std::fs::read_dir(generation)
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries.any(|e| e.file_name().to_string_lossy().ends_with(end))
+}
+
 #[test]
 fn a_rank_killed_in_the_middle_of_a_checkpoint() {
     let scratch = Scratch::new("rank-killed");
     let case = Case::heat2d(&scratch, 2, 1);
     let mut random = Moments::new();
-    for _ in 0..moments() {
+    for phase in PHASES {
         let _ = std::fs::remove_dir_all(scratch.ckpt());
         let mut job = case.launch(&scratch);
         job.must_reach(2);
@@ -128,8 +146,10 @@ fn a_rank_killed_in_the_middle_of_a_checkpoint() {
         let mut command = splitproc(["checkpoint", "--wait", "--ckpt-dir"]);
         command.arg(scratch.ckpt());
         let request = Job::start(&scratch, command);
-        wait_for("the second generation to begin", LIMIT, || {
-            (newest_generation(&scratch.ckpt()) != complete).then_some(())
+        wait_for("the second generation to come so far", LIMIT, || {
+            let newest = newest_generation(&scratch.ckpt());
+            let newest = newest.filter(|_| newest_generation(&scratch.ckpt()) != complete)?;
+            phase(&newest).then_some(())
         });
         // SAFETY: kill has no memory effects.
         unsafe { libc::kill(ranks[random.pick(0, 2)], libc::SIGKILL) };
@@ -187,6 +207,91 @@ fn a_full_disk_fails_the_checkpoint_and_not_the_program() {
     let job = case.launch(&scratch);
     goes_on(job, &scratch, &case, &["space"]);
     refused(&scratch, 2, &["complete"]);
+}
+
+/// A checkpoint that does not fit leaves the one before it, from which the job restarts.
+#[test]
+fn a_full_disk_leaves_the_earlier_generation() {
+    let scratch = Scratch::new("full-later");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "16m") else {
+        println!("not run: a tmpfs cannot be mounted here");
+        return;
+    };
+    let mut job = case.launch(&scratch);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    let ballast = scratch.ckpt().join("ballast");
+    let mut file = std::fs::File::create(ballast).expect("a file");
+    while std::io::Write::write_all(&mut file, &[1; 1 << 20]).is_ok() {}
+    job.try_checkpoint(&scratch).fails_with(&["space"]);
+    job.kill();
+    let done = Job::restart(&scratch, 2).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+/// The image with another `meta`, as another machine would have written it.
+fn forge(scratch: &Scratch, change: impl Fn(&mut Meta)) {
+    let mut manifest = latest_complete(&scratch.ckpt()).expect("a manifest");
+    let path = image(scratch, 0);
+    let reader = Reader::open(&path).expect("the image");
+    let options = Options {
+        generation: manifest.generation,
+        ..Options::default()
+    };
+    let mut writer = Writer::create(&path, options).expect("an image");
+    for name in reader.sections() {
+        if name == meta::SECTION {
+            let mut meta: Meta = reader.section(name).expect("meta");
+            change(&mut meta);
+            writer.section(name, &meta).expect("meta");
+        } else {
+            let bytes = reader.blob(name).expect("a section");
+            writer.blob(name, &bytes).expect("a section");
+        }
+    }
+    let summary = writer.finish().expect("an image");
+    (manifest.images[0].bytes, manifest.images[0].crc) = (summary.bytes, summary.crc);
+    manifest.commit(&scratch.ckpt()).expect("a manifest");
+}
+
+#[test]
+fn a_processor_without_a_feature_is_refused_by_name() {
+    let scratch = checkpointed("processor", 1);
+    forge(&scratch, |meta| {
+        meta.cpu_flags.push("avx9000".into());
+        meta.host = "another-machine".into();
+    });
+    refused(&scratch, 1, &["avx9000", "another-machine"]);
+}
+
+#[test]
+fn a_missing_or_shorter_file_is_told() {
+    let scratch = Scratch::new("missing-file");
+    let app = tests::program("state", "state", &[]);
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 0, &app, ["file".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    let file = scratch.file("state.txt");
+    std::fs::write(&file, "0123").expect("a shorter file");
+    std::fs::write(&go, "").expect("the go file");
+    let done = Job::restart(&scratch, 0).finish();
+    let told = text(&done.stderr);
+    assert!(told.contains("state.txt is shorter"), "{told}");
+    std::fs::remove_file(&file).expect("the file");
+    refused(&scratch, 0, &["state.txt", "No such file"]);
+}
+
+#[test]
+fn a_missing_mpi_library_is_named() {
+    let scratch = checkpointed("no-library", 1);
+    let mut command = splitproc(["restart", "--mpi", "/no/such/libmpich.so.12"]);
+    command.arg(scratch.ckpt());
+    let done = run(&scratch, mpirun(1, command));
+    assert!(done.stdout.is_empty());
+    done.fails_with(&["/no/such/libmpich.so.12"]);
 }
 
 #[test]

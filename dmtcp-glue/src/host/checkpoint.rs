@@ -165,13 +165,12 @@ impl Run<'_> {
     fn steps(&mut self, order: &Order) -> Result<()> {
         let timeout = self.settings.timeout;
         let folder = manifest::generation_dir(&self.settings.dir, order.generation);
-        self.vote(
-            order,
-            1,
-            EVENT_BOUND,
-            self.presuspend()
-                .and_then(|()| Ok(manifest::make_dir(&folder)?)),
-        )?;
+        let mut objects = Vec::new();
+        let cut = self.presuspend().and_then(|described| {
+            objects = described;
+            Ok(manifest::make_dir(&folder)?)
+        });
+        self.vote(order, 1, EVENT_BOUND, cut)?;
 
         let since = Instant::now();
         let stopped = save::obstacles(self.settings).and_then(|()| stop::stop(timeout));
@@ -190,7 +189,8 @@ impl Run<'_> {
         };
         let progress = Arc::new(Progress::default());
         let saved = self.while_alive(order, &progress, || {
-            save::save(&folder, place, self.settings, &stopped, &progress)
+            let (stopped, objects) = (&stopped, &objects);
+            save::save(&folder, place, self.settings, stopped, objects, &progress)
         });
         let votes = self.vote_saved(order, saved, since)?;
 
@@ -212,10 +212,10 @@ impl Run<'_> {
         last.map(|_| ())
     }
 
-    /// The plugin's cut.
-    fn presuspend(&self) -> Result<()> {
+    /// The plugin's cut; gives what it says of MPI's objects.
+    fn presuspend(&self) -> Result<Vec<u8>> {
         match self.events.request(PRESUSPEND, &[], EVENT_BOUND) {
-            Some((0, _)) => Ok(()),
+            Some((0, objects)) => Ok(objects),
             Some((_, why)) => Err(anyhow!("{}", String::from_utf8_lossy(&why))),
             None => Err(anyhow!("the plugin does not answer")),
         }

@@ -40,7 +40,7 @@ pub struct Restored {
 /// Reads and checks the image, then puts memory and descriptors back.
 pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
     let reader = Reader::open(image)?;
-    reader.verify(|_, _| {})?;
+    reader.verify_stored()?;
     let meta: Meta = reader.section(meta::SECTION)?;
     let resources: Resources = reader.section(save::RESOURCES)?;
     if settings.mpi && meta.size > 1 && meta.rank != settings.env_rank {

@@ -11,6 +11,7 @@ use lh_loader::lhinfo;
 use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
+use serde::Serialize;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -21,6 +22,9 @@ use std::sync::Arc;
 pub const RESOURCES: &str = "resources";
 /// Name of the section that holds the loader's fingerprint: threads may be stopped in its router.
 pub const LOADER: &str = "loader";
+/// Names of the sections that `splitproc inspect` shows: the threads, and what the plugin says of MPI (JSON).
+const THREADS: &str = "threads";
+const MPI: &str = "mpi";
 /// Name of the section that holds what the kernel was advised about memory.
 pub const ADVICE: &str = "advice";
 
@@ -64,6 +68,7 @@ pub fn save(
     place: Place,
     settings: &Settings,
     stopped: &Stopped,
+    objects: &[u8],
     progress: &Arc<Progress>,
 ) -> Result<Summary> {
     // SAFETY: lhInfo is mapped for the life of the process.
@@ -89,6 +94,10 @@ pub fn save(
     writer.section(meta::SECTION, &describe(place, settings))?;
     writer.section(RESOURCES, &resources)?;
     writer.section(LOADER, &loader()?)?;
+    writer.section(THREADS, &threads(stopped))?;
+    if !objects.is_empty() {
+        writer.blob(MPI, objects)?;
+    }
     let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
     let pagemap = File::open("/proc/self/pagemap").ok();
     let mut mappings = maps::own()?;
@@ -139,6 +148,30 @@ fn describe(place: Place, settings: &Settings) -> Meta {
         host: read("/proc/sys/kernel/hostname"),
         pid: info.upper.pid.load(Ordering::Acquire),
     }
+}
+
+/// A thread, for people.
+#[derive(Serialize)]
+struct Thread {
+    tid: u32,
+    name: String,
+    /// Saved as if it had not yet called MPI.
+    calls_again: bool,
+}
+
+fn threads(stopped: &Stopped) -> Vec<Thread> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let info = unsafe { lhinfo::get() };
+    let thread = |&slot: &usize| {
+        let thread = &info.threads[slot];
+        let name = thread.name.split(|b| *b == 0).next().unwrap_or_default();
+        Thread {
+            tid: thread.tid.load(Ordering::Acquire),
+            name: String::from_utf8_lossy(name).into_owned(),
+            calls_again: thread.in_call == 1,
+        }
+    };
+    stopped.slots().iter().map(thread).collect()
 }
 
 /// Where regions are read from and written to.

@@ -37,14 +37,9 @@ impl Service {
     /// Makes the job known, if this is its first process, and starts to answer.
     pub fn start(mut self, channel: Channel) {
         if self.settings.env_rank == 0 {
-            if let Err(failed) = self
-                .listen()
-                .and_then(|_| self.publish(u32::from(!self.job.mpi)))
-            {
-                super::say(&format!(
-                    "no checkpoint can be asked for: {}",
-                    failed.message
-                ));
+            match self.listen() {
+                Ok(_) => self.publish(u32::from(!self.job.mpi)),
+                Err(failed) => cannot_ask(&failed.message),
             }
         }
         let serve = move || loop {
@@ -105,15 +100,15 @@ impl Service {
         self.job.join(rank, size).map_err(|e| failed(e.into()))?;
         if rank == 0 {
             self.listen()?;
-            self.publish(size)?;
+            self.publish(size);
         }
         Ok(())
     }
 
-    /// Writes `job.json`.
-    fn publish(&self, ranks: u32) -> Result<(), Failed> {
+    /// Writes `job.json`. The program runs without it too: on a full disk, say.
+    fn publish(&self, ranks: u32) {
         let Some(contact) = &self.contact else {
-            return Ok(());
+            return;
         };
         let addresses: Vec<String> = contact.addresses.iter().map(ToString::to_string).collect();
         let file = JobFile {
@@ -125,8 +120,16 @@ impl Service {
             program: self.settings.argv.first().cloned().unwrap_or_default(),
             started: self.settings.started,
         };
-        net::write_job(&self.settings.dir, &file).map_err(failed)
+        if let Err(error) = net::write_job(&self.settings.dir, &file) {
+            cannot_ask(&format!("{error:#}"));
+        }
     }
+}
+
+fn cannot_ask(why: &str) {
+    super::say(&format!(
+        "`splitproc checkpoint` can't ask for checkpoints: {why}"
+    ));
 }
 
 fn failed(error: anyhow::Error) -> Failed {

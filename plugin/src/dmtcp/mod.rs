@@ -154,7 +154,7 @@ fn forked() {
 }
 
 /// What can't fail, or can't be gone on from.
-fn must(what: &str, outcome: Result<(), String>) {
+fn must(what: &str, outcome: Result<String, String>) {
     if let Err(why) = outcome {
         fail(&format!("{what} failed: {why}"));
     }

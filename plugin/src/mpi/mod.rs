@@ -18,6 +18,7 @@ pub mod coll;
 pub mod comms;
 pub mod complete;
 pub mod cut;
+pub mod describe;
 pub mod drain;
 pub mod env;
 pub mod errs;
@@ -43,5 +44,6 @@ pub mod types;
 pub mod unexpected;
 
 pub use cut::{presuspend, resume};
+pub use describe::describe;
 pub use env::active;
 pub use replay::restart;

@@ -31,6 +31,11 @@ pub fn any() -> bool {
     LEN.load(Relaxed) != 0
 }
 
+/// How many there are.
+pub fn count() -> usize {
+    LEN.load(Relaxed)
+}
+
 /// Adds a drained message.
 pub fn push(message: Message) {
     let guard = lock();

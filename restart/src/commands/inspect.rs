@@ -163,7 +163,7 @@ fn as_text(reader: &Reader, all_regions: bool) -> Result<String, restart::image:
 fn show(out: &mut String, name: &str, value: &Value) {
     match value {
         Value::Array(items) => {
-            let _ = writeln!(out, "  {name:<12}{}", items.len());
+            let _ = writeln!(out, "  {name:<15} {}", items.len());
             for item in items.iter().take(SHOWN) {
                 let _ = writeln!(out, "    {}", short(item));
             }
@@ -175,19 +175,20 @@ fn show(out: &mut String, name: &str, value: &Value) {
             let _ = writeln!(out, "  {name}");
             for (key, field) in fields {
                 match field {
-                    Value::Array(items)
-                        if items.len() > 3 && items.iter().any(Value::is_object) =>
-                    {
+                    Value::Array(items) if items.iter().any(Value::is_object) => {
+                        show(out, &format!("  {key}"), field);
+                    }
+                    Value::Object(inner) if inner.values().any(Value::is_array) => {
                         show(out, &format!("  {key}"), field);
                     }
                     _ => {
-                        let _ = writeln!(out, "    {key:<18}{}", short(field));
+                        let _ = writeln!(out, "    {key:<17} {}", short(field));
                     }
                 }
             }
         }
         other => {
-            let _ = writeln!(out, "  {name:<12}{}", short(other));
+            let _ = writeln!(out, "  {name:<15} {}", short(other));
         }
     }
 }

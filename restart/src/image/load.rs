@@ -160,7 +160,22 @@ impl Reader {
 
     /// Checks every checksum. `progress(done, total)` counts bytes of the file and is called about ten
     /// times a second, from this thread.
-    pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> Result<(), Error> {
+    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<(), Error> {
+        self.verify_with(progress, |unpacker, chunk| {
+            unpacker.packed(self, chunk).map(|_| ())
+        })
+    }
+
+    /// The same without decompressing: every byte of the file is as it was written. For who loads it next.
+    pub fn verify_stored(&self) -> Result<(), Error> {
+        self.verify_with(|_, _| {}, |unpacker, chunk| unpacker.fetch(self, chunk))
+    }
+
+    fn verify_with(
+        &self,
+        mut progress: impl FnMut(u64, u64),
+        work: impl Fn(&mut Unpacker, &Chunk) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
         let names: Vec<String> = self.sections().map(str::to_owned).collect();
         for name in &names {
             self.blob(name)?;
@@ -171,7 +186,7 @@ impl Reader {
         std::thread::scope(|scope| {
             let check = scope.spawn(|| {
                 let result = self.parallel(&self.chunks, 0, |unpacker, chunk| {
-                    unpacker.packed(self, chunk)?;
+                    work(unpacker, chunk)?;
                     done.fetch_add(u64::from(chunk.stored), Ordering::Relaxed);
                     Ok(())
                 });

@@ -1,0 +1,87 @@
+//! What the model holds, for people: `splitproc inspect` shows it. JSON, written by hand: the plugin has no
+//! serializer. Called once the cut is made, when nothing of the model changes.
+
+use super::model::{comm, datatype, lock, objects, request};
+use super::{model, unexpected};
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Most objects of a kind that are described one by one.
+const SHOWN: usize = 1000;
+
+/// A string as JSON.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c < ' ' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
+/// The model as JSON.
+pub fn describe() -> String {
+    let guard = lock();
+    let comms = comm::COMMS.all(&guard).into_iter().take(SHOWN).map(|(_, c)| {
+        let meta = c.meta.get(&guard);
+        format!(
+            "{{\"name\":{},\"rank\":{},\"size\":{},\"group\":{:?},\"collectives\":{},\"attributes\":{},\"inter\":{},\"topology\":{}}}",
+            quoted(&meta.name),
+            c.rank,
+            c.group.len(),
+            c.group,
+            c.entered.load(Relaxed),
+            meta.attrs.len(),
+            c.remote.is_some(),
+            meta.topology.is_some(),
+        )
+    });
+    let comms = list(comms);
+    let types = datatype::TYPES
+        .all(&guard)
+        .into_iter()
+        .take(SHOWN)
+        .map(|(_, t)| {
+            format!(
+                "{{\"name\":{},\"size\":{},\"extent\":{},\"committed\":{}}}",
+                quoted(&t.meta.get(&guard).name),
+                t.sizes.size,
+                t.sizes.extent,
+                t.committed.load(Relaxed),
+            )
+        });
+    let types = list(types);
+    let requests = request::all(&guard);
+    let live = requests.iter().filter(|(_, r)| r.live.get()).take(SHOWN);
+    let requests = live.map(|(_, r)| {
+        format!(
+            "{{\"kind\":\"{:?}\",\"peer\":{},\"tag\":{},\"count\":{},\"persistent\":{},\"done\":{}}}",
+            r.kind.get(),
+            r.peer.get(),
+            r.tag.get(),
+            r.count.get(),
+            r.persistent.get(),
+            r.done.get(),
+        )
+    });
+    let requests = list(requests);
+    format!(
+        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
+        model::WORLD_RANK.load(Relaxed),
+        model::WORLD_SIZE.load(Relaxed),
+        objects::GROUPS.all(&guard).len(),
+        objects::OPS.all(&guard).len(),
+        objects::INFOS.all(&guard).len(),
+        unexpected::count(),
+    )
+}
