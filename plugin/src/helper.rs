@@ -48,6 +48,9 @@ fn serve() {
             while state.load(Ordering::Acquire) != 1 {
                 raw::futex_wait(state, state.load(Ordering::Acquire), None);
             }
+            if (*mail).op == RESTART {
+                raw::take_only_own_signals(trigger::init());
+            }
             let result = event((*mail).op);
             (*mail).result = if result.is_ok() {
                 0
@@ -93,7 +96,6 @@ pub fn event(op: u32) -> Result<String, String> {
             done
         }
         RESTART => {
-            raw::take_only_own_signals(trigger::init());
             gate::init();
             registry::forget_adoptions();
             adopt::choose();
