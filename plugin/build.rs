@@ -67,7 +67,7 @@ fn main() {
         let arrays = arrays(args);
         let comm = args
             .find('C')
-            .map_or("COMM_SELF".into(), |i| format!("a{i}"));
+            .map_or("COMM_WORLD".into(), |i| format!("a{i}"));
         let in_place: Vec<String> = args
             .char_indices()
             .filter(|(_, c)| *c == 'b')

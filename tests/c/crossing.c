@@ -77,9 +77,13 @@ static void round_late(int t, struct view *v)
     upper_round(t);
 }
 
+/* An ending thread may still call: the half makes another thread for it, which ends with it too. */
 static void upper_destroy(void *value)
 {
     keys_destroyed++;
+    splitproc_enter();
+    want("a call from a destructor", call(halves[keys_destroyed % 2], "half_plain", 1, 0, 0), 2);
+    splitproc_leave();
     free(value);
 }
 
@@ -222,7 +226,8 @@ static void *work(void *arg)
 {
     struct view view = fresh;
     int t = thread_number = (int)(long)arg;
-    for (int n = 0; !stop || n < ROUNDS; n++) {
+    for (int n = 0, last = 0; !last; n++) {
+        last = stop && n >= ROUNDS; /* one whole round after the restart, if there was one */
         mode->round(t, &view);
         if (n == ROUNDS)
             working++;

@@ -136,3 +136,69 @@ fn a_restart_of_nothing_says_so() {
     command.arg(scratch.ckpt());
     run(&scratch, command).fails_with(&["ckpt"]);
 }
+
+#[test]
+fn shells_get_completions() {
+    let scratch = Scratch::new("completions");
+    for shell in ["bash", "zsh", "fish"] {
+        let done = run(&scratch, splitproc(["completions", shell])).ok();
+        assert!(text(&done.stdout).contains("ckpt-signal"), "{shell}");
+    }
+}
+
+/// `status`, `inspect` and `verify` of a job that runs.
+#[test]
+fn a_checkpoint_is_shown() {
+    let scratch = Scratch::new("shown");
+    let app = program("state", "state", &["-lrt"]);
+    let go = scratch.file("go");
+    let mut job = tests::Job::launch(&scratch, 0, &app, ["threads".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    let show = |args: &[&str]| {
+        let mut command = splitproc(args);
+        command.arg(scratch.ckpt());
+        text(&run(&scratch, command).ok().stdout)
+    };
+    let status = show(&["status"]);
+    assert!(
+        status.contains("running") && status.contains("generation 1"),
+        "{status}"
+    );
+    let shown = show(&["inspect", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let threads = &shown["images"][0]["sections"]["threads"];
+    let names: Vec<_> = threads
+        .as_array()
+        .expect("threads")
+        .iter()
+        .filter_map(|t| t["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"first") && names.contains(&"second"),
+        "{names:?}"
+    );
+    assert!(show(&["inspect"]).contains("name first"));
+    assert!(show(&["verify"]).contains("generation 1: right"));
+    job.kill();
+    assert!(show(&["status"]).contains("not running"));
+}
+
+/// What `inspect` shows of MPI: the communicators and requests that are alive.
+#[test]
+fn mpi_objects_are_shown() {
+    let scratch = Scratch::new("shown-mpi");
+    let case = tests::Case::heat2d(&scratch, 2, 1);
+    let mut job = case.launch(&scratch);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    let mut command = splitproc(["inspect", "--json"]);
+    command.arg(scratch.ckpt());
+    let shown = text(&run(&scratch, command).ok().stdout);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    for rank in 0..2 {
+        let mpi = &shown["images"][rank]["sections"]["mpi"];
+        assert_eq!((&mpi["rank"], &mpi["size"]), (&rank.into(), &2.into()));
+        assert_eq!(mpi["communicators"][0]["group"], serde_json::json!([0, 1]));
+    }
+}

@@ -9,11 +9,14 @@ fn trap(source: &str, name: &str, ranks: usize) {
     for restart in [false, true] {
         let scratch = Scratch::new(&format!("trap-{name}-{ranks}"));
         let go = scratch.file("go");
+        // What a restart's own environment has is not the program's.
+        std::env::set_var("TRAP_VALUE", "before");
         let mut job = Job::launch(&scratch, ranks, &app, [name.as_ref(), go.as_os_str()]);
         job.must_reach(1);
         job.checkpoint(&scratch);
         if restart {
             job.kill();
+            std::env::set_var("TRAP_VALUE", "after");
             std::fs::write(&go, "").expect("the go file");
             let done = Job::restart(&scratch, ranks).finish().ok();
             assert_eq!(text(&done.stdout), "ok\n", "after a restart");
@@ -86,4 +89,12 @@ traps! { "trap_coll" 3:
     intercommunicators_and_groups "intercomm";
     a_communicator_that_the_others_have_freed "freed_elsewhere";
     communicators_made_by_threads_in_different_orders "makers";
+}
+
+traps! { "trap_objects" 2:
+    attributes_and_their_functions "attributes";
+    topologies_and_their_collectives "topologies";
+    derived_types_and_what_they_were_made_of "types";
+    handlers_info_and_handles_after_their_end "handles";
+    arguments_and_environment "environment";
 }

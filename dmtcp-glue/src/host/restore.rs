@@ -37,10 +37,10 @@ pub struct Restored {
     timeout: Duration,
 }
 
-/// Reads and checks the image, then puts memory and descriptors back.
+/// Reads the image, whose bytes `splitproc restart` has verified, then puts memory and descriptors back. Each
+/// chunk is checked once more when it is read, before any of the program runs.
 pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
     let reader = Reader::open(image)?;
-    reader.verify_stored()?;
     let meta: Meta = reader.section(meta::SECTION)?;
     let resources: Resources = reader.section(save::RESOURCES)?;
     if settings.mpi && meta.size > 1 && meta.rank != settings.env_rank {

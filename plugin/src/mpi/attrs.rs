@@ -150,13 +150,13 @@ pub unsafe fn copy_all_of_type(from: i32, out: usize) -> i32 {
     let code = copy_each(from, *(out as *const i32));
     if code != SUCCESS {
         super::types::type_free(out);
-        return finish(COMM_SELF, Ok(code));
+        return finish(COMM_WORLD, Ok(code));
     }
     SUCCESS
 }
 
 unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let k = Keyval {
             copy,
             delete,
@@ -169,7 +169,7 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
 }
 
 unsafe fn free(at: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let h = *(at as *const i32);
         keyval(h)?;
         release(&lock(), h);

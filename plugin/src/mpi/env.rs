@@ -187,7 +187,7 @@ pub unsafe fn is_thread_main(flag: usize) -> i32 {
 }
 
 pub unsafe fn get_processor_name(name: usize, len: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(ix::Get_processor_name, &[name as u64, len as u64])
     })
 }
@@ -210,7 +210,7 @@ pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
 
 pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
     if super::lower::resolved() {
-        return forward(COMM_SELF, || {
+        return forward(COMM_WORLD, || {
             lower::call(ix::Get_library_version, &[text as u64, len as u64])
         });
     }
@@ -228,7 +228,7 @@ pub unsafe fn alloc_mem(size: i64, _info: i32, out: usize) -> i32 {
     let p = libc::malloc(size.max(1) as usize);
     put(out, p);
     if p.is_null() {
-        finish(COMM_SELF, Ok(34))
+        finish(COMM_WORLD, Ok(34))
     } else {
         SUCCESS
     }
@@ -257,7 +257,7 @@ pub unsafe fn aint_diff(a: i64, b: i64) -> i64 {
 }
 
 pub unsafe fn buffer_attach(p: usize, size: i32) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let r: Outcome = lower::call(ix::Buffer_attach, &[p as u64, size as u64]);
         if let Ok(SUCCESS) = r {
             *BSEND.get(&lock()) = (p, size);
@@ -267,7 +267,7 @@ pub unsafe fn buffer_attach(p: usize, size: i32) -> i32 {
 }
 
 pub unsafe fn buffer_detach(out: usize, size: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let (mut p, mut n) = (0usize, 0i32);
         let r = lower::call(
             ix::Buffer_detach,

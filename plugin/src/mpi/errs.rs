@@ -84,7 +84,7 @@ pub fn inherit(guard: &Guard, parent: &comms::Comm, child: &comms::Comm) {
 }
 
 pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let guard = lock();
         let i = ERRHANDLERS.add(
             &guard,
@@ -134,14 +134,14 @@ pub unsafe fn errhandler_get(comm: i32, out: usize) -> i32 {
 
 pub unsafe fn comm_call_errhandler(comm: i32, code: i32) -> i32 {
     if let Err(Fail::Code(e)) = comms::get(comm).map(|_| ()) {
-        return raise(COMM_SELF, e);
+        return raise(COMM_WORLD, e);
     }
     raise(comm, code);
     SUCCESS
 }
 
 pub unsafe fn errhandler_free(at: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         release(&lock(), *(at as *const i32));
         put(at, ERRHANDLER_NULL);
         Ok(())
@@ -149,13 +149,13 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
 }
 
 pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64])
     })
 }
 
 pub unsafe fn error_class(code: i32, class: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         super::lower::call(ix::Error_class, &[code as u64, class as u64])
     })
 }
@@ -187,7 +187,7 @@ unsafe fn add(index: usize, args: &[u64], out: usize, what: Added) -> i32 {
         ADDED.get(&lock()).push(what);
     }
     drop(inside);
-    super::front::finish(COMM_SELF, Ok(code))
+    super::front::finish(COMM_WORLD, Ok(code))
 }
 
 pub unsafe fn add_error_class(out: usize) -> i32 {

@@ -46,11 +46,13 @@ pub fn compare(a: &[i32], b: &[i32]) -> i32 {
 }
 
 pub unsafe fn group_size(group: i32, out: usize) -> i32 {
-    query(COMM_SELF, || ranks(group).map(|r| put(out, r.len() as i32)))
+    query(COMM_WORLD, || {
+        ranks(group).map(|r| put(out, r.len() as i32))
+    })
 }
 
 pub unsafe fn group_rank(group: i32, out: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let me = WORLD_RANK.load(Relaxed);
         let at = ranks(group)?.iter().position(|r| *r == me);
         put(out, at.map_or(UNDEFINED, |i| i as i32));
@@ -59,14 +61,14 @@ pub unsafe fn group_rank(group: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn group_compare(a: i32, b: i32, out: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         put(out, compare(&ranks(a)?, &ranks(b)?));
         Ok(())
     })
 }
 
 pub unsafe fn group_free(at: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let h = *(at as *const i32);
         ranks(h)?;
         if h != GROUP_EMPTY {
@@ -78,7 +80,7 @@ pub unsafe fn group_free(at: usize) -> i32 {
 }
 
 unsafe fn make(out: usize, f: impl FnOnce() -> Result<Vec<i32>, Fail>) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         put(out, register(f()?));
         Ok(())
     })
@@ -174,7 +176,7 @@ pub unsafe fn group_difference(a: i32, b: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn group_translate_ranks(a: i32, n: i32, list: usize, b: i32, out: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let (from, to) = (ranks(a)?, ranks(b)?);
         for (i, r) in slice::<i32>(list, n).iter().enumerate() {
             let found = if *r == PROC_NULL {

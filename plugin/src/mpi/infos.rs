@@ -30,7 +30,7 @@ pub unsafe fn put_text(at: usize, len: usize, s: &str) {
 }
 
 fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), Fail>) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let info = find(&INFOS, V_INFO, handle);
         let guard = lock();
         match info {
@@ -55,7 +55,7 @@ unsafe fn add(list: Vec<(String, String)>, out: usize) {
 }
 
 pub unsafe fn info_create(out: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         add(Vec::new(), out);
         Ok(())
     })
@@ -74,7 +74,7 @@ pub unsafe fn info_dup(info: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn info_free(at: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let h = *(at as *const i32);
         find(&INFOS, V_INFO, h).ok_or(Fail::Code(ERR_INFO))?;
         INFOS.remove(&lock(), h & INDEX_MASK);

@@ -42,7 +42,7 @@ static TRAMPOLINES: [Function; POOL] = pool!(
 );
 
 pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let guard = lock();
         let slot = FUNCTIONS
             .iter()
@@ -74,7 +74,7 @@ pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn op_free(at: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let h = *(at as *const i32);
         find(&OPS, V_OP, h).ok_or(Fail::Code(ERR_OP))?;
         release(&lock(), h);
@@ -105,12 +105,12 @@ pub fn release(guard: &Guard, handle: i32) {
 
 pub unsafe fn op_commutative(op: i32, out: usize) -> i32 {
     if let Some(o) = find(&OPS, V_OP, op) {
-        return query(COMM_SELF, || {
+        return query(COMM_WORLD, || {
             put(out, o.commute);
             Ok(())
         });
     }
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(ix::Op_commutative, &[op as u64, out as u64])
     })
 }

@@ -14,7 +14,7 @@ pub unsafe fn test_cancelled(status: usize, flag: usize) -> i32 {
 }
 
 pub unsafe fn get_count(status: usize, t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let bytes = (*(status as *const Status)).count();
         let size = datatype::sizes(t)?.size as u64;
         let n = match size {
@@ -29,7 +29,7 @@ pub unsafe fn get_count(status: usize, t: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn get_elements(status: usize, t: i32, out: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(
             ix::Get_elements,
             &[status as u64, handle::datatype(t)?, out as u64],
@@ -38,7 +38,7 @@ pub unsafe fn get_elements(status: usize, t: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn get_elements_x(status: usize, t: i32, out: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(
             ix::Get_elements_x,
             &[status as u64, handle::datatype(t)?, out as u64],
@@ -51,7 +51,7 @@ pub unsafe fn status_set_elements(status: usize, t: i32, n: i32) -> i32 {
 }
 
 pub unsafe fn status_set_elements_x(status: usize, t: i32, n: i64) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(
             ix::Status_set_elements_x,
             &[status as u64, handle::datatype(t)?, n as u64],
@@ -72,7 +72,7 @@ pub unsafe fn grequest_start(
     extra: usize,
     out: usize,
 ) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let c = comms::get(COMM_SELF)?;
         let (h, r) = request::make(&lock(), Kind::Generalized, c, DATATYPE_NULL);
         let functions = [query, free, cancel, extra];
@@ -87,7 +87,7 @@ pub unsafe fn grequest_start(
 }
 
 pub unsafe fn grequest_complete(handle: i32) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         request::get(handle)
             .ok_or(Fail::Code(ERR_REQUEST))?
             .done
@@ -141,7 +141,7 @@ pub fn take_generalized(handle: &mut i32, r: &'static Request, out: &mut Status)
     request::release(&lock(), *handle, r);
     *handle = REQUEST_NULL;
     if asked != SUCCESS {
-        return finish(COMM_SELF, Ok(asked));
+        return finish(COMM_WORLD, Ok(asked));
     }
     freed
 }

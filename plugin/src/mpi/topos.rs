@@ -292,7 +292,7 @@ pub unsafe fn cart_map(comm: i32, n: i32, dims: usize, periods: usize, out: usiz
 }
 
 pub unsafe fn dims_create(nodes: i32, n: i32, dims: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         lower::call(ix::Dims_create, &[nodes as u64, n as u64, dims as u64])
     })
 }

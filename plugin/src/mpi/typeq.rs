@@ -12,27 +12,27 @@ unsafe fn narrow(out: usize, v: i64) {
 }
 
 pub unsafe fn type_size(t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || sizes(t).map(|s| narrow(out, s.size)))
+    query(COMM_WORLD, || sizes(t).map(|s| narrow(out, s.size)))
 }
 
 pub unsafe fn type_size_x(t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || sizes(t).map(|s| put(out, s.size)))
+    query(COMM_WORLD, || sizes(t).map(|s| put(out, s.size)))
 }
 
 pub unsafe fn type_extent(t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || sizes(t).map(|s| put(out, s.extent)))
+    query(COMM_WORLD, || sizes(t).map(|s| put(out, s.extent)))
 }
 
 pub unsafe fn type_lb(t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || sizes(t).map(|s| put(out, s.lb)))
+    query(COMM_WORLD, || sizes(t).map(|s| put(out, s.lb)))
 }
 
 pub unsafe fn type_ub(t: i32, out: usize) -> i32 {
-    query(COMM_SELF, || sizes(t).map(|s| put(out, s.lb + s.extent)))
+    query(COMM_WORLD, || sizes(t).map(|s| put(out, s.lb + s.extent)))
 }
 
 pub unsafe fn type_get_extent(t: i32, lb: usize, extent: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let s = sizes(t)?;
         put(lb, s.lb);
         put(extent, s.extent);
@@ -45,7 +45,7 @@ pub unsafe fn type_get_extent_x(t: i32, lb: usize, extent: usize) -> i32 {
 }
 
 pub unsafe fn type_get_true_extent(t: i32, lb: usize, extent: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let s = sizes(t)?;
         put(lb, s.true_lb);
         put(extent, s.true_extent);
@@ -58,7 +58,7 @@ pub unsafe fn type_get_true_extent_x(t: i32, lb: usize, extent: usize) -> i32 {
 }
 
 pub unsafe fn type_get_envelope(t: i32, ni: usize, na: usize, nd: usize, how: usize) -> i32 {
-    query(COMM_SELF, || {
+    query(COMM_WORLD, || {
         let (i, a, d, c) = match datatype::get(t) {
             Some(t) => {
                 let c = &t.contents;
@@ -84,7 +84,7 @@ pub unsafe fn type_get_contents(
     a: usize,
     d: usize,
 ) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         let c = &datatype::get(t).ok_or(Fail::Code(ERR_TYPE))?.contents;
         let short = |n: i32, have: usize| (n.max(0) as usize) < have;
         if short(ni, c.ints.len()) || short(na, c.addrs.len()) || short(nd, c.types.len()) {
@@ -101,7 +101,7 @@ pub unsafe fn type_get_contents(
 }
 
 pub unsafe fn type_set_name(t: i32, name: usize) -> i32 {
-    local(COMM_SELF, || {
+    local(COMM_WORLD, || {
         if let Some(t) = datatype::get(t) {
             t.meta.get(&lock()).name = infos::text(name, MAX_OBJECT_NAME - 1);
         }
@@ -111,11 +111,11 @@ pub unsafe fn type_set_name(t: i32, name: usize) -> i32 {
 
 pub unsafe fn type_get_name(t: i32, out: usize, len: usize) -> i32 {
     match datatype::get(t) {
-        Some(t) => local(COMM_SELF, || {
+        Some(t) => local(COMM_WORLD, || {
             infos::put_text(out, len, &t.meta.get(&lock()).name);
             Ok(())
         }),
-        None => forward(COMM_SELF, || {
+        None => forward(COMM_WORLD, || {
             lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])
         }),
     }

@@ -102,7 +102,7 @@ pub unsafe fn build(c: &Contents, out: *mut i32) -> Result<i32, Fail> {
 }
 
 unsafe fn construct(contents: Contents, out: usize) -> i32 {
-    forward(COMM_SELF, || -> Outcome {
+    forward(COMM_WORLD, || -> Outcome {
         let mut lower = 0i32;
         let code = build(&contents, &mut lower)?;
         if code == SUCCESS {
@@ -295,7 +295,7 @@ pub unsafe fn type_dup(t: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn type_commit(at: usize) -> i32 {
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         let h = *(at as *const i32);
         match datatype::get(h) {
             None if datatype::predefined(h) => Ok(SUCCESS),
@@ -314,7 +314,7 @@ pub unsafe fn type_free(at: usize) -> i32 {
     if code != SUCCESS {
         return code;
     }
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         datatype::get(h).ok_or(Fail::Code(ERR_TYPE))?;
         datatype::release(&lock(), h);
         put(at, DATATYPE_NULL);
@@ -324,7 +324,7 @@ pub unsafe fn type_free(at: usize) -> i32 {
 
 pub unsafe fn type_match_size(class: i32, size: i32, out: usize) -> i32 {
     // The result is a predefined type, the same constant in both halves.
-    forward(COMM_SELF, || {
+    forward(COMM_WORLD, || {
         super::lower::call(
             ix::Type_match_size,
             &[class as u64, size as u64, out as u64],

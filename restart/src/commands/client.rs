@@ -66,6 +66,9 @@ pub struct Reply {
     /// Number of ranks.
     #[serde(default)]
     pub ranks: u32,
+    /// Ranks whose connection is lost.
+    #[serde(default)]
+    pub lost: Vec<u32>,
 }
 
 /// A line that comes before the reply.

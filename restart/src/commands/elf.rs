@@ -76,6 +76,15 @@ impl Drop for Mapped {
     }
 }
 
+/// Does a library export this symbol?
+pub fn exports(path: &Path, name: &str) -> Result<bool, String> {
+    let file = Mapped::open(path).map_err(|e| e.to_string())?;
+    let elf = goblin::elf::Elf::parse(file.bytes()).map_err(|e| e.to_string())?;
+    let here =
+        |s: &goblin::elf::Sym| s.st_shndx != 0 && elf.dynstrtab.get_at(s.st_name) == Some(name);
+    Ok(elf.dynsyms.iter().any(|s| here(&s)))
+}
+
 impl Elf {
     /// Reads a file; the error says what is wrong with it, after "it is" or "it has".
     pub fn read(path: &Path) -> Result<Elf, String> {

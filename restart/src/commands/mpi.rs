@@ -74,10 +74,25 @@ pub fn library(wish: &str, needed: bool) -> Result<Option<PathBuf>, Failure> {
             }
             let library = std::fs::canonicalize(library)
                 .map_err(|e| Failure::new(1, format!("--mpi {path}: {e}; name an MPI library, like libmpich.so.12")))?;
-            super::elf::Elf::read(&library).map_err(|e| Failure::new(1, format!("--mpi {path}: {e}")))?;
+            check(&library).map_err(|e| Failure::new(1, format!("--mpi {path}: {e}")))?;
             Ok(Some(library))
         }
     }
+}
+
+/// Refuses what is not an MPI library of MPICH's ABI.
+fn check(library: &Path) -> Result<(), String> {
+    super::elf::Elf::read(library)?;
+    let has = |name| super::elf::exports(library, name);
+    if has("ompi_mpi_comm_world")? {
+        return Err(
+            "it is Open MPI, and only MPICH's ABI is supported yet; name a libmpich.so.12".into(),
+        );
+    }
+    if !has("PMPI_Init_thread")? {
+        return Err("it is not an MPI library; name a libmpich.so.12".into());
+    }
+    Ok(())
 }
 
 /// MPICH's library, or how to get it.
@@ -97,6 +112,20 @@ fn search(library_path: &std::ffi::OsStr) -> Option<PathBuf> {
         .collect();
     let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
     MPICH.iter().find_map(found)
+}
+
+/// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever. PMI-1's `abort`;
+/// other launchers end a job whose rank exits with an error.
+pub fn abort_job() {
+    use std::io::Write;
+    use std::os::fd::FromRawFd;
+    let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
+    if let Some(fd) = fd {
+        // SAFETY: the launcher gave us the descriptor, and nothing else here uses it; not closed here.
+        let mut launcher = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+        // A launcher that is gone ends nobody.
+        let _ = launcher.write_all(b"cmd=abort exitcode=1\n");
+    }
 }
 
 /// The launcher's rank and number of ranks for this process; a job of one without a launcher.

@@ -3,6 +3,7 @@
 use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
+use super::progress::Bar;
 use super::{images, mpi, Failure, Outcome};
 use clap::ValueEnum;
 use restart::image::Reader;
@@ -11,8 +12,18 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Runs the command; returns only when it fails.
+/// Runs the command; returns only when it fails, and then ends the other ranks too.
 pub fn run(args: &Restart) -> Outcome {
+    let Err(failure) = become_loader(args) else {
+        return Ok(());
+    };
+    // First what is wrong: the launcher ends this process as well.
+    eprintln!("splitproc: {:#}", failure.error);
+    mpi::abort_job();
+    std::process::exit(failure.code.into())
+}
+
+fn become_loader(args: &Restart) -> Outcome {
     let (rank, size) = mpi::rank_and_size()?;
     let manifest = images::manifest(&args.dir, args.generation)?;
     if manifest.ranks != size {
@@ -41,6 +52,9 @@ pub fn run(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
+    let mut bar = Bar::new(format!("rank {rank}"));
+    image.verify_stored(|done, total| bar.show(done, total))?;
+    bar.end();
     let parts = Parts::beside_us()?;
     parts.check()?;
     let library = library_for_restart(&args.taking, meta.mpi_library.as_deref())?;

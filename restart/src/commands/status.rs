@@ -110,7 +110,15 @@ fn describe(out: &mut String, dir: &Path, found: &Found) {
     {
         line("program", program.clone());
     }
-    line("ranks", ranks(found).to_string());
+    let lost = found.alive.as_ref().map_or(&[][..], |r| &r.lost);
+    let list = |g: &[u32]| g.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    line(
+        "ranks",
+        match lost {
+            [] => ranks(found).to_string(),
+            lost => format!("{}, lost: {}", ranks(found), list(lost)),
+        },
+    );
     if let (Some(job), true) = (&found.job, found.alive.is_some()) {
         line(
             "started",

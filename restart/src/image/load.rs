@@ -167,8 +167,8 @@ impl Reader {
     }
 
     /// The same without decompressing: every byte of the file is as it was written. For who loads it next.
-    pub fn verify_stored(&self) -> Result<(), Error> {
-        self.verify_with(|_, _| {}, |unpacker, chunk| unpacker.fetch(self, chunk))
+    pub fn verify_stored(&self, progress: impl FnMut(u64, u64)) -> Result<(), Error> {
+        self.verify_with(progress, |unpacker, chunk| unpacker.fetch(self, chunk))
     }
 
     fn verify_with(

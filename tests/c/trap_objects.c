@@ -1,0 +1,281 @@
+/* Traps of what is data: topologies, datatypes, attributes, handlers, info, handles after their end; see trap.h. */
+#include "trap.h"
+#include <mpi.h>
+
+static int copies, deletes;
+
+static int on_copy(MPI_Comm comm, int key, void *extra, void *in, void *out, int *flag)
+{
+    (void)comm, (void)key;
+    copies++;
+    CHECK(extra == &copies);
+    *(void **)out = (char *)in + 1;
+    *flag = 1;
+    return MPI_SUCCESS;
+}
+
+static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
+{
+    (void)comm, (void)key, (void)value;
+    CHECK(extra == &copies);
+    deletes++;
+    return MPI_SUCCESS;
+}
+
+/* Attributes with functions, on a communicator and on a datatype, and the predefined ones. */
+static void attributes(void)
+{
+    MPI_Comm a, b;
+    MPI_Datatype t, u;
+    int key, dead, type_key, flag, *bound, *last, class;
+    char base[4], *value;
+    MPI_Comm_create_keyval(on_copy, on_delete, &key, &copies);
+    MPI_Comm_create_keyval(MPI_COMM_DUP_FN, MPI_COMM_NULL_DELETE_FN, &dead, NULL);
+    MPI_Type_create_keyval(MPI_TYPE_DUP_FN, MPI_TYPE_NULL_DELETE_FN, &type_key, NULL);
+    MPI_Comm_dup(MPI_COMM_WORLD, &a);
+    MPI_Comm_set_attr(a, key, base);
+    MPI_Comm_set_attr(a, dead, base + 3);
+    MPI_Comm_free_keyval(&dead); /* the attribute stays */
+    MPI_Type_contiguous(3, MPI_INT, &t);
+    MPI_Type_set_attr(t, type_key, base + 2);
+    MPI_Add_error_class(&class);
+    checkpoint_here();
+    MPI_Comm_dup(a, &b);
+    CHECK(copies == 1);
+    MPI_Comm_get_attr(b, key, &value, &flag);
+    CHECK(flag && value == base + 1);
+    MPI_Comm_set_attr(b, key, base);
+    CHECK(deletes == 1);
+    MPI_Comm_delete_attr(b, key);
+    CHECK(deletes == 2);
+    MPI_Comm_get_attr(b, key, &value, &flag);
+    CHECK(!flag);
+    MPI_Comm_free(&b);
+    CHECK(deletes == 2);
+    MPI_Comm_free(&a);
+    CHECK(deletes == 3);
+    MPI_Type_dup(t, &u);
+    MPI_Type_get_attr(u, type_key, &value, &flag);
+    CHECK(flag && value == base + 2);
+    MPI_Type_free(&t);
+    MPI_Type_free(&u);
+    MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &bound, &flag);
+    CHECK(flag && *bound >= 32767);
+    MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_LASTUSEDCODE, &last, &flag);
+    CHECK(flag && *last >= class);
+    MPI_Comm_free_keyval(&key);
+    MPI_Type_free_keyval(&type_key);
+}
+
+/* Cartesian, graph and distributed graph topologies: queries and collectives of neighbours. */
+static void topologies(void)
+{
+    MPI_Comm cart, graph, dist, sub;
+    int dims[2] = {1, ranks}, periods[2] = {0, 1}, keep[2] = {0, 1}, at[2], n, m, weighted, kind;
+    int index[16], edges[32], in[4], out[4], weights[2] = {3, 4}, got[2], list[2], to[2];
+    MPI_Cart_create(MPI_COMM_WORLD, 2, dims, periods, 0, &cart);
+    MPI_Cart_sub(cart, keep, &sub);
+    for (int k = 0; k < ranks; k++) { /* a ring, one way */
+        index[k] = k + 1;
+        edges[k] = (k + 1) % ranks;
+    }
+    MPI_Graph_create(MPI_COMM_WORLD, ranks, index, edges, 0, &graph);
+    list[0] = left();
+    to[0] = right();
+    MPI_Dist_graph_create_adjacent(MPI_COMM_WORLD, 1, list, weights, 1, to, weights + 1, MPI_INFO_NULL, 0, &dist);
+    checkpoint_here();
+    MPI_Topo_test(cart, &kind);
+    CHECK(kind == MPI_CART);
+    MPI_Topo_test(graph, &kind);
+    CHECK(kind == MPI_GRAPH);
+    MPI_Topo_test(dist, &kind);
+    CHECK(kind == MPI_DIST_GRAPH);
+    MPI_Cart_coords(cart, rank, 2, at);
+    CHECK(at[0] == 0 && at[1] == rank);
+    MPI_Cartdim_get(sub, &n);
+    MPI_Cart_shift(sub, 0, 1, &in[0], &in[1]);
+    CHECK(n == 1 && in[0] == left() && in[1] == right());
+    MPI_Cart_shift(cart, 0, 1, &in[0], &in[1]);
+    CHECK(in[0] == MPI_PROC_NULL && in[1] == MPI_PROC_NULL);
+    out[0] = 100 + rank;
+    in[0] = in[1] = in[2] = in[3] = -1;
+    MPI_Neighbor_allgather(out, 1, MPI_INT, in, 1, MPI_INT, cart);
+    CHECK(in[0] == -1 && in[1] == -1 && in[2] == 100 + left() && in[3] == 100 + right());
+    MPI_Neighbor_allgather(out, 1, MPI_INT, in, 1, MPI_INT, sub);
+    CHECK(in[0] == 100 + left() && in[1] == 100 + right());
+    MPI_Graphdims_get(graph, &n, &m);
+    CHECK(n == ranks && m == ranks);
+    MPI_Graph_neighbors_count(graph, rank, &n);
+    MPI_Graph_neighbors(graph, rank, 1, got);
+    CHECK(n == 1 && got[0] == right());
+    MPI_Dist_graph_neighbors_count(dist, &n, &m, &weighted);
+    CHECK(n == 1 && m == 1 && weighted);
+    MPI_Dist_graph_neighbors(dist, 1, list, got, 1, to, got + 1);
+    CHECK(list[0] == left() && to[0] == right() && got[0] == 3 && got[1] == 4);
+    in[0] = -1;
+    MPI_Neighbor_alltoall(out, 1, MPI_INT, in, 1, MPI_INT, dist);
+    CHECK(in[0] == 100 + left());
+    MPI_Comm_free(&cart);
+    MPI_Comm_free(&sub);
+    MPI_Comm_free(&graph);
+    MPI_Comm_free(&dist);
+}
+
+/* Derived types of all constructors: sent, taken apart and described after the checkpoint. */
+static void types(void)
+{
+    struct part {
+        char c;
+        double d[2];
+        int i;
+    } mine[3], theirs[3];
+    int blocks[3] = {1, 2, 1}, sizes[2] = {4, 6}, subsizes[2] = {2, 3}, starts[2] = {1, 2}, n, na, nd, how, ints[8];
+    MPI_Aint places[3] = {offsetof(struct part, c), offsetof(struct part, d), offsetof(struct part, i)}, lb, extent;
+    MPI_Datatype kinds[3] = {MPI_CHAR, MPI_DOUBLE, MPI_INT}, record, element, block, inner[1];
+    MPI_Type_create_struct(3, blocks, places, kinds, &record);
+    MPI_Type_create_resized(record, 0, sizeof(struct part), &element);
+    MPI_Type_free(&record); /* still a part of the other */
+    MPI_Type_commit(&element);
+    MPI_Type_create_subarray(2, sizes, subsizes, starts, MPI_ORDER_C, MPI_INT, &block);
+    MPI_Type_commit(&block);
+    MPI_Type_set_name(block, "block");
+    for (int k = 0; k < 3; k++)
+        mine[k] = (struct part){'a' + rank, {rank, k}, 10 * rank + k};
+    memset(theirs, 0, sizeof theirs);
+    checkpoint_here();
+    MPI_Sendrecv(mine, 3, element, right(), 1, theirs, 3, element, left(), 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    for (int k = 0; k < 3; k++)
+        CHECK(theirs[k].c == 'a' + left() && theirs[k].d[0] == left() && theirs[k].d[1] == k &&
+              theirs[k].i == 10 * left() + k);
+    MPI_Type_get_extent(element, &lb, &extent);
+    CHECK(lb == 0 && extent == sizeof(struct part));
+    MPI_Type_get_envelope(element, &n, &na, &nd, &how);
+    CHECK(how == MPI_COMBINER_RESIZED && n == 0 && na == 2 && nd == 1);
+    MPI_Aint addresses[2];
+    MPI_Type_get_contents(element, 0, 2, 1, ints, addresses, inner);
+    CHECK(addresses[1] == sizeof(struct part));
+    MPI_Type_get_envelope(inner[0], &n, &na, &nd, &how);
+    CHECK(how == MPI_COMBINER_STRUCT && n == 4 && na == 3 && nd == 3);
+    MPI_Type_free(&inner[0]);
+    MPI_Type_get_envelope(block, &n, &na, &nd, &how);
+    CHECK(how == MPI_COMBINER_SUBARRAY && n == 8 && nd == 1);
+    MPI_Type_get_contents(block, n, na, nd, ints, addresses, inner);
+    CHECK(ints[0] == 2 && ints[2] == 6 && ints[4] == 3 && ints[6] == 2 && ints[7] == MPI_ORDER_C && inner[0] == MPI_INT);
+    char name[MPI_MAX_OBJECT_NAME];
+    MPI_Type_get_name(block, name, &n);
+    CHECK(strcmp(name, "block") == 0);
+    int grid[24], flat[6], position = 0;
+    fill(grid, 24, 1);
+    MPI_Pack(grid, 1, block, flat, sizeof flat, &position, MPI_COMM_WORLD);
+    CHECK(position == sizeof flat && flat[0] == grid[8] && flat[5] == grid[16]);
+    MPI_Type_free(&element);
+    MPI_Type_free(&block);
+}
+
+static int seen;
+static void on_error(MPI_Comm *comm, int *code, ...)
+{
+    int class;
+    (void)comm;
+    MPI_Error_class(*code, &class);
+    seen = class;
+}
+
+static int class_of(int code)
+{
+    int class;
+    MPI_Error_class(code, &class);
+    return class;
+}
+
+/* Handlers stay; handles that were freed give an error of the right class, and no crash. */
+static void handles(void)
+{
+    MPI_Comm a, b, gone;
+    MPI_Datatype type, old_type;
+    MPI_Op op, old_op;
+    MPI_Request r, old;
+    MPI_Group group, old_group;
+    MPI_Errhandler user, found;
+    MPI_Info info, other;
+    int value = 1, sum, n, flag, key = 0;
+    char text[32];
+    MPI_Comm_dup(MPI_COMM_WORLD, &a);
+    MPI_Comm_create_errhandler(on_error, &user);
+    MPI_Comm_set_errhandler(a, user);
+    MPI_Errhandler_free(&user);
+    MPI_Comm_dup(a, &b); /* inherits */
+    MPI_Info_create(&info);
+    MPI_Info_set(info, "first", "one");
+    MPI_Info_set(info, "second", "two");
+    MPI_Comm_set_info(b, info);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_dup(MPI_COMM_WORLD, &gone);
+    MPI_Comm dead = gone;
+    MPI_Comm_free(&gone);
+    MPI_Type_contiguous(2, MPI_INT, &type);
+    MPI_Type_commit(&type);
+    old_type = type;
+    MPI_Type_free(&type);
+    MPI_Op_create((MPI_User_function *)on_error, 1, &op);
+    old_op = op;
+    MPI_Op_free(&op);
+    MPI_Comm_group(MPI_COMM_WORLD, &group);
+    old_group = group;
+    MPI_Group_free(&group);
+    MPI_Recv_init(&value, 1, MPI_INT, 0, 0, MPI_COMM_WORLD, &r);
+    old = r;
+    MPI_Request_free(&r);
+    checkpoint_here();
+    MPI_Send(&value, 1, MPI_INT, ranks, 0, b);
+    CHECK(seen == MPI_ERR_RANK);
+    MPI_Comm_get_errhandler(b, &found);
+    CHECK(found != MPI_ERRORS_RETURN && found != MPI_ERRORS_ARE_FATAL);
+    MPI_Errhandler_free(&found);
+    MPI_Info_get(info, "second", 31, text, &flag);
+    CHECK(flag && strcmp(text, "two") == 0);
+    MPI_Info_get_nkeys(info, &n);
+    MPI_Info_get_nthkey(info, 0, text);
+    CHECK(n == 2 && strcmp(text, "first") == 0);
+    MPI_Info_dup(info, &other);
+    MPI_Info_delete(other, "first");
+    CHECK(class_of(MPI_Info_delete(other, "first")) == MPI_ERR_INFO_NOKEY);
+    MPI_Info_free(&other);
+    MPI_Info_free(&info);
+    CHECK(class_of(MPI_Comm_size(dead, &n)) == MPI_ERR_COMM);
+    CHECK(class_of(MPI_Comm_rank(MPI_COMM_NULL, &n)) == MPI_ERR_COMM);
+    CHECK(class_of(MPI_Send(&value, 1, old_type, 0, 0, MPI_COMM_WORLD)) == MPI_ERR_TYPE);
+    CHECK(class_of(MPI_Send(&value, 1, MPI_DATATYPE_NULL, 0, 0, MPI_COMM_WORLD)) == MPI_ERR_TYPE);
+    CHECK(class_of(MPI_Send(&value, -1, MPI_INT, 0, 0, MPI_COMM_WORLD)) == MPI_ERR_COUNT);
+    CHECK(class_of(MPI_Send(&value, 1, MPI_INT, 0, -5, MPI_COMM_WORLD)) == MPI_ERR_TAG);
+    CHECK(class_of(MPI_Allreduce(&value, &sum, 1, MPI_INT, old_op, MPI_COMM_WORLD)) == MPI_ERR_OP);
+    CHECK(class_of(MPI_Group_size(old_group, &n)) == MPI_ERR_GROUP);
+    CHECK(class_of(MPI_Start(&old)) == MPI_ERR_REQUEST);
+    CHECK(class_of(MPI_Comm_free_keyval(&key)) == MPI_ERR_KEYVAL);
+    MPI_Comm_free(&a);
+    MPI_Comm_free(&b);
+}
+
+/* The arguments and the environment are the ones that the program was started with. */
+static void environment(void)
+{
+    char before[64];
+    const char *path = getenv("PATH"), *set = getenv("TRAP_VALUE");
+    CHECK(path && set);
+    snprintf(before, sizeof before, "%s", set);
+    setenv("TRAP_OWN", "mine", 1);
+    checkpoint_here();
+    CHECK(getenv("TRAP_VALUE") == set && strcmp(set, before) == 0 && strcmp(set, "before") == 0);
+    CHECK(strcmp(getenv("TRAP_OWN"), "mine") == 0 && getenv("PATH") == path);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct trap traps[] = {
+        {"attributes", attributes}, {"topologies", topologies},   {"types", types},
+        {"handles", handles},       {"environment", environment}, {NULL, NULL},
+    };
+    char **first = argv;
+    int n = argc, result = run_trap(argc, argv, traps, MPI_THREAD_FUNNELED);
+    return result || n != 3 || argv != first || argv[3] != NULL || strcmp(argv[2], go) != 0;
+}

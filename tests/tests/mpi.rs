@@ -1,0 +1,156 @@
+//! The MPI front as a library: what it exports, what it refuses, and programs that nobody here wrote.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use tests::{bin, mpirun, program, repo, run, splitproc, text, Job, Scratch};
+
+/// Dynamic symbols that a library defines.
+fn exports(library: &std::path::Path) -> BTreeSet<String> {
+    let out = Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(library)
+        .output()
+        .expect("nm");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    text(&out.stdout)
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(2))
+        .map(|name| name.split('@').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+/// MPI's C functions among them.
+fn functions(symbols: &BTreeSet<String>) -> BTreeSet<String> {
+    let c = |s: &&String| {
+        let name = s.strip_prefix('P').unwrap_or(s);
+        let rest = name.strip_prefix("MPI_").unwrap_or_default();
+        // MPI_F_STATUS_IGNORE and its like are variables; a function has lower-case letters after the first.
+        rest.starts_with(|c: char| c.is_ascii_uppercase())
+            && rest.contains(|c: char| c.is_ascii_lowercase())
+    };
+    symbols.iter().filter(c).cloned().collect()
+}
+
+#[test]
+fn every_function_of_the_real_library_is_exported() {
+    let ours = exports(&bin("libsplitproc.so"));
+    let real = exports("/usr/lib/x86_64-linux-gnu/libmpich.so.12".as_ref());
+    let missing: Vec<_> = functions(&real).difference(&ours).cloned().collect();
+    assert!(missing.is_empty(), "not exported: {missing:?}");
+    let spec = std::fs::read_to_string(repo().join("plugin/mpi/spec.txt")).expect("spec.txt");
+    let names = spec
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|l| l.split(' ').next().unwrap_or_default());
+    let mut count = 0;
+    for name in names {
+        for full in [format!("MPI_{name}"), format!("PMPI_{name}")] {
+            assert!(ours.contains(&full), "{full} is in the table only");
+        }
+        count += 1;
+    }
+    assert!(count > 500, "{count} functions");
+}
+
+#[test]
+fn what_is_not_supported_yet_ends_the_job_with_70() {
+    for (call, ranks) in [
+        ("MPI_Win_create", 0),
+        ("MPI_Win_create", 2),
+        ("MPI_File_open", 2),
+        ("MPI_Comm_spawn", 1),
+        ("MPI_T_init_thread", 0),
+        ("MPI_Status_c2f", 0),
+    ] {
+        let app = program("unsupported", "unsupported", &[]);
+        let scratch = Scratch::new("unsupported");
+        let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+        command.arg(scratch.ckpt()).arg("--").arg(&app).arg(call);
+        let done = run(&scratch, mpirun(ranks, command))
+            .fails_with(&[&format!("splitproc: {call} is not supported yet")]);
+        assert_eq!(done.status.code(), Some(70), "{call} on {ranks} ranks");
+        assert_eq!(text(&done.stdout), "", "nothing runs after {call}");
+    }
+}
+
+#[test]
+fn the_thread_level_is_the_native_one() {
+    let app = program("provided", "provided", &[]);
+    let scratch = Scratch::new("provided");
+    for level in ["init", "0", "1", "2", "3"] {
+        let mut native = Command::new(&app);
+        native.arg(level);
+        let mut ours = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+        ours.arg(scratch.ckpt()).arg("--").arg(&app).arg(level);
+        let native = run(&scratch, mpirun(1, native)).ok();
+        let ours = run(&scratch, mpirun(1, ours)).ok();
+        assert_eq!(text(&ours.stdout), text(&native.stdout), "level {level}");
+    }
+}
+
+/// The sizes that NetPIPE has measured: its lines are `N: BYTES bytes TIMES times --> SPEED`.
+fn sizes(output: &[u8]) -> BTreeSet<u64> {
+    text(output)
+        .lines()
+        .filter(|l| l.contains("bytes") && l.contains("times"))
+        .filter_map(|l| l.split(':').nth(1)?.split_whitespace().next()?.parse().ok())
+        .collect()
+}
+
+/// Debian's NetPIPE, as shipped: checkpointed in the middle, killed, restarted, and it finishes.
+#[test]
+fn netpipe_goes_on_after_a_restart() {
+    let netpipe = std::path::Path::new("/usr/bin/NPmpich2");
+    assert!(
+        netpipe.exists(),
+        "NPmpich2 is not there: apt install netpipe-mpich2"
+    );
+    let scratch = Scratch::new("netpipe");
+    let arguments =
+        |out: &str| ["-u", "131072", "-n", "20", "-p", "1", "-o", out].map(String::from);
+    let mut native = Command::new(netpipe);
+    native.args(arguments("native")).current_dir(scratch.path());
+    let expected = sizes(&run(&scratch, mpirun(2, native)).ok().stderr);
+    assert!(expected.len() > 20, "{expected:?}");
+    let mut job = Job::launch(&scratch, 2, netpipe, arguments("ours"));
+    tests::wait_for("ten sizes", tests::LIMIT, || {
+        (sizes(&job.stderr()).len() >= 10).then_some(())
+    });
+    job.checkpoint(&scratch);
+    let before = sizes(&job.stderr());
+    job.kill();
+    let done = Job::restart(&scratch, 2).finish().ok();
+    let after = sizes(&done.stderr);
+    assert!(!after.is_empty() && after.len() < expected.len());
+    let all: BTreeSet<u64> = before.union(&after).copied().collect();
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn a_wrong_library_is_refused_by_name() {
+    let app = program("provided", "provided", &[]);
+    let scratch = Scratch::new("library");
+    for (library, words) in [
+        (
+            "/usr/lib/x86_64-linux-gnu/libmpi.so.40",
+            ["Open MPI", "libmpich.so.12"],
+        ),
+        (
+            "/lib/x86_64-linux-gnu/libm.so.6",
+            ["not an MPI library", "libmpich.so.12"],
+        ),
+        (
+            "/no/such/libmpich.so.12",
+            ["No such file", "libmpich.so.12"],
+        ),
+        ("mpihc", ["mpihc", "say auto"]),
+    ] {
+        let mut command = splitproc(["launch", "--mpi", library, "--ckpt-dir"]);
+        command.arg(scratch.ckpt()).arg("--").arg(&app).arg("init");
+        run(&scratch, command).fails_with(&words);
+    }
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(&app).arg("init");
+    command.env("OMPI_COMM_WORLD_RANK", "0");
+    run(&scratch, command).fails_with(&["Open MPI's launcher", "mpirun.mpich"]);
+}
