@@ -172,10 +172,16 @@ impl Job {
         Self::start(scratch, mpirun(ranks, command))
     }
 
-    /// `splitproc checkpoint --wait`, which must succeed.
+    /// `splitproc checkpoint --wait`, which must succeed. A program may be running for a moment before its job can
+    /// be found: that is waited for.
     #[track_caller]
     pub fn checkpoint(&mut self, scratch: &Scratch) {
-        let done = self.try_checkpoint(scratch);
+        let done = wait_for("the job to be found", LIMIT, || {
+            let ended = self.child.try_wait().expect("wait").is_some();
+            let done = self.try_checkpoint(scratch);
+            let early = text(&done.stderr).contains("no job runs");
+            (ended || !early).then_some(done)
+        });
         if !done.status.success() {
             panic!(
                 "checkpoint: {}\n{}\n--- the job's stderr\n{}",

@@ -5,8 +5,9 @@
 use crate::gate::{self, Call, Inside};
 use crate::service::{self, Function};
 use crate::{adopt, crossing, raw};
-use core::cell::RefCell;
+use core::cell::Cell;
 use core::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use core::mem::ManuallyDrop;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lh_loader::layout::PAGE;
@@ -16,9 +17,12 @@ use std::ffi::CStr;
 /// Most functions that lower halves can be given at one time.
 const CALLBACKS: usize = 64;
 
+/// Brackets (`splitproc_enter`) that a thread is in, and what the outermost one holds.
+type Brackets = (u32, Option<ManuallyDrop<Inside>>);
+
 thread_local! {
-    /// The brackets (`splitproc_enter`) that the thread is in.
-    static BRACKETS: RefCell<Vec<Inside>> = const { RefCell::new(Vec::new()) };
+    /// Without a destructor: a thread that ends may still call.
+    static BRACKETS: Cell<Brackets> = const { Cell::new((0, None)) };
 }
 
 /// The index of the lower half `name`; -1: there is none.
@@ -58,7 +62,11 @@ pub extern "C" fn splitproc_generation() -> c_uint {
 #[no_mangle]
 pub extern "C" fn splitproc_enter() -> c_uint {
     if raw::present() {
-        BRACKETS.with_borrow_mut(|b| b.push(gate::enter(Call::MustComplete)));
+        let inside = ManuallyDrop::new(gate::enter(Call::MustComplete));
+        BRACKETS.set(match BRACKETS.take() {
+            (0, _) => (1, Some(inside)),
+            (n, outermost) => (n + 1, outermost),
+        });
     }
     splitproc_generation()
 }
@@ -66,8 +74,10 @@ pub extern "C" fn splitproc_enter() -> c_uint {
 /// Ends the thread's last [`splitproc_enter`].
 #[no_mangle]
 pub extern "C" fn splitproc_leave() {
-    let last = BRACKETS.with_borrow_mut(Vec::pop);
-    drop(last);
+    match BRACKETS.take() {
+        (0 | 1, outermost) => drop(outermost.map(ManuallyDrop::into_inner)),
+        (n, outermost) => BRACKETS.set((n - 1, outermost)),
+    }
 }
 
 /// The address of a symbol in a lower half, good until the next restart; null: it has none.

@@ -217,6 +217,18 @@ impl Manifest {
 
 /// Writes a file of mode 0600 under a temporary name, fsyncs and renames it.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_and_rename(path, bytes, true)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let opened = fs::File::open(folder).map_err(io_error(folder, "open"))?;
+    opened.sync_all().map_err(io_error(folder, "write to disk"))
+}
+
+/// The same for what is worth nothing once the machine has crashed: the disk gets it when it likes.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_and_rename(path, bytes, false)
+}
+
+fn write_and_rename(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Error> {
     let mut temporary = path.to_owned().into_os_string();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
@@ -229,12 +241,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(io_error(&temporary, "create"))?;
     file.write_all(bytes)
         .map_err(io_error(&temporary, "write"))?;
-    file.sync_all()
-        .map_err(io_error(&temporary, "write to disk"))?;
-    fs::rename(&temporary, path).map_err(io_error(path, "rename to"))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let opened = fs::File::open(folder).map_err(io_error(folder, "open"))?;
-    opened.sync_all().map_err(io_error(folder, "write to disk"))
+    if sync {
+        file.sync_all()
+            .map_err(io_error(&temporary, "write to disk"))?;
+    }
+    fs::rename(&temporary, path).map_err(io_error(path, "rename to"))
 }
 
 /// The generations in a checkpoint directory, oldest first; `true`: complete.

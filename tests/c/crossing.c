@@ -77,9 +77,13 @@ static void round_late(int t, struct view *v)
     upper_round(t);
 }
 
+/* An ending thread may still call: the half makes another thread for it, which ends with it too. */
 static void upper_destroy(void *value)
 {
     keys_destroyed++;
+    splitproc_enter();
+    want("a call from a destructor", call(halves[keys_destroyed % 2], "half_plain", 1, 0, 0), 2);
+    splitproc_leave();
     free(value);
 }
 
@@ -99,6 +103,22 @@ static void round_keys(int t, struct view *v)
         else if (strcmp(value, text) != 0)
             fail("an upper key", i);
     }
+    upper_round(t);
+}
+
+static void once_lock(int half)
+{
+    want("a lock", call(half, "half_lock_init", 0, 0, 0), 0);
+}
+
+static void round_locks(int t, struct view *v)
+{
+    unsigned generation = splitproc_enter();
+    renew(v, generation);
+    prepare(generation, once_lock);
+    for (int h = 0; h < 2; h++)
+        want("a lock with priority inheritance", call(halves[h], "half_locked", 0, 0, 0), 1);
+    splitproc_leave();
     upper_round(t);
 }
 
@@ -198,7 +218,7 @@ static const struct mode {
     {"tls", round_tls},     {"late", round_late},           {"keys", round_keys},
     {"throw", round_throw}, {"callbacks", round_callbacks}, {"signals", round_signals},
     {"short", round_tls},   {"small", NULL},                {"cancel", NULL},
-    {"try", NULL},          {"idle", NULL},
+    {"try", NULL},          {"idle", NULL},                 {"locks", round_locks},
 };
 static const struct mode *mode;
 
@@ -206,7 +226,8 @@ static void *work(void *arg)
 {
     struct view view = fresh;
     int t = thread_number = (int)(long)arg;
-    for (int n = 0; !stop || n < ROUNDS; n++) {
+    for (int n = 0, last = 0; !last; n++) {
+        last = stop && n >= ROUNDS; /* one whole round after the restart, if there was one */
         mode->round(t, &view);
         if (n == ROUNDS)
             working++;

@@ -26,7 +26,7 @@ use launch::Settings;
 use lh_loader::lhinfo::{self, HalfStart};
 use mailbox::Channel;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -94,19 +94,30 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
     let (work, queue) = channel();
     let job = Job::new(settings.mpi, settings.timeout, work);
     let go = &half.go;
-    let begin = move || begin(&job, &settings, queue, go);
+    let (known, wait) = channel();
+    let begin = move || begin(&job, &settings, queue, go, &known);
     if let Err(error) = std::thread::Builder::new()
         .name("checkpoint".into())
         .spawn(begin)
     {
         fatal(&format!("can't start the host's threads: {error}"));
     }
+    // Whoever sees the program run may ask for a checkpoint.
+    if half.restore == 0 && wait.recv().is_err() {
+        fatal("the host's first thread has ended");
+    }
     // SAFETY: gives this thread back, as the loader expects.
     unsafe { (half.ready)(start) }
 }
 
-/// The checkpoint thread: at a restart it first brings the process back.
-fn begin(job: &Arc<Job>, settings: &Arc<Settings>, queue: Receiver<Work>, go: &'static AtomicU32) {
+/// The checkpoint thread: at a restart it first brings the process back. Tells `known` once the job can be asked.
+fn begin(
+    job: &Arc<Job>,
+    settings: &Arc<Settings>,
+    queue: Receiver<Work>,
+    go: &'static AtomicU32,
+    known: &Sender<()>,
+) {
     // SAFETY: lhInfo is mapped for the life of the process.
     let (events, services) = unsafe {
         let info = lhinfo::ptr();
@@ -125,6 +136,8 @@ fn begin(job: &Arc<Job>, settings: &Arc<Settings>, queue: Receiver<Work>, go: &'
     });
     let service = service::Service::new(Arc::clone(job), Arc::clone(settings));
     service.start(services);
+    // Nobody waits for it in a restart.
+    let _ = known.send(());
     if let Some(restored) = restored {
         if let Err(error) = restored.revive(go, events) {
             fatal(&format!("can't restart: {error:#}"));

@@ -296,7 +296,7 @@ pub struct JobFile {
 pub fn write_job(dir: &Path, file: &JobFile) -> Result<()> {
     restart::manifest::make_dir(dir)?;
     let text = serde_json::to_vec_pretty(file)?;
-    restart::manifest::write_atomically(&dir.join("job.json"), &text)?;
+    restart::manifest::replace(&dir.join("job.json"), &text)?;
     Ok(())
 }
 

@@ -20,6 +20,8 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 const PROCESS: usize = 0;
 const UPPER_THREAD: usize = 1;
 const LOWER_THREAD: usize = 2;
+/// Added to a thread's kind: it waits for the verdict on its tid.
+const CHECKED: usize = 4;
 
 /// The red zone that a stub steps over.
 const RED_ZONE: usize = 128;
@@ -150,10 +152,10 @@ pub extern "C" fn child_start(frame: &ChildFrame) {
         return;
     }
     let tid = simple(libc::SYS_gettid);
-    if super::ids::restarted() {
+    if frame.kind & CHECKED != 0 {
         await_verdict(tid);
     }
-    if frame.kind == LOWER_THREAD {
+    if frame.kind & !CHECKED == LOWER_THREAD {
         while !registered(tid) {
             pause();
         }
@@ -254,8 +256,10 @@ pub unsafe fn clone(owner: Owner, r: &Regs) -> isize {
     } else {
         mask
     };
+    // Said once, for a restart may set in at any moment.
+    let checked = kind != PROCESS && super::ids::restarted();
     let frame = ChildFrame {
-        kind,
+        kind: if checked { kind | CHECKED } else { kind },
         mask: child_mask,
         regs: Regs { rax: 0, ..*r },
     };
@@ -271,8 +275,7 @@ pub unsafe fn clone(owner: Owner, r: &Regs) -> isize {
             q.finish(sp);
             splitproc_clone_with_stack(&q.call)
         };
-        let checked = kind != PROCESS && super::ids::restarted() && !is_err(tid);
-        if !checked || pass_verdict(tid as u32) {
+        if !checked || is_err(tid) || pass_verdict(tid as u32) {
             break;
         }
         tid = -(libc::EAGAIN as isize);
