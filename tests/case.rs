@@ -24,12 +24,17 @@ impl Case {
     /// heat2d with so many steps that a run takes a second or two on this machine: ranks that share
     /// a processor are slower by orders of magnitude.
     pub fn heat2d(scratch: &Scratch, ranks: usize, threads: usize) -> Self {
+        Self::heat2d_of(scratch, ranks, threads, 128)
+    }
+
+    /// The same with `side` rows and columns: the more there are, the less its time depends on what else runs.
+    pub fn heat2d_of(scratch: &Scratch, ranks: usize, threads: usize, side: usize) -> Self {
         Self::long_enough(scratch, ranks, "heat2d", |n| {
             let every = (n / 50).max(1);
             vec![
                 "-t".into(),
                 threads.to_string(),
-                "128".into(),
+                side.to_string(),
                 n.to_string(),
                 every.to_string(),
             ]

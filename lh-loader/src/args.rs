@@ -3,11 +3,12 @@
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
 //!           [--crossing WAY] [--log LEVEL] --exe PATH [--execfn PATH] -- ARGV0 [ARG]…
+//! lh-loader --attach ADDRESS --half NAME PATH [--lib LIBRARY]… --hole START END --random HEX --exe PATH --
 //! ```
 
 use crate::die;
 use crate::layout::MAX_HALVES;
-use crate::lhinfo;
+use crate::lhinfo::{self, Attach};
 use core::ffi::{c_char, CStr};
 
 /// The words that the kernel put on the initial stack.
@@ -104,6 +105,8 @@ pub struct Plan {
     pub random: Option<[u8; 16]>,
     /// The image to restore: this is a restart.
     pub restore: Option<&'static CStr>,
+    /// The process runs already: the halves are loaded, then control goes back.
+    pub attach: Option<*mut Attach>,
     /// 1 with `--log debug`.
     pub log: u8,
     /// See `LhInfo::verbose`.
@@ -126,6 +129,7 @@ impl Plan {
             hole: [0; 2],
             random: None,
             restore: None,
+            attach: None,
             log: 0,
             verbose: false,
             crossing: lhinfo::CROSS_AUTO,
@@ -167,6 +171,7 @@ impl Plan {
                     _ => die!(126, "lh-loader: --lib stands before any --half"),
                 },
                 b"--random" => plan.random = Some(random(arg(i + 1))),
+                b"--attach" => plan.attach = Some(address(arg(i + 1)) as *mut Attach),
                 b"--restore" => plan.restore = Some(arg(i + 1)),
                 b"--crossing" => plan.crossing = crossing(arg(i + 1)),
                 b"--log" => {
@@ -191,6 +196,15 @@ fn number(s: &CStr) -> u32 {
     match s.to_str().ok().and_then(|s| s.parse().ok()) {
         Some(n) => n,
         None => die!(126, "lh-loader: {:?} is not a number", s),
+    }
+}
+
+/// A hexadecimal address.
+fn address(s: &CStr) -> usize {
+    let text = s.to_str().unwrap_or("");
+    match usize::from_str_radix(text, 16) {
+        Ok(n) => n,
+        Err(_) => die!(126, "lh-loader: {:?} is not an address", s),
     }
 }
 

@@ -208,12 +208,11 @@ pub unsafe fn map(
     Ok(got as usize)
 }
 
-/// Maps the program at `path` into `owner`'s window (a non-PIE program at its own addresses).
-///
-/// # Errors
-/// The file can't be read or mapped, or is not a dynamically linkable x86-64 program.
-pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Error> {
-    let file = File::open(path)?;
+/// Room for the program headers that are accepted.
+type RawHeaders = [u8; MAX_PHDRS * size_of::<Elf64_Phdr>()];
+
+/// The file's header and the bytes of its program headers.
+fn headers(file: &File) -> Result<(Elf64_Ehdr, RawHeaders), Error> {
     let mut head = [0u8; size_of::<Elf64_Ehdr>()];
     file.read(0, &mut head)?;
     // SAFETY: Elf64_Ehdr is plain data and `head` has its size.
@@ -226,8 +225,44 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         return Err(Error::Format("odd program headers"));
     }
     let mut raw = [0u8; MAX_PHDRS * size_of::<Elf64_Phdr>()];
-    let raw = &mut raw[..phnum * size_of::<Elf64_Phdr>()];
-    file.read(ehdr.e_phoff as usize, raw)?;
+    file.read(
+        ehdr.e_phoff as usize,
+        &mut raw[..phnum * size_of::<Elf64_Phdr>()],
+    )?;
+    Ok((ehdr, raw))
+}
+
+/// Maps a static program at its own addresses, as it is, and gives its entry: the loader itself, in a
+/// process that already runs.
+///
+/// # Errors
+/// The file can't be read or mapped.
+///
+/// # Safety
+/// Nothing that is still used may be mapped at the program's addresses.
+pub unsafe fn load_static(path: &CStr) -> Result<usize, Error> {
+    let file = File::open(path)?;
+    let (ehdr, raw) = headers(&file)?;
+    for i in 0..ehdr.e_phnum as usize {
+        // SAFETY: `raw` holds `e_phnum` headers, plain data.
+        let p = unsafe { core::ptr::read_unaligned(raw.as_ptr().cast::<Elf64_Phdr>().add(i)) };
+        if p.p_type == libc::PT_LOAD {
+            // SAFETY: the caller's.
+            unsafe { map_segment(&file, &p, 0)? };
+        }
+    }
+    Ok(ehdr.e_entry as usize)
+}
+
+/// Maps the program at `path` into `owner`'s window (a non-PIE program at its own addresses).
+///
+/// # Errors
+/// The file can't be read or mapped, or is not a dynamically linkable x86-64 program.
+pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Error> {
+    let file = File::open(path)?;
+    let (ehdr, raw) = headers(&file)?;
+    let phnum = ehdr.e_phnum as usize;
+    let raw = &raw[..phnum * size_of::<Elf64_Phdr>()];
     let phdr = |i: usize| -> Elf64_Phdr {
         // SAFETY: `raw` holds `phnum` headers, plain data.
         unsafe { core::ptr::read_unaligned(raw.as_ptr().cast::<Elf64_Phdr>().add(i)) }

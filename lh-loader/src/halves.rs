@@ -271,6 +271,10 @@ fn auxv(
             libc::AT_ENTRY => program.entry,
             libc::AT_RANDOM => random,
             libc::AT_EXECFN => path,
+            // SAFETY: a C string, where it is given; the copy lives as long as the half.
+            libc::AT_PLATFORM => unsafe {
+                stack.bytes(&[CStr::from_ptr(value as *const _).to_bytes_with_nul()])
+            },
             libc::AT_SYSINFO_EHDR => vdso.unwrap_or(value),
             _ => value,
         };

@@ -128,6 +128,17 @@ pub struct HalfStart {
     pub go: AtomicU32,
 }
 
+/// What the plugin hands over when it loads the loader into a process that already runs (`--attach`).
+#[repr(C)]
+pub struct Attach {
+    /// Called when the halves are up, on the loader's stack; goes back into the plugin, never returns.
+    pub back: unsafe extern "C" fn(*mut Attach) -> !,
+    /// Where the plugin goes on.
+    pub context: crate::arch::Context,
+    /// 1: lhInfo is there, from an image; its halves are to be made anew.
+    pub restart: u32,
+}
+
 /// An upper-half thread as the park handler recorded it.
 #[repr(C)]
 pub struct Thread {

@@ -41,14 +41,22 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
     // SAFETY: `sp` is the process's initial stack pointer.
     let start = unsafe { Start::new(sp) };
     let plan = Plan::parse(&start);
-    map_lhinfo(&start, &plan);
+    match plan.attach {
+        // SAFETY: the plugin waits for `back`, and keeps what it passed until then.
+        Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&start, &plan),
+        _ => map_lhinfo(&start, &plan),
+    }
     route::init(plan.log);
     let mut host: Option<&'static HalfStart> = None;
     for (i, half) in plan.halves.iter().flatten().enumerate() {
-        let up = halves::start_lower(&start, &plan, i, half);
+        let up = halves::start_lower(&start, &plan, first_half(&plan) + i, half);
         if half.name == c"host" {
             host = Some(up);
         }
+    }
+    if let Some(attach) = plan.attach {
+        // SAFETY: as above.
+        unsafe { ((*attach).back)(attach) }
     }
     match (plan.restore, host) {
         (None, _) => halves::start_upper(&start, &plan),
@@ -56,6 +64,46 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         (Some(_), Some(host)) => unsafe { restore::revive(host) },
         (Some(_), None) => die!(126, "a restart needs the host half"),
     }
+}
+
+/// The first half's index: half 0 is the embedded host's, which an attached loader does without.
+fn first_half(plan: &Plan) -> usize {
+    usize::from(plan.attach.is_some())
+}
+
+/// Number of used entries of `LhInfo::halves`.
+fn half_count(plan: &Plan) -> u32 {
+    (first_half(plan) + plan.halves.iter().flatten().count()) as u32
+}
+
+/// Notes what the user and this machine have to say.
+fn set_options(info: &mut lhinfo::LhInfo, start: &Start, plan: &Plan) {
+    info.crossing = plan.crossing;
+    let fsgsbase = start.aux(libc::AT_HWCAP2).unwrap_or(0) & HWCAP2_FSGSBASE != 0;
+    info.wrfsbase = u32::from(fsgsbase && plan.crossing != lhinfo::CROSS_PRCTL);
+    info.verbose = u32::from(plan.verbose);
+    info.half_count = half_count(plan);
+}
+
+/// lhInfo has come from an image: what it says of the old halves is forgotten.
+fn renew_lhinfo(start: &Start, plan: &Plan) {
+    // SAFETY: the plugin says that it is mapped; the other threads wait for the halves.
+    let info = unsafe { &mut *lhinfo::ptr() };
+    if (info.magic, info.version) != (lhinfo::MAGIC, lhinfo::VERSION) {
+        die!(
+            126,
+            "the image was made by another version of splitproc ({}, this is {}); use that one",
+            info.version,
+            lhinfo::VERSION
+        );
+    }
+    // SAFETY: entries are plain data, for which zero means absent.
+    info.halves = unsafe { core::mem::zeroed() };
+    for task in &info.lower_tasks {
+        task.store(0, Ordering::Relaxed);
+    }
+    info.clone_lock.store(0, Ordering::Relaxed);
+    set_options(info, start, plan);
 }
 
 /// Maps lhInfo and fills what is known before the first half.
@@ -72,11 +120,7 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     info.magic = lhinfo::MAGIC;
     info.version = lhinfo::VERSION;
     info.hole = plan.hole;
-    info.crossing = plan.crossing;
-    let fsgsbase = start.aux(libc::AT_HWCAP2).unwrap_or(0) & HWCAP2_FSGSBASE != 0;
-    info.wrfsbase = u32::from(fsgsbase && plan.crossing != lhinfo::CROSS_PRCTL);
-    info.verbose = u32::from(plan.verbose);
-    info.half_count = plan.halves.iter().flatten().count() as u32;
+    set_options(info, start, plan);
     info.random = match (plan.random, start.aux(libc::AT_RANDOM)) {
         (Some(random), _) => random,
         // SAFETY: AT_RANDOM points to 16 bytes.
@@ -91,6 +135,9 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { arch::syscall6(libc::SYS_getpid as usize, 0, 0, 0, 0, 0, 0) };
     info.upper.pid.store(pid as u32, Ordering::Relaxed);
+    if plan.attach.is_some() {
+        return;
+    }
     let kernel_vdso = start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0);
     // SAFETY: the kernel's vDSO stays mapped.
     unsafe { vdso::fill_slots(&info.vdso_slots, kernel_vdso) };

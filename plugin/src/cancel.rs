@@ -5,7 +5,7 @@
 //! is inside, or the thread sees the mark when it leaves the gate or enters it the next time.
 
 use crate::block::{self, Block, OUTSIDE};
-use crate::{gate, raw};
+use crate::{gate, raw, symbols};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -40,9 +40,8 @@ fn real(thread: libc::pthread_t) -> c_int {
     type Cancel = unsafe extern "C" fn(libc::pthread_t) -> c_int;
     static REAL: AtomicUsize = AtomicUsize::new(0);
     if REAL.load(Ordering::Relaxed) == 0 {
-        // SAFETY: searches the libraries after this one.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_cancel".as_ptr()) };
-        REAL.store(found as usize, Ordering::Relaxed);
+        let found = symbols::next(c"pthread_cancel").unwrap_or(0);
+        REAL.store(found, Ordering::Relaxed);
     }
     // SAFETY: every libc has the function, of this type; the thread is the caller's.
     unsafe { core::mem::transmute::<usize, Cancel>(REAL.load(Ordering::Relaxed))(thread) }

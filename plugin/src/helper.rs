@@ -7,10 +7,12 @@ use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
 
-/// The host's events.
-const PRESUSPEND: u32 = 1;
-const RESUME: u32 = 2;
-const RESTART: u32 = 3;
+/// A checkpoint is wanted: when this succeeds the threads may be stopped.
+pub const PRESUSPEND: u32 = 1;
+/// The checkpoint is done or given up.
+pub const RESUME: u32 = 2;
+/// The process was restarted, with fresh lower halves.
+pub const RESTART: u32 = 3;
 
 /// How long calls that must complete are waited for where there is no MPI.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +48,9 @@ fn serve() {
             while state.load(Ordering::Acquire) != 1 {
                 raw::futex_wait(state, state.load(Ordering::Acquire), None);
             }
+            if (*mail).op == RESTART {
+                raw::take_only_own_signals(trigger::init());
+            }
             let result = event((*mail).op);
             (*mail).result = if result.is_ok() {
                 0
@@ -61,8 +66,12 @@ fn serve() {
     }
 }
 
-/// Does what the host asks. A cut's reply is what `splitproc inspect` shows of MPI, or nothing.
-fn event(op: u32) -> Result<String, String> {
+/// Does what the host's event asks for, on a thread that the gate does not hold. A cut's reply is what
+/// `splitproc inspect` shows of MPI, or nothing.
+///
+/// # Errors
+/// A checkpoint can't be taken now, or a restart can't go on: why.
+pub fn event(op: u32) -> Result<String, String> {
     let done = Ok(String::new());
     match op {
         PRESUSPEND if mpi::active() => mpi::presuspend().map(|()| mpi::describe()),
@@ -87,7 +96,6 @@ fn event(op: u32) -> Result<String, String> {
             done
         }
         RESTART => {
-            raw::take_only_own_signals(trigger::init());
             gate::init();
             registry::forget_adoptions();
             adopt::choose();

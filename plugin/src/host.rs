@@ -1,9 +1,12 @@
-//! What the plugin asks of its host: exchange between ranks, connections, messages.
+//! What the plugin asks of its host: exchange between ranks, and the way to the other ranks.
+//!
+//! The plugin does not know which host it has: the embedded one, asked through lhInfo's mailbox, or DMTCP
+//! (see `dmtcp::kvdb`), which sets itself when it starts.
 
 use crate::raw;
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// Services of the host; see `lhinfo::Mailbox`.
 const EXCHANGE: u32 = 1;
@@ -21,6 +24,40 @@ pub struct HostError {
     /// What happened, for a person.
     pub message: String,
 }
+
+/// What every host can do.
+pub trait Host: Sync {
+    /// See [`exchange`].
+    ///
+    /// # Errors
+    /// See [`exchange`].
+    fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError>;
+    /// See [`listen`].
+    ///
+    /// # Errors
+    /// See [`listen`].
+    fn listen(&self) -> Result<Vec<u8>, HostError>;
+    /// See [`connect`].
+    ///
+    /// # Errors
+    /// See [`connect`].
+    fn connect(&self, rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError>;
+}
+
+static HOST: OnceLock<&'static dyn Host> = OnceLock::new();
+
+/// Makes `host` this process's host, before anything is asked.
+pub fn set(host: &'static dyn Host) {
+    // The first one stays.
+    let _ = HOST.set(host);
+}
+
+fn host() -> &'static dyn Host {
+    *HOST.get_or_init(|| &Mailbox)
+}
+
+/// The embedded host: a lower half, asked through lhInfo.
+struct Mailbox;
 
 static LINE: Mutex<()> = Mutex::new(());
 
@@ -65,30 +102,15 @@ fn ask(op: u32, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
 /// # Errors
 /// A rank did not come in time or its connection is gone; the message names it.
 pub fn exchange(bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
-    let reply = ask(EXCHANGE, bytes)?;
-    let mut parts = Vec::new();
-    let mut rest = &reply[..];
-    while let Some((len, tail)) = rest.split_first_chunk::<4>() {
-        let len = u32::from_le_bytes(*len) as usize;
-        let Some((part, tail)) = tail.split_at_checked(len) else {
-            let message = "the host's reply is malformed".into();
-            return Err(HostError {
-                errno: libc::EPROTO,
-                message,
-            });
-        };
-        parts.push(part.to_vec());
-        rest = tail;
-    }
-    Ok(parts)
+    host().exchange(bytes)
 }
 
-/// This host's address and token, opaque; only rank 0's is used.
+/// What the other ranks need to find this one, opaque; only rank 0's is used.
 ///
 /// # Errors
 /// The host can't listen.
 pub fn listen() -> Result<Vec<u8>, HostError> {
-    ask(LISTEN, &[])
+    host().listen()
 }
 
 /// Tells the host its rank, the job's size and rank 0's [`listen`] bytes.
@@ -96,9 +118,38 @@ pub fn listen() -> Result<Vec<u8>, HostError> {
 /// # Errors
 /// Rank 0 can't be reached.
 pub fn connect(rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {
-    let mut bytes = Vec::with_capacity(8 + blob.len());
-    bytes.extend_from_slice(&rank.to_le_bytes());
-    bytes.extend_from_slice(&size.to_le_bytes());
-    bytes.extend_from_slice(blob);
-    ask(CONNECT, &bytes).map(|_| ())
+    host().connect(rank, size, blob)
+}
+
+impl Host for Mailbox {
+    fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+        let reply = ask(EXCHANGE, bytes)?;
+        let mut parts = Vec::new();
+        let mut rest = &reply[..];
+        while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+            let len = u32::from_le_bytes(*len) as usize;
+            let Some((part, tail)) = tail.split_at_checked(len) else {
+                let message = "the host's reply is malformed".into();
+                return Err(HostError {
+                    errno: libc::EPROTO,
+                    message,
+                });
+            };
+            parts.push(part.to_vec());
+            rest = tail;
+        }
+        Ok(parts)
+    }
+
+    fn listen(&self) -> Result<Vec<u8>, HostError> {
+        ask(LISTEN, &[])
+    }
+
+    fn connect(&self, rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {
+        let mut bytes = Vec::with_capacity(8 + blob.len());
+        bytes.extend_from_slice(&rank.to_le_bytes());
+        bytes.extend_from_slice(&size.to_le_bytes());
+        bytes.extend_from_slice(blob);
+        ask(CONNECT, &bytes).map(|_| ())
+    }
 }

@@ -1,7 +1,7 @@
 //! Notes that a program makes priority-inheritance mutexes: they hold the kernel's thread ids, and a held one
 //! can't be found from outside, so that a checkpoint is refused.
 
-use crate::raw;
+use crate::{raw, symbols};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use lh_loader::lhinfo;
 
@@ -20,9 +20,8 @@ pub unsafe extern "C" fn pthread_mutexattr_setprotocol(
     // SAFETY: the next library's function of this name has this type; lhInfo is mapped if we are present.
     unsafe {
         if NEXT.load(Ordering::Relaxed) == 0 {
-            let name = c"pthread_mutexattr_setprotocol".as_ptr();
-            let next = libc::dlsym(libc::RTLD_NEXT, name);
-            NEXT.store(next as usize, Ordering::Relaxed);
+            let next = symbols::next(c"pthread_mutexattr_setprotocol");
+            NEXT.store(next.unwrap_or(0), Ordering::Relaxed);
         }
         let next = NEXT.load(Ordering::Relaxed);
         if next == 0 {

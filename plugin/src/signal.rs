@@ -3,7 +3,8 @@
 //! The router installs `trampoline` in place of each handler and keeps the application's own action in
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
-use crate::{block, cancel, interrupt, tcb};
+use crate::block::{self, Block};
+use crate::{cancel, interrupt, tcb, ways};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -58,9 +59,13 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         let upper = (*b).upper_dtv;
         let found = tcb::swap_dtv(upper);
         (*b).call = 0;
+        let before = generation();
         compiler_fence(Ordering::SeqCst);
         handler(signal, info, context);
         compiler_fence(Ordering::SeqCst);
+        if generation() != before {
+            return call_again(b, call, context.cast());
+        }
         let now = tcb::dtv();
         (*b).upper_dtv = now;
         compiler_fence(Ordering::SeqCst);
@@ -70,6 +75,27 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             tcb::go(place);
         }
         interrupt::note(context.cast());
+    }
+}
+
+/// Restarts so far.
+fn generation() -> u32 {
+    // SAFETY: lhInfo is mapped.
+    let upper = unsafe { &lhinfo::get().upper };
+    upper.generation.load(Ordering::Acquire)
+}
+
+/// The process was saved and restarted while the handler ran, and the half that the thread was in is gone: the
+/// thread comes in at the crossing's end, as if it had not called.
+unsafe fn call_again(b: *mut Block, call: usize, context: *mut libc::ucontext_t) {
+    // SAFETY: the caller's block and context; a thread is saved inside a half only in a call that may be made
+    // again. It is on its own TCB now.
+    unsafe {
+        (*b).upper_dtv = tcb::dtv();
+        (*b).call = call;
+        let registers = &mut (*context).uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] = ways::reentry() as i64;
+        registers[libc::REG_RSP as usize] = (call - ways::SAVED) as i64;
     }
 }
 

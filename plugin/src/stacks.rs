@@ -1,7 +1,7 @@
 //! `pthread_create`, interposed: static TLS is taken from a thread's stack, so our own comes on top of the size that
 //! the program asked for.
 
-use crate::raw;
+use crate::{raw, symbols};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +21,8 @@ type Create = unsafe extern "C" fn(
 fn real() -> Create {
     static REAL: AtomicUsize = AtomicUsize::new(0);
     if REAL.load(Ordering::Relaxed) == 0 {
-        // SAFETY: searches the libraries after this one.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) };
-        REAL.store(found as usize, Ordering::Relaxed);
+        let found = symbols::next(c"pthread_create").unwrap_or(0);
+        REAL.store(found, Ordering::Relaxed);
     }
     // SAFETY: every libc has the function, of this type.
     unsafe { core::mem::transmute(REAL.load(Ordering::Relaxed)) }

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Launch(args) => commands::launch::run(&args),
         Command::Checkpoint(args) => commands::checkpoint::run(&args),
         Command::Restart(args) => commands::restart::run(&args),
+        Command::DmtcpRestart(args) => commands::dmtcp::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Verify(args) => commands::verify::run(&args),

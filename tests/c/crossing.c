@@ -106,6 +106,22 @@ static void round_keys(int t, struct view *v)
     upper_round(t);
 }
 
+static void once_lock(int half)
+{
+    want("a lock", call(half, "half_lock_init", 0, 0, 0), 0);
+}
+
+static void round_locks(int t, struct view *v)
+{
+    unsigned generation = splitproc_enter();
+    renew(v, generation);
+    prepare(generation, once_lock);
+    for (int h = 0; h < 2; h++)
+        want("a lock with priority inheritance", call(halves[h], "half_locked", 0, 0, 0), 1);
+    splitproc_leave();
+    upper_round(t);
+}
+
 static void round_throw(int t, struct view *v)
 {
     unsigned generation = splitproc_enter();
@@ -202,7 +218,7 @@ static const struct mode {
     {"tls", round_tls},     {"late", round_late},           {"keys", round_keys},
     {"throw", round_throw}, {"callbacks", round_callbacks}, {"signals", round_signals},
     {"short", round_tls},   {"small", NULL},                {"cancel", NULL},
-    {"try", NULL},          {"idle", NULL},
+    {"try", NULL},          {"idle", NULL},                 {"locks", round_locks},
 };
 static const struct mode *mode;
 

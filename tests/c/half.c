@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,6 +132,31 @@ long half_keys_check(long thread)
             return -2;
     }
     return 0;
+}
+
+static pthread_mutex_t turn;
+
+/* Makes a lock whose owner the kernel must know as the thread that it sees. */
+long half_lock_init(void)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+    return pthread_mutex_init(&turn, &attr);
+}
+
+/* Takes it, with others waiting. 1: alone, as it must be. */
+long half_locked(void)
+{
+    static volatile long inside;
+    int e = pthread_mutex_lock(&turn);
+    if (e != 0)
+        return -e;
+    long seen = ++inside;
+    sched_yield();
+    inside--;
+    e = pthread_mutex_unlock(&turn);
+    return e != 0 ? -e : seen;
 }
 
 /* How many values were destroyed; negative: one was destroyed twice. */

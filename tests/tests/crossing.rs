@@ -78,6 +78,11 @@ fn hundreds_of_keys_in_all_halves_and_their_destructors() {
 }
 
 #[test]
+fn locks_whose_owners_the_kernel_knows() {
+    crossing("locks", 6, &[]);
+}
+
+#[test]
 fn a_library_with_static_tls_that_a_lower_half_opens_late() {
     crossing("late", 6, &[]);
 }

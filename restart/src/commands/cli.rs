@@ -35,6 +35,8 @@ pub enum Command {
     /// Restart a job from a checkpoint, under the same number of ranks
     #[command(after_help = EXIT_CODES)]
     Restart(Restart),
+    /// Restart one rank of a job from the images that DMTCP wrote: `mpirun -n N splitproc dmtcp-restart DIR`
+    DmtcpRestart(DmtcpRestart),
     /// Show the jobs of checkpoint directories and their last checkpoints
     Status(Status),
     /// Show what is in a checkpoint or an image
@@ -80,6 +82,16 @@ pub struct Taking {
     /// How threads cross into lower halves; a restart does as the launch did if it is not told
     #[arg(long, value_enum, env = "SPLITPROC_CROSSING")]
     pub crossing: Option<Crossing>,
+}
+
+/// `splitproc dmtcp-restart`.
+#[derive(Args, Debug)]
+pub struct DmtcpRestart {
+    /// The directory with DMTCP's images (dmtcp_launch --ckptdir)
+    pub dir: PathBuf,
+    /// Options for dmtcp_restart; for more than one rank --join-coordinator, if none of them names a coordinator
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
 }
 
 /// A signal's number.

@@ -18,7 +18,8 @@ pub fn run(args: &Restart) -> Outcome {
         return Ok(());
     };
     // First what is wrong: the launcher ends this process as well.
-    eprintln!("splitproc: {:#}", failure.error);
+    let line = format!("splitproc: {:#}\n", failure.error);
+    eprint!("{line}");
     mpi::abort_job();
     std::process::exit(failure.code.into())
 }

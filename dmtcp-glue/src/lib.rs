@@ -1,0 +1,3 @@
+//! What the plugin's hosts share: DMTCP's plugin interface, in Rust.
+
+pub mod abi;

@@ -1,0 +1,223 @@
+//! Which lower halves this process wants, and that no real MPI library is loaded in the upper half.
+//!
+//! A preloaded library with the SONAME that the program needs keeps the real one out. DMTCP preloads one
+//! library of ours; when `ld.so` has already loaded the real MPI library, or a half is asked for by name, the
+//! process executes its program again with the fronts preloaded as well. That happens before DMTCP has done
+//! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
+
+use super::fail;
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// MPICH's SONAMEs, which are those of the fronts.
+const MPICH: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
+/// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
+const FOLDERS: [&str; 6] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/local/lib",
+    "/usr/lib64",
+    "/usr/lib64/mpich/lib",
+    "/usr/lib",
+];
+
+/// A lower half to load.
+pub struct Half {
+    /// Its name.
+    pub name: CString,
+    /// The library that it opens.
+    pub library: CString,
+}
+
+/// The folder of libsplitproc.so, where the other programs of splitproc are.
+pub fn folder() -> PathBuf {
+    // SAFETY: dladdr fills the structure for an address of ours; the name is a C string.
+    let name = unsafe {
+        let mut info: libc::Dl_info = core::mem::zeroed();
+        if libc::dladdr(folder as *const libc::c_void, &mut info) == 0 {
+            fail("where is libsplitproc.so? Name it by its full path");
+        }
+        CStr::from_ptr(info.dli_fname)
+    };
+    let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    path.parent().unwrap_or(Path::new("/")).into()
+}
+
+/// A program of splitproc's own.
+pub fn part(name: &str) -> CString {
+    let path = folder().join(name);
+    if !path.is_file() {
+        fail(&format!(
+            "{} is not there: libsplitproc.so needs the programs that it was built with beside it",
+            path.display()
+        ));
+    }
+    CString::new(path.into_os_string().into_vec()).unwrap_or_default()
+}
+
+/// The MPI libraries that are loaded in the upper half: a front, a real one.
+fn loaded() -> (bool, bool) {
+    unsafe extern "C" fn look(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        found: *mut libc::c_void,
+    ) -> i32 {
+        // SAFETY: ld.so passes an entry with a C string, and what was given to it below.
+        unsafe {
+            let (folder, front, real) = &mut *found.cast::<(PathBuf, bool, bool)>();
+            let name = (*info).dlpi_name;
+            if !name.is_null() {
+                let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
+                if path
+                    .file_name()
+                    .is_some_and(|n| MPICH.iter().any(|m| n == *m))
+                {
+                    let ours = path.parent() == Some(folder);
+                    *front |= ours;
+                    *real |= !ours;
+                }
+            }
+        }
+        0
+    }
+    let mut found = (folder().join("fronts"), false, false);
+    // SAFETY: `look` gets the address of `found`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
+    (found.1, found.2)
+}
+
+/// `SPLITPROC_LH`'s entries.
+fn asked() -> Vec<String> {
+    let list = std::env::var("SPLITPROC_LH").unwrap_or_default();
+    let entries = list.split(',').map(str::trim).filter(|e| !e.is_empty());
+    entries.map(str::to_owned).collect()
+}
+
+/// Makes sure that the fronts are loaded where MPI is wanted.
+pub fn ensure() {
+    let (front, real) = loaded();
+    let wanted = real || asked().iter().any(|e| e == "mpi");
+    let preload = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    let fronts = folder().join("fronts");
+    let there = |list: &[u8]| {
+        let name = fronts.as_os_str().as_bytes();
+        list.windows(name.len()).any(|w| w == name)
+    };
+    if front || !wanted {
+        return;
+    }
+    if there(preload.as_bytes()) {
+        fail(&format!(
+            "{} could not be preloaded: is it readable?",
+            fronts.display()
+        ));
+    }
+    let mut list = preload;
+    for name in MPICH {
+        list.push(":");
+        list.push(fronts.join(name));
+    }
+    execute_again(list);
+}
+
+/// Replaces the process by a fresh one of its program, with this `LD_PRELOAD`.
+fn execute_again(preload: OsString) -> ! {
+    let text = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+    let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    let argv: Vec<CString> = line.split(|b| *b == 0).map(text).collect();
+    let preload = [b"LD_PRELOAD=", preload.as_bytes()].concat();
+    let env: Vec<CString> = super::launcher::variables()
+        .into_iter()
+        .filter(|v| !v.to_bytes().starts_with(b"LD_PRELOAD="))
+        .chain([text(&preload)])
+        .collect();
+    let exe = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "/proc/self/exe".into());
+    let exe = text(exe.as_os_str().as_bytes());
+    let pointers = |list: &[CString]| {
+        let ends = [core::ptr::null()];
+        let strings = list.iter().map(|s| s.as_ptr());
+        strings.chain(ends).collect::<Vec<_>>()
+    };
+    let (argv, env) = (pointers(&argv), pointers(&env));
+    // DMTCP's own execve would start the next program of a computation; this is still the first.
+    // SAFETY: the vectors and their strings outlive the call.
+    let failed = unsafe {
+        lh_loader::arch::syscall6(
+            libc::SYS_execve as usize,
+            exe.as_ptr() as usize,
+            argv.as_ptr() as usize,
+            env.as_ptr() as usize,
+            0,
+            0,
+            0,
+        )
+    };
+    fail(&format!(
+        "{exe:?} can't be executed again: error {}",
+        -failed
+    ))
+}
+
+/// The lower halves of this process.
+pub fn halves() -> Vec<Half> {
+    let mut wanted = asked();
+    if loaded().0 && !wanted.iter().any(|e| e == "mpi") {
+        wanted.insert(0, "mpi".into());
+    }
+    let most = lh_loader::layout::MAX_HALVES - 1;
+    if wanted.len() > most {
+        fail(&format!("SPLITPROC_LH: more than {most} lower halves"));
+    }
+    wanted.iter().map(|entry| half(entry)).collect()
+}
+
+fn half(entry: &str) -> Half {
+    let text = |s: &str| CString::new(s).unwrap_or_default();
+    let (name, library) = match entry.split_once('=') {
+        Some(pair) => pair,
+        None if entry == "mpi" => {
+            return Half {
+                name: text(entry),
+                library: mpi(),
+            }
+        }
+        None => fail(&format!(
+            "SPLITPROC_LH: {entry}: say mpi, or NAME=LIBRARY for a half of your own"
+        )),
+    };
+    if name.is_empty() || name.len() > 15 || name == "host" || library.is_empty() {
+        fail(&format!(
+            "SPLITPROC_LH: {entry}: a name of up to 15 letters and a library are wanted"
+        ));
+    }
+    Half {
+        name: text(name),
+        library: text(library),
+    }
+}
+
+/// The MPI library: `SPLITPROC_MPI`, or MPICH's where libraries are.
+fn mpi() -> CString {
+    let named = std::env::var_os("SPLITPROC_MPI").filter(|p| !p.is_empty());
+    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path)
+        .filter(|p| !p.as_os_str().is_empty())
+        .chain(FOLDERS.iter().map(PathBuf::from))
+        .collect();
+    let places = MPICH
+        .iter()
+        .flat_map(|name| folders.iter().map(move |f| f.join(name)));
+    let found = match named {
+        Some(path) => Some(PathBuf::from(path)).filter(|p| p.is_file()),
+        None => places.into_iter().find(|p| p.is_file()),
+    };
+    match found {
+        Some(path) => CString::new(path.into_os_string().into_vec()).unwrap_or_default(),
+        None => fail(
+            "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with SPLITPROC_MPI=PATH",
+        ),
+    }
+}

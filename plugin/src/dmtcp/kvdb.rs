@@ -1,0 +1,236 @@
+//! Exchange between ranks, over the coordinator's key-value store.
+//!
+//! A rank sets one of two keys of its own, in turn, to `SEQUENCE HEX` and reads everybody's until they have the same
+//! number. Two keys are enough: who sets the third value has seen everybody's second, so everybody had
+//! read the first. Only ranks take part; what else belongs to the computation is not waited for.
+
+use crate::host::{Host, HostError};
+use crate::symbols;
+use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How long a rank that does not come is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long the ranks wait for each other before they look at themselves again.
+const MEETING: Duration = Duration::from_secs(10);
+/// Exchanges in one attempt at a cut have numbers in a range of their own.
+const ATTEMPT: u64 = 1 << 32;
+
+/// The coordinator as host.
+pub struct Coordinator;
+
+struct Job {
+    rank: u32,
+    size: u32,
+    /// The same on all ranks of this job, and no other's.
+    id: String,
+    sequence: u64,
+}
+
+static JOB: Mutex<Option<Job>> = Mutex::new(None);
+
+/// This process's rank and the size of its job, once it has started MPI.
+pub fn rank_and_size() -> Option<(u32, u32)> {
+    let job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+    job.as_ref().map(|j| (j.rank, j.size))
+}
+
+/// A string for a C++ function that only reads it. The bytes end with a NUL.
+fn cxx(bytes: &[u8]) -> CxxString {
+    CxxString {
+        data: bytes.as_ptr().cast(),
+        len: bytes.len() - 1,
+        short: [0; 16],
+    }
+}
+
+fn function(symbol: &std::ffi::CStr) -> Result<usize, String> {
+    let missing =
+        || "this DMTCP has no key-value store that splitproc knows; use 4.2 or 5.0".into();
+    symbols::find(symbol).ok_or_else(missing)
+}
+
+fn set(id: &str, key: &str, value: &str) -> Result<(), String> {
+    let set = function(abi::KV_SET)?;
+    let [id, key, value] = [id, key, value].map(|s| format!("{s}\0"));
+    // SAFETY: the function has this type and reads the strings before it returns.
+    let failed = unsafe {
+        let set = core::mem::transmute::<usize, KvSet>(set);
+        set(
+            &cxx(id.as_bytes()),
+            &cxx(key.as_bytes()),
+            &cxx(value.as_bytes()),
+            core::ptr::null_mut(),
+        )
+    };
+    match failed {
+        0 => Ok(()),
+        code => Err(format!("DMTCP's coordinator refused a value (code {code})")),
+    }
+}
+
+/// The value of a key; `None`: it has none.
+fn get(id: &str, key: &str) -> Result<Option<String>, String> {
+    /// One string for all answers: DMTCP's allocator makes it as long as it must be, and it is never freed.
+    struct Answer(CxxString);
+    // SAFETY: used under the lock only.
+    unsafe impl Send for Answer {}
+    static ANSWER: Mutex<Answer> = Mutex::new(Answer(CxxString {
+        data: core::ptr::null(),
+        len: 0,
+        short: [0; 16],
+    }));
+    let get = function(abi::KV_GET)?;
+    let [id, key] = [id, key].map(|s| format!("{s}\0"));
+    let mut answer = ANSWER.lock().unwrap_or_else(|e| e.into_inner());
+    let answer = &mut answer.0;
+    if answer.data.is_null() {
+        answer.data = (&raw const answer.short).cast();
+    }
+    // SAFETY: the function has this type; the answer is a C++ string that lies still, and has `len` characters.
+    unsafe {
+        let get = core::mem::transmute::<usize, KvGet>(get);
+        if get(&cxx(id.as_bytes()), &cxx(key.as_bytes()), answer) != 0 {
+            return Ok(None);
+        }
+        let bytes = std::slice::from_raw_parts(answer.data.cast::<u8>(), answer.len);
+        Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+/// Asks again and again, ever more slowly, until `done` gives a result or the time is up.
+fn poll<T>(
+    limit: Duration,
+    mut done: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<Option<T>, String> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_micros(100);
+    loop {
+        if let Some(result) = done()? {
+            return Ok(Some(result));
+        }
+        if begin.elapsed() > limit {
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
+/// All ranks begin an attempt at a cut together, and agree on its number.
+pub fn meet() -> Result<(), String> {
+    let mut job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+    let Some(job) = job.as_mut().filter(|_| crate::mpi::active()) else {
+        return Ok(());
+    };
+    let mut attempt = job.sequence / ATTEMPT + 1;
+    let (id, rank, size) = (job.id.clone(), job.rank, job.size);
+    let key = |rank: u32| format!("attempt.{rank}");
+    set(&id, &key(rank), &attempt.to_string())?;
+    let mut absent = 0;
+    let together = poll(MEETING, || {
+        for other in 0..size {
+            let theirs = get(&id, &key(other))?.and_then(|v| v.parse::<u64>().ok());
+            match theirs {
+                Some(n) if n == attempt => {}
+                Some(n) if n > attempt => {
+                    attempt = n;
+                    set(&id, &key(rank), &attempt.to_string())?;
+                    return Ok(None);
+                }
+                _ => {
+                    absent = other;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(()))
+    })?;
+    job.sequence = attempt * ATTEMPT;
+    let missing = || {
+        format!("rank {absent} has not come to the checkpoint; is it under the same coordinator?")
+    };
+    together.ok_or_else(missing)
+}
+
+impl Coordinator {
+    fn all(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let mut job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(job) = job.as_mut() else {
+            return Ok(vec![bytes.to_vec()]);
+        };
+        job.sequence += 1;
+        let sequence = job.sequence;
+        let key = |rank: u32| format!("{}.{rank}", sequence % 2);
+        let mut value = format!("{sequence} ");
+        for byte in bytes {
+            let _ = write!(value, "{byte:02x}");
+        }
+        set(&job.id, &key(job.rank), &value)?;
+        let one = |rank: u32| {
+            if rank == job.rank {
+                return Ok(bytes.to_vec());
+            }
+            let answer = poll(LIMIT, || {
+                let value = get(&job.id, &key(rank))?;
+                let Some((number, hex)) = value.as_deref().and_then(|v| v.split_once(' ')) else {
+                    return Ok(None);
+                };
+                match number.parse::<u64>() {
+                    Ok(n) if n == sequence => unhex(hex).map(Some),
+                    Ok(n) if n / ATTEMPT > sequence / ATTEMPT => {
+                        Err(format!("rank {rank} has started over"))
+                    }
+                    _ => Ok(None),
+                }
+            })?;
+            answer.ok_or_else(|| format!("rank {rank} has not answered for {} s", LIMIT.as_secs()))
+        };
+        (0..job.size).map(one).collect()
+    }
+}
+
+fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let damaged = || "a value of another rank's is damaged".to_string();
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).map_err(|_| damaged())?;
+            u8::from_str_radix(pair, 16).map_err(|_| damaged())
+        })
+        .collect()
+}
+
+impl Host for Coordinator {
+    fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
+        self.all(bytes).map_err(|message| HostError {
+            errno: libc::ETIMEDOUT,
+            message,
+        })
+    }
+
+    /// A name for the job.
+    fn listen(&self) -> Result<Vec<u8>, HostError> {
+        let mut random = [0u8; 16];
+        // SAFETY: the kernel writes 16 bytes.
+        unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+        let mut name = String::from("splitproc.");
+        for byte in random {
+            let _ = write!(name, "{byte:02x}");
+        }
+        Ok(name.into_bytes())
+    }
+
+    fn connect(&self, rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {
+        let mut job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+        *job = Some(Job {
+            rank,
+            size,
+            id: String::from_utf8_lossy(blob).into_owned(),
+            sequence: 0,
+        });
+        Ok(())
+    }
+}

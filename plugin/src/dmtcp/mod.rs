@@ -1,0 +1,161 @@
+//! DMTCP as the host: `dmtcp_launch --with-plugin libsplitproc.so`.
+//!
+//! DMTCP loads the upper half, stops its threads, and writes and maps memory. It tells its plugins what it does
+//! by events; what it needs from us are lower halves in process (`loader`), images without their windows, the
+//! cut before threads are stopped and the replay after a restart. Without DMTCP nothing here is ever called.
+//!
+//! Two descriptors are registered, because events that come before a checkpoint go through the plugins in
+//! order and those that come after it in the opposite order: `splitproc` is around DMTCP's own plugins (first to
+//! prepare, last to go on), `splitproc-launcher` is inside (INIT after they have looked at the descriptors that
+//! the process inherited, RESTART before they bring the application's back).
+
+mod front;
+mod image;
+mod kvdb;
+mod launcher;
+mod loader;
+mod signals;
+
+use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
+use core::ffi::c_uint;
+use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
+use lh_loader::lhinfo;
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the program runs on between two attempts at a cut.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// This process has lower halves that this host loaded.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process as DMTCP ends one.
+fn fail(message: &str) -> ! {
+    eprintln!("splitproc: {message}");
+    let code = std::env::var("DMTCP_FAIL_RC").ok();
+    let code = code.and_then(|c| c.parse().ok()).filter(|c| *c != 0);
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code.unwrap_or(abi::FAIL_CODE)) }
+}
+
+/// DMTCP calls the first of these that it finds, and each calls the next.
+///
+/// # Safety
+/// Called by DMTCP, before its first event.
+#[no_mangle]
+pub unsafe extern "C" fn dmtcp_initialize_plugin() {
+    front::ensure();
+    let version = if symbols::find(abi::ONLY_IN_4).is_some() {
+        abi::API_4
+    } else if symbols::find(abi::ONLY_IN_3).is_some() {
+        abi::API_3
+    } else {
+        fail("this DMTCP has another plugin API than 3 (DMTCP 4) and 4 (DMTCP 5): use one of these")
+    };
+    let Some(register) = symbols::find(c"dmtcp_register_plugin") else {
+        fail("this DMTCP has no dmtcp_register_plugin: use DMTCP 4.2 or 5.0")
+    };
+    let descriptor = |name: &'static CStr, hook: abi::Hook| Descriptor {
+        api_version: version.as_ptr(),
+        dmtcp_version: c"4.2.0".as_ptr(),
+        name: name.as_ptr(),
+        author: c"splitproc".as_ptr(),
+        email: c"".as_ptr(),
+        description: c"Lower halves that are not saved".as_ptr(),
+        hook: Some(hook),
+    };
+    // SAFETY: the functions have the types that the header gives them.
+    unsafe {
+        let register = core::mem::transmute::<usize, Register>(register);
+        register(descriptor(c"splitproc", around));
+        if let Some(next) = symbols::next(c"dmtcp_initialize_plugin") {
+            core::mem::transmute::<usize, unsafe extern "C" fn()>(next)();
+        }
+        register(descriptor(c"splitproc-launcher", inside));
+    }
+}
+
+/// Events for the plugin that is around all others.
+unsafe extern "C" fn around(event: c_uint, _: *mut EventData) {
+    if !ACTIVE.load(Ordering::Relaxed) {
+        return;
+    }
+    match Event::from_number(event) {
+        Some(Event::Presuspend) => presuspend(),
+        Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
+        Some(Event::Restart) => restart(),
+        Some(Event::Running) => signals::take_over_stop(),
+        Some(Event::AtforkChild) => forked(),
+        _ => {}
+    }
+}
+
+/// Events for the plugin that is inside all others.
+unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
+    match Event::from_number(event) {
+        Some(Event::Init) => init(),
+        Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
+            Event::Precheckpoint => image::name_by_rank(),
+            Event::Restart => launcher::arrive(),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// DMTCP is up and the program has not begun: the lower halves are loaded.
+fn init() {
+    let halves = front::halves();
+    if halves.is_empty() {
+        return;
+    }
+    host::set(&kvdb::Coordinator);
+    loader::load(&halves, launcher::environment(), None);
+    raw::set_present();
+    adopt::choose();
+    keys::reserve();
+    registry::init();
+    gate::init();
+    signal::init();
+    ACTIVE.store(true, Ordering::Relaxed);
+    signals::init();
+}
+
+/// The cut. DMTCP can't be told that a checkpoint is refused: where the cut fails the program goes on, and the
+/// checkpoint waits.
+fn presuspend() {
+    // SAFETY: the block is this thread's own. The gate must not hold the thread that closes it.
+    unsafe { (*block::mine()).exempt = 1 };
+    registry::register();
+    while let Err(why) = kvdb::meet().and_then(|()| helper::event(helper::PRESUSPEND)) {
+        eprintln!("splitproc: the checkpoint waits: {why}");
+        must("RESUME", helper::event(helper::RESUME));
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Memory, descriptors and threads are back, and no thread runs yet: fresh lower halves, and the replay.
+fn restart() {
+    // SAFETY: lhInfo came with the image.
+    let info = unsafe { lhinfo::get() };
+    info.upper.generation.fetch_add(1, Ordering::AcqRel);
+    let random = info.random;
+    loader::load(&front::halves(), launcher::environment(), Some(random));
+    must("the restart", helper::event(helper::RESTART));
+}
+
+/// A forked child has no lower halves, only a copy of their memory without their threads.
+fn forked() {
+    signals::give_back_stop();
+    ACTIVE.store(false, Ordering::Relaxed);
+    registry::forget_adoptions();
+    loader::forget();
+}
+
+/// What can't fail, or can't be gone on from.
+fn must(what: &str, outcome: Result<String, String>) {
+    if let Err(why) = outcome {
+        fail(&format!("{what} failed: {why}"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Signal handlers under DMTCP: no router sees the upper half's system calls, so libc's functions are replaced.
+//!
+//! Each handler runs through `signal`'s trampoline, DMTCP's own for the signal that stops threads as well:
+//! it is there that a thread which was stopped inside a lower half comes out again after a restart.
+
+use super::ACTIVE;
+use crate::{raw, symbols};
+use core::ffi::c_int;
+use core::ptr::{null, null_mut};
+use lh_loader::lhinfo;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+type Set = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
+
+/// The kernel's action: handler, flags, restorer, mask.
+type Action = [u64; 4];
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks libc's function up, before any handler can want it.
+pub fn init() {
+    next();
+}
+
+fn next() -> Set {
+    if NEXT.load(Ordering::Relaxed) == 0 {
+        let found = symbols::next(c"sigaction").unwrap_or(0);
+        NEXT.store(found, Ordering::Relaxed);
+    }
+    // SAFETY: libc has this function, and it has this type.
+    unsafe { core::mem::transmute::<usize, Set>(NEXT.load(Ordering::Relaxed)) }
+}
+
+fn trampoline() -> usize {
+    // SAFETY: lhInfo is mapped while the plugin is active.
+    let upper = unsafe { &lhinfo::get().upper };
+    upper.signal_trampoline.load(Ordering::Relaxed)
+}
+
+/// libc's `sigaction`; under DMTCP a handler is recorded, and the trampoline installed.
+///
+/// # Safety
+/// As libc's.
+#[no_mangle]
+pub unsafe extern "C" fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    let next = next();
+    if !ACTIVE.load(Ordering::Relaxed) || !(1..=64).contains(&signal) {
+        // SAFETY: the caller's.
+        return unsafe { next(signal, new, old) };
+    }
+    // SAFETY: the addresses are the caller's; the table has an entry for each signal.
+    unsafe {
+        let entry = &raw mut (*lhinfo::ptr()).upper.actions[signal as usize];
+        let was = entry.read_volatile();
+        let mut action: libc::sigaction;
+        let mut passed = null();
+        if !new.is_null() {
+            action = new.read();
+            if action.sa_sigaction > libc::SIG_IGN {
+                let flags = action.sa_flags as u64;
+                entry.write_volatile([action.sa_sigaction as u64, flags, 0, 0]);
+                action.sa_sigaction = trampoline();
+                action.sa_flags |= libc::SA_SIGINFO;
+            }
+            passed = &raw const action;
+        }
+        let mut found: libc::sigaction = core::mem::zeroed();
+        let result = next(signal, passed, &mut found);
+        if result != 0 {
+            entry.write_volatile(was);
+            return result;
+        }
+        if found.sa_sigaction == trampoline() {
+            found.sa_sigaction = was[0] as usize;
+            found.sa_flags = was[1] as c_int;
+        }
+        if !old.is_null() {
+            old.write(found);
+        }
+        0
+    }
+}
+
+/// libc's `signal`.
+///
+/// # Safety
+/// As libc's.
+#[no_mangle]
+pub unsafe extern "C" fn signal(number: c_int, handler: usize) -> usize {
+    // SAFETY: an action is plain data; its mask is set by libc.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        let mut old: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaddset(&mut action.sa_mask, number);
+        match sigaction(number, &action, &mut old) {
+            0 => old.sa_sigaction,
+            _ => libc::SIG_ERR,
+        }
+    }
+}
+
+/// The signal by which DMTCP stops threads.
+fn stop_signal() -> Option<c_int> {
+    let get = symbols::find(c"dmtcp_get_ckpt_signal")?;
+    // SAFETY: the function has this type.
+    Some(unsafe { core::mem::transmute::<usize, extern "C" fn() -> c_int>(get)() })
+}
+
+unsafe fn kernel(signal: c_int, new: *const Action, old: *mut Action) {
+    let args = [signal as usize, new as usize, old as usize, 8, 0, 0];
+    // SAFETY: null, or a kernel's action.
+    unsafe { raw::syscall(libc::SYS_rt_sigaction, args) };
+}
+
+/// DMTCP has installed its handler: it runs through the trampoline from now on.
+pub fn take_over_stop() {
+    let Some(signal) = stop_signal() else {
+        return;
+    };
+    let mut action: Action = [0; 4];
+    // SAFETY: lhInfo is mapped; DMTCP's handler does not care for the further arguments.
+    unsafe {
+        kernel(signal, null(), &mut action);
+        if action[0] as usize != trampoline() && action[0] as usize > libc::SIG_IGN {
+            (*lhinfo::ptr()).upper.actions[signal as usize] = action;
+            action[0] = trampoline() as u64;
+            action[1] |= libc::SA_SIGINFO as u64;
+            kernel(signal, &action, null_mut());
+        }
+    }
+}
+
+/// DMTCP installs its handler again in a forked child, and wants to find its own there.
+pub fn give_back_stop() {
+    let Some(signal) = stop_signal() else {
+        return;
+    };
+    // SAFETY: lhInfo is mapped; the action is what DMTCP had installed.
+    unsafe {
+        let action = (*lhinfo::ptr()).upper.actions[signal as usize];
+        if action[0] as usize > libc::SIG_IGN {
+            kernel(signal, &action, null_mut());
+        }
+    }
+}
