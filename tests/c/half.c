@@ -136,7 +136,7 @@ long half_keys_check(long thread)
 
 static pthread_mutex_t turn;
 
-/* Makes a lock whose owner the kernel must know as the thread that it sees. */
+/* Makes a lock that the kernel would look for the owner of: after a restart it knows the thread by another tid. */
 long half_lock_init(void)
 {
     pthread_mutexattr_t attr;

@@ -10,6 +10,7 @@
 mod dlopen;
 mod donor;
 mod keys;
+mod mutexes;
 mod sys;
 
 use core::ffi::{c_char, c_int, c_void, CStr};

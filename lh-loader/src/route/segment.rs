@@ -91,8 +91,10 @@ pub unsafe fn patch_mapping(
         }
         let size = stat[6] as usize;
         let (read, private) = (libc::PROT_READ as usize, libc::MAP_PRIVATE as usize);
-        let mmap = libc::SYS_mmap as usize;
-        (size, syscall6(mmap, 0, size, read, private, fd as usize, 0))
+        (
+            size,
+            window::map(owner, size, read, private, fd as usize, 0),
+        )
     };
     if is_err(file) {
         return 0;
