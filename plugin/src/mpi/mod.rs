@@ -8,8 +8,7 @@
     clippy::missing_safety_doc,
     clippy::too_many_arguments,
     // A closure called at once is how `?` ends one call's work but not its bookkeeping.
-    clippy::redundant_closure_call,
-    missing_docs
+    clippy::redundant_closure_call
 )]
 
 pub mod abi;
