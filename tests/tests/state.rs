@@ -75,6 +75,8 @@ restored! {
     an_eventfd "state" "eventfd";
     an_epoll "state" "epoll";
     a_deleted_file "state" "deleted";
+    files_without_names "state" "nameless";
+    mappings_that_may_more_than_descriptors "state" "weaker";
     a_memfd "state" "memfd";
     shared_memory "state" "shared";
     an_interval_timer "state" "itimer";
