@@ -95,6 +95,7 @@ restored! {
     a_listening_socket "kernel" "listening";
     messages_and_ends_of_streams "kernel" "pairs";
     vector_registers "kernel" "registers";
+    threads_that_are_being_born "births" "births";
 }
 
 refused! {
