@@ -42,6 +42,8 @@ pub const DRAIN_MOST: usize = 256;
 pub const ASKED_CHECKPOINT: u32 = 1;
 /// In `Upper::asked`: a checkpoint, and then the program's end.
 pub const ASKED_STOP: u32 = 2;
+/// The signature glibc registers its rseq areas with on x86-64.
+pub const RSEQ_SIGNATURE: usize = 0x5305_3053;
 /// libc's own signals: SIGCANCEL and SIGSETXID.
 pub const LIBC_SIGNALS: [i32; 2] = [32, 33];
 /// What tasks of lower halves block: everything but libc's own two signals.

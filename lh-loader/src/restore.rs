@@ -12,7 +12,7 @@
 
 use crate::arch::{is_err, syscall6};
 use crate::layout::LOADER_BASE;
-use crate::lhinfo::{self, HalfStart, LhInfo, Thread, MAX_THREADS};
+use crate::lhinfo::{self, HalfStart, LhInfo, Thread, MAX_THREADS, RSEQ_SIGNATURE};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// `Thread::state` of a slot whose thread has been parked and recorded.
@@ -24,8 +24,6 @@ pub const ALIVE: u32 = 3;
 const STACK: usize = 16 << 10;
 /// Where those stacks are mapped: the upper part of the loader's window.
 const STACKS_BASE: usize = LOADER_BASE + (1 << 39);
-/// The signature glibc registers its rseq areas with on x86-64.
-const RSEQ_SIGNATURE: usize = 0x5305_3053;
 /// The kernel's number for "no rseq here", as glibc reads it.
 const RSEQ_CPU_ID_REGISTRATION_FAILED: i32 = -2;
 /// The kernel's signal set has 8 bytes.

@@ -140,11 +140,7 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         );
         (*thread).settings[1] = prctl(libc::PR_GET_NO_NEW_PRIVS, 0).max(0) as u32;
         (*thread).slack = prctl(libc::PR_GET_TIMERSLACK, 0).max(0) as usize;
-        let size = RSEQ[1].load(Ordering::Relaxed);
-        (*thread).rseq = match size {
-            0 => [0, 0],
-            _ => [fs.wrapping_add(RSEQ[0].load(Ordering::Relaxed)), size],
-        };
+        (*thread).rseq = rseq(fs);
 
         let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
         let state = (*b).state.load(Ordering::SeqCst);
@@ -157,6 +153,36 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
             _ => 2,
         };
         (*thread).reentry = [ways::reentry(), call.wrapping_sub(ways::SAVED)];
+    }
+}
+
+/// The thread's registered rseq area and its length, or zeros.
+///
+/// A thread that has just been born has none yet, and its libc ends the program if another has registered one
+/// for it. What the area holds says nothing: the stack may be one of an ended thread. So the kernel is asked.
+unsafe fn rseq(fs: usize) -> [usize; 2] {
+    /// `RSEQ_FLAG_UNREGISTER`.
+    const UNREGISTER: usize = 1;
+    let size = RSEQ[1].load(Ordering::Relaxed);
+    if size == 0 {
+        return [0, 0];
+    }
+    let area = fs.wrapping_add(RSEQ[0].load(Ordering::Relaxed));
+    let call = |flags| {
+        let args = [area, size, flags, lhinfo::RSEQ_SIGNATURE, 0, 0];
+        // SAFETY: glibc's area for this thread, in its TCB; what is registered here is taken back at once.
+        unsafe { raw::syscall(libc::SYS_rseq, args) }
+    };
+    // SAFETY: the pointer to the running critical section, behind two numbers; the kernel has ended
+    // any when it delivered this signal, and an ended thread's must not be taken for ours.
+    unsafe { ((area + 8) as *mut u64).write_volatile(0) };
+    match -call(0) as i32 {
+        0 => {
+            call(UNREGISTER);
+            [0, 0]
+        }
+        libc::EBUSY | libc::EINVAL => [area, size], // it is there, perhaps with another length
+        _ => [0, 0],
     }
 }
 

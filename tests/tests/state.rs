@@ -75,6 +75,8 @@ restored! {
     an_eventfd "state" "eventfd";
     an_epoll "state" "epoll";
     a_deleted_file "state" "deleted";
+    files_without_names "state" "nameless";
+    mappings_that_may_more_than_descriptors "state" "weaker";
     a_memfd "state" "memfd";
     shared_memory "state" "shared";
     an_interval_timer "state" "itimer";
@@ -93,6 +95,7 @@ restored! {
     a_listening_socket "kernel" "listening";
     messages_and_ends_of_streams "kernel" "pairs";
     vector_registers "kernel" "registers";
+    threads_that_are_being_born "births" "births";
 }
 
 refused! {

@@ -16,8 +16,9 @@ use lh_loader::restore::{ALIVE, PARKED};
 use restart::image::{FileRef, Load, Reader, Region};
 use restart::meta::{self, Meta};
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -202,7 +203,7 @@ impl Nameless {
             OwnedFd::from_raw_fd(fd)
         };
         let length = self.lengths.get(&key).copied().unwrap_or_default();
-        let made = std::fs::File::from(fd);
+        let made = File::from(fd);
         made.set_len(length)?;
         Ok(self.made.entry(key).or_insert(made.into()).as_raw_fd())
     }
@@ -221,24 +222,28 @@ fn map_region(
         replace |= libc::MAP_GROWSDOWN;
     }
     let file = region.file.as_ref().filter(|_| region.shared);
-    let by_path;
+    let write = fill || region.prot & libc::PROT_WRITE as u32 != 0;
+    let opened_here;
     let (sharing, fd, offset) = match file {
-        Some(file) => match opened.by_inode(file.dev, file.inode) {
-            Some(fd) => (libc::MAP_SHARED, fd, file.offset),
-            None if file.deleted => (libc::MAP_SHARED, nameless.file(file)?, file.offset),
-            None => {
-                let write = region.prot & libc::PROT_WRITE as u32 != 0;
-                let options = std::fs::OpenOptions::new()
-                    .read(true)
-                    .write(write)
-                    .open(&file.path);
-                by_path = options.context("the file can't be opened again")?;
-                if by_path.metadata()?.len() < file.size {
-                    bail!("the file is shorter than it was");
+        Some(file) => {
+            let fd = match opened.by_inode(file.dev, file.inode) {
+                // What the mapping may do is not what that descriptor may do.
+                Some(fd) => {
+                    let link = PathBuf::from(format!("/proc/self/fd/{fd}"));
+                    opened_here = open_for_mapping(&link, write)?;
+                    opened_here.as_raw_fd()
                 }
-                (libc::MAP_SHARED, by_path.as_raw_fd(), file.offset)
-            }
-        },
+                None if file.deleted => nameless.file(file)?,
+                None => {
+                    opened_here = open_for_mapping(&file.path, write)?;
+                    if opened_here.metadata()?.len() < file.size {
+                        bail!("the file is shorter than it was");
+                    }
+                    opened_here.as_raw_fd()
+                }
+            };
+            (libc::MAP_SHARED, fd, file.offset)
+        }
         None if region.shared => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
         None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
     };
@@ -266,6 +271,17 @@ fn map_region(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens a file that a shared mapping needs: for writing too where that is allowed, as the program may make the
+/// mapping writable later.
+fn open_for_mapping(path: &Path, write: bool) -> Result<File> {
+    let open = |write| File::options().read(true).write(write).open(path);
+    match open(true) {
+        Err(_) if !write => open(false),
+        done => done,
+    }
+    .context("the file can't be opened again")
 }
 
 /// Takes from the image's lhInfo what is the upper half's; what the loader wrote for the fresh halves stays.

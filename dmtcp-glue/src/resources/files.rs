@@ -180,9 +180,14 @@ impl File {
         self.reopen(file.as_raw_fd())
     }
 
-    /// Opened anew through its link: an open file with the flags that the program's had.
+    /// Opened anew through its link: an open file with the flags that the program's had, but for those that say
+    /// what the path may be: O_NOFOLLOW would refuse the link, O_TMPFILE wants a directory.
     fn reopen(&self, fd: RawFd) -> Result<OwnedFd> {
-        open(Path::new(&format!("/proc/self/fd/{fd}")), self.flags)
+        let about_path = libc::O_NOFOLLOW | libc::O_TMPFILE;
+        open(
+            Path::new(&format!("/proc/self/fd/{fd}")),
+            self.flags & !about_path,
+        )
     }
 
     /// Warns about a file that is not what it was.

@@ -216,7 +216,6 @@ pub unsafe fn as_thread<R>(upper: usize, f: impl FnOnce() -> R) -> R {
 /// Takes the rseq area of the calling thread, whose TCB is to be lent, from the kernel.
 unsafe fn leave_rseq(fs: usize) {
     const UNREGISTER: usize = 1;
-    const SIGNATURE: usize = 0x5305_3053;
     // SAFETY: symbols of glibc since 2.35; null, or a size of 0, where it registers none.
     unsafe {
         let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>();
@@ -230,7 +229,7 @@ unsafe fn leave_rseq(fs: usize) {
             at,
             len,
             UNREGISTER,
-            SIGNATURE,
+            lh_loader::lhinfo::RSEQ_SIGNATURE,
             0,
             0,
         );
