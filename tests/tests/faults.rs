@@ -388,3 +388,42 @@ fn a_rank_that_never_arrives_at_a_restart_is_named() {
     assert!(begun.elapsed() < Duration::from_secs(30));
     Job::restart(&scratch, 2).finish().ok();
 }
+
+#[test]
+fn what_is_wrong_for_all_ranks_is_said_once() {
+    let scratch = checkpointed("said-once", 2);
+    std::fs::remove_file(image(&scratch, 1)).expect("the image");
+    let done = Job::restart(&scratch, 2)
+        .finish()
+        .fails_with(&["rank-0001.img"]);
+    let complaint = text(&done.stderr);
+    assert_eq!(complaint.matches("No such file").count(), 1, "{complaint}");
+}
+
+#[test]
+fn a_directory_has_one_running_job() {
+    for ranks in [0, 2] {
+        let scratch = Scratch::new("two-jobs");
+        let case = match ranks {
+            0 => Case::counter(&scratch),
+            _ => Case::heat2d(&scratch, ranks, 1),
+        };
+        let mut job = case.launch(&scratch);
+        job.must_reach(2);
+        job.checkpoint(&scratch);
+        // It does not end meanwhile.
+        let pids = job.ranks();
+        assert!(!pids.is_empty());
+        pids.iter().for_each(|&pid| signal(pid, libc::SIGSTOP));
+        for second in [case.launch(&scratch), Job::restart(&scratch, ranks)] {
+            let done = second.finish();
+            assert!(done.stdout.is_empty(), "it ran:\n{}", text(&done.stdout));
+            done.fails_with(&["running job", "--ckpt-dir", "ckpt"]);
+        }
+        pids.iter().for_each(|&pid| signal(pid, libc::SIGCONT));
+        // It is still the first one's, and once that is gone the directory is free.
+        job.checkpoint(&scratch);
+        job.kill();
+        Job::restart(&scratch, ranks).finish().ok();
+    }
+}

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use restart::image::Reader;
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,11 +18,19 @@ pub fn run(args: &Restart) -> Outcome {
     let Err(failure) = become_loader(args) else {
         return Ok(());
     };
+    wait_for_lower_ranks();
     // First what is wrong: the launcher ends this process as well.
     let line = format!("splitproc: {:#}\n", failure.error);
-    eprint!("{line}");
+    // In one piece, so that ranks' lines do not run into each other; nobody is left to tell if it fails.
+    let _ = std::io::stderr().write_all(line.as_bytes());
     mpi::abort_job();
     std::process::exit(failure.code.into())
+}
+
+/// What is wrong for all ranks is told once: a lower rank tells it, and has the launcher end this one meanwhile.
+fn wait_for_lower_ranks() {
+    let rank = mpi::rank_and_size().map_or(0, |(rank, _)| rank);
+    std::thread::sleep(std::time::Duration::from_millis(250) * rank.min(4));
 }
 
 fn become_loader(args: &Restart) -> Outcome {
