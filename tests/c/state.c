@@ -157,6 +157,15 @@ static void with_weaker_descriptors(void)
     }
 }
 
+/* Numbers that are free stay free. */
+static void with_closed_streams(void)
+{
+    CHECK(close(0) == 0 && close(2) == 0);
+    checkpoint_here();
+    int first = open("/dev/null", O_RDWR), second = open("/dev/null", O_RDWR);
+    printf("%s", first == 0 && second == 2 ? "" : "other numbers\n");
+}
+
 static void with_memfd(void)
 {
     char text[16] = "";
@@ -450,6 +459,7 @@ int main(int argc, char **argv)
         {"deleted", with_deleted_file},
         {"nameless", with_nameless_files},
         {"weaker", with_weaker_descriptors},
+        {"closed", with_closed_streams},
         {"memfd", with_memfd},
         {"shared", with_shared_memory},
         {"mappings", with_mappings},

@@ -77,6 +77,7 @@ restored! {
     a_deleted_file "state" "deleted";
     files_without_names "state" "nameless";
     mappings_that_may_more_than_descriptors "state" "weaker";
+    closed_standard_streams "state" "closed";
     a_memfd "state" "memfd";
     shared_memory "state" "shared";
     an_interval_timer "state" "itimer";
