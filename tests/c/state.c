@@ -157,6 +157,23 @@ static void with_weaker_descriptors(void)
     }
 }
 
+/* Numbers that are free stay free. */
+static void with_closed_streams(void)
+{
+    CHECK(close(0) == 0 && close(2) == 0);
+    checkpoint_here();
+    int first = open("/dev/null", O_RDWR), second = open("/dev/null", O_RDWR);
+    printf("%s", first == 0 && second == 2 ? "" : "other numbers\n");
+}
+
+static void with_log(void)
+{
+    int fd = open("log.txt", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    CHECK(fd >= 0 && write(fd, "before\n", 7) == 7);
+    checkpoint_here();
+    CHECK(write(fd, "again\n", 6) == 6);
+}
+
 static void with_memfd(void)
 {
     char text[16] = "";
@@ -450,6 +467,8 @@ int main(int argc, char **argv)
         {"deleted", with_deleted_file},
         {"nameless", with_nameless_files},
         {"weaker", with_weaker_descriptors},
+        {"closed", with_closed_streams},
+        {"log", with_log},
         {"memfd", with_memfd},
         {"shared", with_shared_memory},
         {"mappings", with_mappings},

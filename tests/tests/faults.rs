@@ -427,3 +427,55 @@ fn a_directory_has_one_running_job() {
         Job::restart(&scratch, ranks).finish().ok();
     }
 }
+
+#[test]
+fn a_restart_that_waits_ends_on_sigterm() {
+    let scratch = checkpointed("told-to-end", 2);
+    let mut command = Command::new("mpirun.mpich");
+    command.args(["-n", "1"]).arg(tests::bin("splitproc"));
+    command.arg("restart").arg(scratch.ckpt());
+    // The other rank never comes up, and does not mind signals.
+    command.args([":", "-n", "1", "sh", "-c", "trap '' TERM; exec sleep 1000"]);
+    let job = Job::start(&scratch, command);
+    let arrived = scratch.ckpt().join("arrived-0000");
+    wait_for("rank 0 to come up", LIMIT, || {
+        arrived.exists().then_some(())
+    });
+    job.ranks()
+        .iter()
+        .for_each(|&pid| signal(pid, libc::SIGTERM));
+    let begun = Instant::now();
+    job.finish().fails_with(&["signal", "rank 1"]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "only --timeout ended it"
+    );
+}
+
+#[test]
+fn a_changed_program_is_told() {
+    let scratch = Scratch::new("changed-program");
+    let case = Case::counter(&scratch);
+    let app = scratch.file("app");
+    std::fs::copy(&case.app, &app).expect("a copy of the program");
+    let mut job = Job::launch(&scratch, 0, &app, &case.args);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    job.kill();
+    let whole = Job::restart(&scratch, 0).finish().ok();
+    assert!(
+        !text(&whole.stderr).contains("warning"),
+        "{}",
+        text(&whole.stderr)
+    );
+    let mut bytes = std::fs::read(&app).expect("the program");
+    bytes.push(0);
+    std::fs::write(&app, bytes).expect("the program");
+    for words in ["has changed", "has gone"] {
+        let done = Job::restart(&scratch, 0).finish().ok();
+        let told = text(&done.stderr);
+        assert!(told.contains("app: ") && told.contains(words), "{told}");
+        assert_eq!(text(&done.stdout), text(&whole.stdout));
+        let _ = std::fs::remove_file(&app);
+    }
+}

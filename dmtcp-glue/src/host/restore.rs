@@ -27,6 +27,12 @@ const RESTART: u32 = 3;
 /// The other halves are loaded, and threads come up, in less than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A restart that takes longer waits for other ranks: no thread of the program runs, all block signals, and one
+/// that is to end the process is looked for.
+const REPLAY: Duration = Duration::from_secs(1);
+/// Such signals, as a mask.
+const ENDING: u64 = 1 << (libc::SIGTERM - 1) | 1 << (libc::SIGINT - 1) | 1 << (libc::SIGHUP - 1);
+
 /// A process whose memory and descriptors are back.
 pub struct Restored {
     resources: Resources,
@@ -105,6 +111,15 @@ fn wait_for_halves() -> Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+/// The process's pending signals that this thread blocks, as a mask.
+fn pending() -> u64 {
+    let mut set = 0_u64;
+    let args = [&raw mut set as usize, size_of::<u64>(), 0, 0, 0, 0];
+    // SAFETY: the kernel writes the set to a live variable of this size; a failure leaves it empty.
+    let _ = unsafe { crate::sys::raw(libc::SYS_rt_sigpending, args) };
+    set
 }
 
 /// The saved threads' slots.
@@ -347,15 +362,24 @@ impl Restored {
         };
         self.resources.arm(&real, &mut warn)?;
         let mut missing = Vec::new();
+        // What was already pending at the checkpoint is the program's.
+        let programs = pending();
+        let mut ended = false;
         let reply = events.request_while(RESTART, &[], |waited| {
-            if waited >= self.timeout {
+            ended = waited >= REPLAY && pending() & !programs & ENDING != 0;
+            if ended || waited >= self.timeout {
                 missing = self.arrival.missing();
             }
-            missing.is_empty() && waited < EVENT_BOUND
+            !ended && missing.is_empty() && waited < EVENT_BOUND
         });
         match reply {
             Some((0, _)) => {}
             Some((_, why)) => bail!("{}", String::from_utf8_lossy(&why)),
+            None if ended && missing.is_empty() => bail!("it was told to end by a signal"),
+            None if ended => bail!(
+                "it was told to end by a signal while it waited for {}",
+                list(missing.into_iter())
+            ),
             None if missing.is_empty() => bail!("the plugin does not answer"),
             None => bail!(
                 "{} did not come up within {} s (--timeout); see whether the launcher could start it",

@@ -62,6 +62,12 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
+    if rank == 0 {
+        for (file, what) in changed(&image) {
+            let what = format!("splitproc: warning: {}: {what} since the checkpoint; the program goes on with what it had in memory\n", file.display());
+            let _ = std::io::stderr().write_all(what.as_bytes());
+        }
+    }
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;
     bar.end();
@@ -140,6 +146,31 @@ fn check_files(image: &Reader) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Programs and libraries that are not what they were. The image holds their memory whole, so a restart is right
+/// without them; but whoever has put a new version there may expect that it runs.
+fn changed(image: &Reader) -> Vec<(&Path, &'static str)> {
+    let mut found: Vec<(&Path, &'static str)> = Vec::new();
+    for (i, region) in image.regions().iter().enumerate() {
+        let code = region.prot & libc::PROT_EXEC as u32 != 0 && image.held(i);
+        let Some(file) = region
+            .file
+            .as_ref()
+            .filter(|f| code && !f.deleted && f.size != 0)
+        else {
+            continue;
+        };
+        let what = match std::fs::metadata(&file.path) {
+            Err(_) => "has gone",
+            Ok(m) if m.size() != file.size || m.mtime() != file.mtime => "has changed",
+            Ok(_) => continue,
+        };
+        if !found.iter().any(|(path, _)| *path == file.path) {
+            found.push((&file.path, what));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
