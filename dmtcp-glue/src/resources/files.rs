@@ -182,7 +182,7 @@ impl File {
 
     /// Opened anew through its link: an open file with the flags that the program's had.
     fn reopen(&self, fd: RawFd) -> Result<OwnedFd> {
-        open(Path::new(&format!("/proc/self/fd/{fd}")), self.flags)
+        open(Path::new(&format!("/proc/thread-self/fd/{fd}")), self.flags)
     }
 
     /// Warns about a file that is not what it was.
@@ -224,7 +224,7 @@ fn on_pseudo_filesystem(fd: RawFd) -> bool {
 
 /// All bytes of a file without a name, whatever its offset and access mode are.
 fn contents(info: &Info) -> Result<Vec<u8>> {
-    let path = format!("/proc/self/fd/{}", info.fd);
+    let path = format!("/proc/thread-self/fd/{}", info.fd);
     let what = || {
         format!(
             "fd {}: the deleted file {} can't be read",
