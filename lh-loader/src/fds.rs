@@ -8,6 +8,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Where PMI_FD went; 0 while it has not been moved.
 static PMI_FD: AtomicU32 = AtomicU32::new(0);
 
+/// The launcher's descriptor, if there was one.
+pub fn launcher() -> Option<u32> {
+    Some(PMI_FD.load(Ordering::Relaxed)).filter(|&fd| fd != 0)
+}
+
 /// The number, at or above [`LOWER_FD_BASE`], that the inherited descriptor `fd` (decimal digits) now has.
 ///
 /// Moved once, on the first call. A descriptor that can't be moved keeps its number.

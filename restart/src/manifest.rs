@@ -3,6 +3,7 @@
 //! ```text
 //! CKPT_DIR/                  0700
 //!   job.json                 0600  the running job (the embedded host's)
+//!   lock                     0600  held by rank 0 of the running job
 //!   gen-0001/                0700
 //!     rank-0000.img          0600
 //!     rank-0001.img          0600
@@ -24,18 +25,18 @@ pub const VERSION: u32 = 1;
 /// The manifest's file name.
 pub const FILE: &str = "manifest.json";
 
-/// Why a generation cannot be used.
+/// Why a generation cannot be used. Each message is whole: none has a `source` that would be told again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call failed.
-    #[error("{}: cannot {what}: {source}", path.display())]
+    #[error("{}: cannot {what}: {cause}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What was tried.
         what: &'static str,
         /// The kernel's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No such checkpoint directory.
     #[error("{}: no such checkpoint directory; name the directory that `splitproc launch --ckpt-dir` was given", path.display())]
@@ -145,10 +146,10 @@ pub fn make_dir(dir: &Path) -> Result<(), Error> {
 }
 
 fn io_error<'a>(path: &'a Path, what: &'static str) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io {
+    move |cause| Error::Io {
         path: path.to_owned(),
         what,
-        source,
+        cause,
     }
 }
 

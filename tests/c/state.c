@@ -113,6 +113,67 @@ static void with_deleted_file(void)
     CHECK(pread(fd, text, sizeof text, 0) == 9 && strcmp(text, "contents") == 0);
 }
 
+/* Files that have no name: their flags were about paths, and each descriptor may do other things with them. */
+static void with_nameless_files(void)
+{
+    char text[8] = "", name[32];
+    snprintf(name, sizeof name, "/state-%d", getpid());
+    int unnamed = open(".", O_TMPFILE | O_RDWR, 0600);
+    CHECK(unnamed >= 0 && write(unnamed, "unnamed", 7) == 7);
+    int shm = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600); /* has O_NOFOLLOW */
+    CHECK(shm >= 0 && ftruncate(shm, 4096) == 0);
+    char *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shm, 0);
+    int reads = shm_open(name, O_RDONLY, 0);
+    CHECK(at != MAP_FAILED && reads >= 0 && shm_unlink(name) == 0);
+    strcpy(at, "shared");
+    checkpoint_here();
+    CHECK(pread(unnamed, text, 7, 0) == 7 && strcmp(text, "unnamed") == 0);
+    CHECK(strcmp(at, "shared") == 0 && pwrite(shm, "more", 5, 100) == 5 && strcmp(at + 100, "more") == 0);
+    at[200] = 'x';
+    CHECK(pread(reads, text, 1, 200) == 1 && text[0] == 'x');
+}
+
+/* Shared mappings that may write, where the only descriptors of the files may not. */
+static void with_weaker_descriptors(void)
+{
+    static const int ways[] = {O_RDONLY, O_WRONLY, O_PATH};
+    char *at[3], name[16];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "weak%d", i);
+        int fd = open(name, O_RDWR | O_CREAT, 0600);
+        CHECK(fd >= 0 && ftruncate(fd, 4096) == 0);
+        at[i] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        CHECK(at[i] != MAP_FAILED && close(fd) == 0 && open(name, ways[i]) >= 0);
+        strcpy(at[i], name);
+    }
+    checkpoint_here();
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "weak%d", i);
+        CHECK(strcmp(at[i], name) == 0);
+        at[i][100] = 'x';
+        char c = 0;
+        int fd = open(name, O_RDONLY);
+        CHECK(pread(fd, &c, 1, 100) == 1 && c == 'x');
+    }
+}
+
+/* Numbers that are free stay free. */
+static void with_closed_streams(void)
+{
+    CHECK(close(0) == 0 && close(2) == 0);
+    checkpoint_here();
+    int first = open("/dev/null", O_RDWR), second = open("/dev/null", O_RDWR);
+    printf("%s", first == 0 && second == 2 ? "" : "other numbers\n");
+}
+
+static void with_log(void)
+{
+    int fd = open("log.txt", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    CHECK(fd >= 0 && write(fd, "before\n", 7) == 7);
+    checkpoint_here();
+    CHECK(write(fd, "again\n", 6) == 6);
+}
+
 static void with_memfd(void)
 {
     char text[16] = "";
@@ -404,6 +465,10 @@ int main(int argc, char **argv)
         {"epoll", with_epoll},
         {"file", with_file},
         {"deleted", with_deleted_file},
+        {"nameless", with_nameless_files},
+        {"weaker", with_weaker_descriptors},
+        {"closed", with_closed_streams},
+        {"log", with_log},
         {"memfd", with_memfd},
         {"shared", with_shared_memory},
         {"mappings", with_mappings},

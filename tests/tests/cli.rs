@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use tests::{program, run, splitproc, text, Done, Scratch};
+use tests::{program, run, splitproc, text, Case, Done, Scratch};
 
 fn launch<S: AsRef<OsStr>>(
     scratch: &Scratch,
@@ -200,5 +200,27 @@ fn mpi_objects_are_shown() {
         let mpi = &shown["images"][rank]["sections"]["mpi"];
         assert_eq!((&mpi["rank"], &mpi["size"]), (&rank.into(), &2.into()));
         assert_eq!(mpi["communicators"][0]["group"], serde_json::json!([0, 1]));
+    }
+}
+
+#[test]
+fn inspect_tells_of_threads_files_and_mpi() {
+    let scratch = Scratch::new("inspect");
+    let mut job = Case::heat2d(&scratch, 2, 1).launch(&scratch);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    job.kill();
+    let mut command = splitproc(["inspect"]);
+    command.arg(scratch.ckpt());
+    let told = text(&run(&scratch, command).ok().stdout);
+    for part in [
+        "tid ",
+        ", name heat2d",
+        "communicators",
+        "group [0,1]",
+        "fd 1, object Standard 1",
+        "path ",
+    ] {
+        assert!(told.contains(part), "no `{part}` in:\n{told}");
     }
 }

@@ -388,3 +388,94 @@ fn a_rank_that_never_arrives_at_a_restart_is_named() {
     assert!(begun.elapsed() < Duration::from_secs(30));
     Job::restart(&scratch, 2).finish().ok();
 }
+
+#[test]
+fn what_is_wrong_for_all_ranks_is_said_once() {
+    let scratch = checkpointed("said-once", 2);
+    std::fs::remove_file(image(&scratch, 1)).expect("the image");
+    let done = Job::restart(&scratch, 2)
+        .finish()
+        .fails_with(&["rank-0001.img"]);
+    let complaint = text(&done.stderr);
+    assert_eq!(complaint.matches("No such file").count(), 1, "{complaint}");
+}
+
+#[test]
+fn a_directory_has_one_running_job() {
+    for ranks in [0, 2] {
+        let scratch = Scratch::new("two-jobs");
+        let case = match ranks {
+            0 => Case::counter(&scratch),
+            _ => Case::heat2d(&scratch, ranks, 1),
+        };
+        let mut job = case.launch(&scratch);
+        job.must_reach(2);
+        job.checkpoint(&scratch);
+        // It does not end meanwhile.
+        let pids = job.ranks();
+        assert!(!pids.is_empty());
+        pids.iter().for_each(|&pid| signal(pid, libc::SIGSTOP));
+        for second in [case.launch(&scratch), Job::restart(&scratch, ranks)] {
+            let done = second.finish();
+            assert!(done.stdout.is_empty(), "it ran:\n{}", text(&done.stdout));
+            done.fails_with(&["running job", "--ckpt-dir", "ckpt"]);
+        }
+        pids.iter().for_each(|&pid| signal(pid, libc::SIGCONT));
+        // It is still the first one's, and once that is gone the directory is free.
+        job.checkpoint(&scratch);
+        job.kill();
+        Job::restart(&scratch, ranks).finish().ok();
+    }
+}
+
+#[test]
+fn a_restart_that_waits_ends_on_sigterm() {
+    let scratch = checkpointed("told-to-end", 2);
+    let mut command = Command::new("mpirun.mpich");
+    command.args(["-n", "1"]).arg(tests::bin("splitproc"));
+    command.arg("restart").arg(scratch.ckpt());
+    // The other rank never comes up, and does not mind signals.
+    command.args([":", "-n", "1", "sh", "-c", "trap '' TERM; exec sleep 1000"]);
+    let job = Job::start(&scratch, command);
+    let arrived = scratch.ckpt().join("arrived-0000");
+    wait_for("rank 0 to come up", LIMIT, || {
+        arrived.exists().then_some(())
+    });
+    job.ranks()
+        .iter()
+        .for_each(|&pid| signal(pid, libc::SIGTERM));
+    let begun = Instant::now();
+    job.finish().fails_with(&["signal", "rank 1"]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "only --timeout ended it"
+    );
+}
+
+#[test]
+fn a_changed_program_is_told() {
+    let scratch = Scratch::new("changed-program");
+    let case = Case::counter(&scratch);
+    let app = scratch.file("app");
+    std::fs::copy(&case.app, &app).expect("a copy of the program");
+    let mut job = Job::launch(&scratch, 0, &app, &case.args);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    job.kill();
+    let whole = Job::restart(&scratch, 0).finish().ok();
+    assert!(
+        !text(&whole.stderr).contains("warning"),
+        "{}",
+        text(&whole.stderr)
+    );
+    let mut bytes = std::fs::read(&app).expect("the program");
+    bytes.push(0);
+    std::fs::write(&app, bytes).expect("the program");
+    for words in ["has changed", "has gone"] {
+        let done = Job::restart(&scratch, 0).finish().ok();
+        let told = text(&done.stderr);
+        assert!(told.contains("app: ") && told.contains(words), "{told}");
+        assert_eq!(text(&done.stdout), text(&whole.stdout));
+        let _ = std::fs::remove_file(&app);
+    }
+}

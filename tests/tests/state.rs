@@ -1,6 +1,7 @@
 //! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
 //! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
+use std::time::{Duration, SystemTime};
 use tests::{program, text, Job, Scratch};
 
 /// A program that holds a thing of this kind, at its checkpoint.
@@ -75,6 +76,9 @@ restored! {
     an_eventfd "state" "eventfd";
     an_epoll "state" "epoll";
     a_deleted_file "state" "deleted";
+    files_without_names "state" "nameless";
+    mappings_that_may_more_than_descriptors "state" "weaker";
+    closed_standard_streams "state" "closed";
     a_memfd "state" "memfd";
     shared_memory "state" "shared";
     an_interval_timer "state" "itimer";
@@ -124,4 +128,27 @@ fn another_user() {
     } else {
         println!("not run: only root can change its user");
     }
+}
+
+/// What was written after the checkpoint stays, and the restart says so, with both sizes.
+#[test]
+fn a_log_that_has_grown() {
+    let (scratch, mut job) = start("state", "log");
+    job.checkpoint(&scratch);
+    job.kill();
+    let log = scratch.file("log.txt");
+    std::fs::write(&log, "before\nafter\n").expect("the log");
+    let later = SystemTime::now() + Duration::from_secs(10);
+    let file = std::fs::File::options().write(true).open(&log);
+    file.and_then(|f| f.set_modified(later))
+        .expect("the log's time");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = Job::restart(&scratch, 0).finish().ok();
+    let said = text(&done.stderr);
+    assert!(
+        said.contains("log.txt has grown") && said.contains("from 7 to 13 bytes"),
+        "{said}"
+    );
+    let lines = std::fs::read_to_string(&log).expect("the log");
+    assert_eq!(lines, "before\nafter\nagain\n");
 }

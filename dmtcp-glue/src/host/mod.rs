@@ -9,6 +9,7 @@ mod checkpoint;
 mod coordinator;
 mod frame;
 mod gather;
+mod hold;
 mod launch;
 mod mailbox;
 mod maps;
@@ -90,6 +91,13 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Ok(settings) => Arc::new(settings),
         Err(error) => fatal(&format!("{error:#}")),
     };
+    if settings.env_rank == 0 {
+        match hold::hold(&settings.dir) {
+            // For as long as this process lives.
+            Ok(file) => std::mem::forget(file),
+            Err(error) => fatal(&format!("{error:#}")),
+        }
+    }
     trigger::claim(&settings);
     let (work, queue) = channel();
     let job = Job::new(settings.mpi, settings.timeout, work);

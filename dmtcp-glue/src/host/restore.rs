@@ -16,8 +16,9 @@ use lh_loader::restore::{ALIVE, PARKED};
 use restart::image::{FileRef, Load, Reader, Region};
 use restart::meta::{self, Meta};
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,12 @@ use std::time::{Duration, Instant};
 const RESTART: u32 = 3;
 /// The other halves are loaded, and threads come up, in less than this.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A restart that takes longer waits for other ranks: no thread of the program runs, all block signals, and one
+/// that is to end the process is looked for.
+const REPLAY: Duration = Duration::from_secs(1);
+/// Such signals, as a mask.
+const ENDING: u64 = 1 << (libc::SIGTERM - 1) | 1 << (libc::SIGINT - 1) | 1 << (libc::SIGHUP - 1);
 
 /// A process whose memory and descriptors are back.
 pub struct Restored {
@@ -104,6 +111,15 @@ fn wait_for_halves() -> Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+/// The process's pending signals that this thread blocks, as a mask.
+fn pending() -> u64 {
+    let mut set = 0_u64;
+    let args = [&raw mut set as usize, size_of::<u64>(), 0, 0, 0, 0];
+    // SAFETY: the kernel writes the set to a live variable of this size; a failure leaves it empty.
+    let _ = unsafe { crate::sys::raw(libc::SYS_rt_sigpending, args) };
+    set
 }
 
 /// The saved threads' slots.
@@ -202,7 +218,7 @@ impl Nameless {
             OwnedFd::from_raw_fd(fd)
         };
         let length = self.lengths.get(&key).copied().unwrap_or_default();
-        let made = std::fs::File::from(fd);
+        let made = File::from(fd);
         made.set_len(length)?;
         Ok(self.made.entry(key).or_insert(made.into()).as_raw_fd())
     }
@@ -221,24 +237,28 @@ fn map_region(
         replace |= libc::MAP_GROWSDOWN;
     }
     let file = region.file.as_ref().filter(|_| region.shared);
-    let by_path;
+    let write = fill || region.prot & libc::PROT_WRITE as u32 != 0;
+    let opened_here;
     let (sharing, fd, offset) = match file {
-        Some(file) => match opened.by_inode(file.dev, file.inode) {
-            Some(fd) => (libc::MAP_SHARED, fd, file.offset),
-            None if file.deleted => (libc::MAP_SHARED, nameless.file(file)?, file.offset),
-            None => {
-                let write = region.prot & libc::PROT_WRITE as u32 != 0;
-                let options = std::fs::OpenOptions::new()
-                    .read(true)
-                    .write(write)
-                    .open(&file.path);
-                by_path = options.context("the file can't be opened again")?;
-                if by_path.metadata()?.len() < file.size {
-                    bail!("the file is shorter than it was");
+        Some(file) => {
+            let fd = match opened.by_inode(file.dev, file.inode) {
+                // What the mapping may do is not what that descriptor may do.
+                Some(fd) => {
+                    let link = PathBuf::from(format!("/proc/self/fd/{fd}"));
+                    opened_here = open_for_mapping(&link, write)?;
+                    opened_here.as_raw_fd()
                 }
-                (libc::MAP_SHARED, by_path.as_raw_fd(), file.offset)
-            }
-        },
+                None if file.deleted => nameless.file(file)?,
+                None => {
+                    opened_here = open_for_mapping(&file.path, write)?;
+                    if opened_here.metadata()?.len() < file.size {
+                        bail!("the file is shorter than it was");
+                    }
+                    opened_here.as_raw_fd()
+                }
+            };
+            (libc::MAP_SHARED, fd, file.offset)
+        }
         None if region.shared => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
         None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
     };
@@ -266,6 +286,17 @@ fn map_region(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens a file that a shared mapping needs: for writing too where that is allowed, as the program may make the
+/// mapping writable later.
+fn open_for_mapping(path: &Path, write: bool) -> Result<File> {
+    let open = |write| File::options().read(true).write(write).open(path);
+    match open(true) {
+        Err(_) if !write => open(false),
+        done => done,
+    }
+    .context("the file can't be opened again")
 }
 
 /// Takes from the image's lhInfo what is the upper half's; what the loader wrote for the fresh halves stays.
@@ -331,15 +362,24 @@ impl Restored {
         };
         self.resources.arm(&real, &mut warn)?;
         let mut missing = Vec::new();
+        // What was already pending at the checkpoint is the program's.
+        let programs = pending();
+        let mut ended = false;
         let reply = events.request_while(RESTART, &[], |waited| {
-            if waited >= self.timeout {
+            ended = waited >= REPLAY && pending() & !programs & ENDING != 0;
+            if ended || waited >= self.timeout {
                 missing = self.arrival.missing();
             }
-            missing.is_empty() && waited < EVENT_BOUND
+            !ended && missing.is_empty() && waited < EVENT_BOUND
         });
         match reply {
             Some((0, _)) => {}
             Some((_, why)) => bail!("{}", String::from_utf8_lossy(&why)),
+            None if ended && missing.is_empty() => bail!("it was told to end by a signal"),
+            None if ended => bail!(
+                "it was told to end by a signal while it waited for {}",
+                list(missing.into_iter())
+            ),
             None if missing.is_empty() => bail!("the plugin does not answer"),
             None => bail!(
                 "{} did not come up within {} s (--timeout); see whether the launcher could start it",

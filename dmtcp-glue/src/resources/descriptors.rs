@@ -325,7 +325,10 @@ fn duplicate(fd: RawFd) -> Result<OwnedFd> {
     let base = lh_loader::layout::LOWER_FD_BASE;
     // SAFETY: makes a new descriptor, which becomes ours.
     unsafe {
-        let new = crate::sys::check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, base))?;
+        let new = crate::sys::check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, base));
+        let new = new.with_context(|| {
+            format!("the open-files limit (ulimit -n) leaves no number from {base} up; raise it to 1024 or more")
+        })?;
         Ok(OwnedFd::from_raw_fd(new))
     }
 }

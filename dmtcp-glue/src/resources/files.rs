@@ -180,12 +180,20 @@ impl File {
         self.reopen(file.as_raw_fd())
     }
 
-    /// Opened anew through its link: an open file with the flags that the program's had.
+    /// Opened anew through its link: an open file with the flags that the program's had, but for those that say
+    /// what the path may be: O_NOFOLLOW would refuse the link, O_TMPFILE wants a directory.
     fn reopen(&self, fd: RawFd) -> Result<OwnedFd> {
-        open(Path::new(&format!("/proc/thread-self/fd/{fd}")), self.flags)
+        let about_path = libc::O_NOFOLLOW | libc::O_TMPFILE;
+        open(
+            Path::new(&format!("/proc/thread-self/fd/{fd}")),
+            self.flags & !about_path,
+        )
     }
 
     /// Warns about a file that is not what it was.
+    ///
+    /// What was written after the checkpoint is never cut off, not even from a log: other processes, ranks and the
+    /// user may have written there too, and what is cut off is lost, while a line too many can be taken out.
     fn compare(&self, file: &fs::File, warnings: &mut Vec<String>) -> Result<()> {
         let now = file.metadata()?;
         let path = self.path.display();
@@ -197,10 +205,24 @@ impl File {
             ));
         } else if now.mtime() < self.mtime {
             warnings.push(format!("{path} is older than at the checkpoint"));
-        } else if now.mtime() > self.mtime && self.flags & libc::O_ACCMODE == libc::O_RDONLY {
-            warnings.push(format!("{path} has changed since the checkpoint"));
+        } else if now.mtime() > self.mtime {
+            warnings.push(self.newer(now.len()));
         }
         Ok(())
+    }
+
+    /// What to say about a file that was changed after the checkpoint and has this length now.
+    fn newer(&self, now: u64) -> String {
+        let (path, then) = (self.path.display(), self.size);
+        let reads = self.flags & libc::O_ACCMODE == libc::O_RDONLY;
+        if reads || now == then {
+            format!("{path} has changed since the checkpoint")
+        } else {
+            format!(
+                "{path} has grown since the checkpoint, from {then} to {now} bytes: what is new stays, and the program \
+                 may write it again; to take it off, `truncate -s {then} {path}` before a restart"
+            )
+        }
     }
 }
 

@@ -102,6 +102,12 @@ unsafe fn up(fd: isize) -> isize {
 pub unsafe fn call(r: &Regs) -> isize {
     // SAFETY: the caller's; the pair's address is the program's, and the kernel has just written there.
     unsafe {
+        if matches!(r.rax as i64, libc::SYS_accept | libc::SYS_accept4) {
+            let waited = await_connection(r.rdi);
+            if is_err(waited) {
+                return waited;
+            }
+        }
         let result = native(r);
         if is_err(result) {
             return result;
@@ -133,6 +139,37 @@ pub unsafe fn call(r: &Regs) -> isize {
             fd.write(up(fd.read() as isize) as i32);
         }
         result
+    }
+}
+
+/// Waits until `accept` on this socket does not: the kernel takes a number for the connection before it waits for
+/// one, and that number, the lowest that is free, would be missing from the application's.
+///
+/// # Safety
+/// As for the system call.
+unsafe fn await_connection(fd: usize) -> isize {
+    let mut socket = libc::pollfd {
+        fd: fd as i32,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: asks for flags; the kernel writes to a live structure.
+    unsafe {
+        let flags = syscall6(
+            libc::SYS_fcntl as usize,
+            fd,
+            libc::F_GETFL as usize,
+            0,
+            0,
+            0,
+            0,
+        );
+        if is_err(flags) || flags & libc::O_NONBLOCK as isize != 0 {
+            return 0;
+        }
+        let at = &raw mut socket as usize;
+        // ppoll without a limit or a mask.
+        syscall6(libc::SYS_ppoll as usize, at, 1, 0, 0, 8, 0)
     }
 }
 

@@ -8,6 +8,7 @@ mod cancel;
 pub mod code;
 pub mod eh;
 pub mod entry;
+mod exec;
 mod fds;
 pub mod ids;
 mod maps;

@@ -14,6 +14,11 @@ const WIDTH: usize = 110;
 /// Entries of a list that are shown.
 const SHOWN: usize = 64;
 
+/// What comes first in a line.
+const FIRST: [&str; 5] = ["tid", "fd", "kind", "name", "path"];
+/// Sections that are told otherwise, or only to scripts.
+const HIDDEN: [&str; 3] = [meta::SECTION, "loader", "advice"];
+
 /// Runs the command.
 pub fn run(args: &Inspect) -> Outcome {
     if args.path.is_file() {
@@ -152,43 +157,67 @@ fn as_text(reader: &Reader, all_regions: bool) -> Result<String, restart::image:
             format!("upper (saved); host{lower}: made anew at a restart")
         });
     }
-    for name in reader.sections().filter(|n| *n != meta::SECTION) {
-        show(&mut out, name, &section(reader, name)?);
+    for name in reader.sections().filter(|n| !HIDDEN.contains(n)) {
+        let mut value = section(reader, name)?;
+        if let Some(files) = value.get_mut("descriptors") {
+            name_objects(files);
+        }
+        show(&mut out, 1, name, &value);
     }
     show_regions(&mut out, reader, all_regions);
     Ok(out)
 }
 
-/// One section.
-fn show(out: &mut String, name: &str, value: &Value) {
+/// Descriptors refer to open files by their place in a list: puts the files there instead.
+fn name_objects(files: &mut Value) {
+    let Some(Value::Array(objects)) = files.get_mut("objects").map(Value::take) else {
+        return;
+    };
+    let descriptors = files.get_mut("descriptors").and_then(Value::as_array_mut);
+    for object in descriptors
+        .into_iter()
+        .flatten()
+        .filter_map(|d| d.get_mut("object"))
+    {
+        let place = object.as_u64().and_then(|i| usize::try_from(i).ok());
+        if let Some(file) = place.and_then(|i| objects.get(i)) {
+            *object = file.clone();
+        }
+    }
+}
+
+/// One section, or a part of one, so deep.
+fn show(out: &mut String, depth: usize, name: &str, value: &Value) {
+    let indent = depth * 2;
+    let width = 20_usize.saturating_sub(indent).max(1);
     match value {
-        Value::Array(items) => {
-            let _ = writeln!(out, "  {name:<15} {}", items.len());
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let _ = writeln!(out, "{:indent$}{name:<width$} {}", "", items.len());
             for item in items.iter().take(SHOWN) {
-                let _ = writeln!(out, "    {}", short(item));
+                let _ = writeln!(out, "{:indent$}  {}", "", short(item));
             }
             if items.len() > SHOWN {
-                let _ = writeln!(out, "    … {} more (--json shows all)", items.len() - SHOWN);
+                let more = items.len() - SHOWN;
+                let _ = writeln!(out, "{:indent$}  … {more} more (--json shows all)", "");
             }
         }
+        // Numbers without names tell nobody anything.
+        Value::Array(items) if items.iter().any(Value::is_array) => {
+            let _ = writeln!(
+                out,
+                "{:indent$}{name:<width$} {} (see --json)",
+                "",
+                items.len()
+            );
+        }
         Value::Object(fields) => {
-            let _ = writeln!(out, "  {name}");
-            for (key, field) in fields {
-                match field {
-                    Value::Array(items) if items.iter().any(Value::is_object) => {
-                        show(out, &format!("  {key}"), field);
-                    }
-                    Value::Object(inner) if inner.values().any(Value::is_array) => {
-                        show(out, &format!("  {key}"), field);
-                    }
-                    _ => {
-                        let _ = writeln!(out, "    {key:<17} {}", short(field));
-                    }
-                }
+            let _ = writeln!(out, "{:indent$}{name}", "");
+            for (key, field) in fields.iter().filter(|(_, v)| !v.is_null()) {
+                show(out, depth + 1, key, field);
             }
         }
         other => {
-            let _ = writeln!(out, "  {name:<15} {}", short(other));
+            let _ = writeln!(out, "{:indent$}{name:<width$} {}", "", short(other));
         }
     }
 }
@@ -197,11 +226,16 @@ fn show(out: &mut String, name: &str, value: &Value) {
 fn short(value: &Value) -> String {
     let text = match value {
         Value::String(s) => s.clone(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(k, v)| format!("{k} {}", short(v)))
-            .collect::<Vec<_>>()
-            .join(", "),
+        // What is unset is left out, and what it is called comes first.
+        Value::Object(fields) => {
+            let mut set: Vec<_> = fields.iter().filter(|(_, v)| !is_unset(v)).collect();
+            set.sort_by_key(|(k, _)| FIRST.iter().position(|f| f == k).unwrap_or(FIRST.len()));
+            let told = |(k, v): (&String, &Value)| match v {
+                Value::Bool(true) => k.replace('_', " "),
+                _ => format!("{k} {}", short(v)),
+            };
+            set.into_iter().map(told).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     };
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -210,6 +244,14 @@ fn short(value: &Value) -> String {
         line.push('…');
     }
     line
+}
+
+fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
 }
 
 fn show_regions(out: &mut String, reader: &Reader, all: bool) {
@@ -288,7 +330,7 @@ mod tests {
         for part in [
             "rank 0",
             "./app 1 (pid 77)",
-            "name a b, tid 5",
+            "tid 5, name a b\n",
             "cwd",
             "8.0 KiB",
             "000000001000-000000003000 rw-p",

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use restart::image::Reader;
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -17,11 +18,19 @@ pub fn run(args: &Restart) -> Outcome {
     let Err(failure) = become_loader(args) else {
         return Ok(());
     };
+    wait_for_lower_ranks();
     // First what is wrong: the launcher ends this process as well.
     let line = format!("splitproc: {:#}\n", failure.error);
-    eprint!("{line}");
+    // In one piece, so that ranks' lines do not run into each other; nobody is left to tell if it fails.
+    let _ = std::io::stderr().write_all(line.as_bytes());
     mpi::abort_job();
     std::process::exit(failure.code.into())
+}
+
+/// What is wrong for all ranks is told once: a lower rank tells it, and has the launcher end this one meanwhile.
+fn wait_for_lower_ranks() {
+    let rank = mpi::rank_and_size().map_or(0, |(rank, _)| rank);
+    std::thread::sleep(std::time::Duration::from_millis(250) * rank.min(4));
 }
 
 fn become_loader(args: &Restart) -> Outcome {
@@ -53,6 +62,12 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
+    if rank == 0 {
+        for (file, what) in changed(&image) {
+            let what = format!("splitproc: warning: {}: {what} since the checkpoint; the program goes on with what it had in memory\n", file.display());
+            let _ = std::io::stderr().write_all(what.as_bytes());
+        }
+    }
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;
     bar.end();
@@ -131,6 +146,31 @@ fn check_files(image: &Reader) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Programs and libraries that are not what they were. The image holds their memory whole, so a restart is right
+/// without them; but whoever has put a new version there may expect that it runs.
+fn changed(image: &Reader) -> Vec<(&Path, &'static str)> {
+    let mut found: Vec<(&Path, &'static str)> = Vec::new();
+    for (i, region) in image.regions().iter().enumerate() {
+        let code = region.prot & libc::PROT_EXEC as u32 != 0 && image.held(i);
+        let Some(file) = region
+            .file
+            .as_ref()
+            .filter(|f| code && !f.deleted && f.size != 0)
+        else {
+            continue;
+        };
+        let what = match std::fs::metadata(&file.path) {
+            Err(_) => "has gone",
+            Ok(m) if m.size() != file.size || m.mtime() != file.mtime => "has changed",
+            Ok(_) => continue,
+        };
+        if !found.iter().any(|(path, _)| *path == file.path) {
+            found.push((&file.path, what));
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -3,18 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why an image could not be written or read.
+/// Why an image could not be written or read. Each message is whole: none has a `source` that would be told again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call failed.
-    #[error("{}: cannot {what}: {source}{}", path.display(), remedy(source))]
+    #[error("{}: cannot {what}: {cause}{}", path.display(), remedy(cause))]
     Io {
         /// The file.
         path: PathBuf,
         /// What was tried.
         what: &'static str,
         /// The kernel's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The magic is not there.
     #[error("{}: not a splitproc image; name a rank-NNNN.img file of a checkpoint directory", path.display())]
@@ -76,14 +76,14 @@ pub enum Error {
         name: String,
     },
     /// A section is not what was expected.
-    #[error("{}: section `{name}`: {source}; it was written by another splitproc: restart with that one", path.display())]
+    #[error("{}: section `{name}`: {cause}; it was written by another splitproc: restart with that one", path.display())]
     Section {
         /// The file.
         path: PathBuf,
         /// The section's name.
         name: String,
         /// What the parser says.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 }
 
@@ -93,10 +93,10 @@ impl Error {
         path: &'a Path,
         what: &'static str,
     ) -> impl FnOnce(io::Error) -> Error + 'a {
-        move |source| Error::Io {
+        move |cause| Error::Io {
             path: path.to_owned(),
             what,
-            source,
+            cause,
         }
     }
 

@@ -266,10 +266,10 @@ pub(crate) fn decode_index(
     if records.len() != count * RECORD {
         return Err(short());
     }
-    let directory: Directory = serde_json::from_slice(json).map_err(|source| Error::Section {
+    let directory: Directory = serde_json::from_slice(json).map_err(|cause| Error::Section {
         path: path.to_owned(),
         name: "index".into(),
-        source,
+        cause,
     })?;
     let chunks: Vec<Chunk> = records.chunks_exact(RECORD).map(record).collect();
 

@@ -158,10 +158,10 @@ impl Reader {
 
     /// A section written by `Writer::section`.
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        serde_json::from_slice(&self.blob(name)?).map_err(|source| Error::Section {
+        serde_json::from_slice(&self.blob(name)?).map_err(|cause| Error::Section {
             path: self.path.clone(),
             name: name.into(),
-            source,
+            cause,
         })
     }
 

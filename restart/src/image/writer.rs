@@ -121,10 +121,10 @@ impl Writer {
 
     /// Adds a named section, as JSON.
     pub fn section<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(value).map_err(|source| Error::Section {
+        let bytes = serde_json::to_vec(value).map_err(|cause| Error::Section {
             path: self.path.clone(),
             name: name.into(),
-            source,
+            cause,
         })?;
         self.blob(name, &bytes)
     }
@@ -285,10 +285,10 @@ impl Writer {
             self.write_oldest()?;
         }
         let index =
-            encode_index(&self.directory, &self.chunks).map_err(|source| Error::Section {
+            encode_index(&self.directory, &self.chunks).map_err(|cause| Error::Section {
                 path: self.path.clone(),
                 name: "index".into(),
-                source,
+                cause,
             })?;
         let trailer = Trailer {
             index_offset: self.offset,
