@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -195,6 +196,14 @@ static void with_user(void)
     CHECK(seteuid(0) == 0);
 }
 
+/* No room for splitproc's own descriptors. */
+static void with_few_files(void)
+{
+    struct rlimit few = {333, 333};
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    checkpoint_here();
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
@@ -214,6 +223,7 @@ int main(int argc, char **argv)
         {"udp", with_udp},
         {"lost-directory", with_lost_directory},
         {"other-name", with_other_name},
+        {"few-files", with_few_files},
         {"user", with_user},
     };
     return run_kind(argc, argv, kinds, sizeof kinds / sizeof kinds[0]);

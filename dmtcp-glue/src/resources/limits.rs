@@ -1,7 +1,7 @@
 //! Working directory, umask, resource limits, processors; and what stands in a checkpoint's way.
 
 use crate::sys::check;
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
@@ -20,6 +20,26 @@ pub struct Limits {
     limits: Vec<(u64, u64)>,
     /// Processors of each thread.
     affinity: Vec<(u32, Vec<u64>)>,
+}
+
+/// Under a low limit of open files our own descriptors stay among the program's, which can't close them: then the
+/// limit is what is wrong.
+pub fn blame_open_files(error: Error) -> Error {
+    let base = lh_loader::layout::LOWER_FD_BASE;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one limit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    if !known || limit.rlim_cur > base as u64 {
+        return error;
+    }
+    error.context(format!(
+        "the program's limit of open files (ulimit -n) is {}, and splitproc's own need numbers from {base} up; raise \
+         it to 1024 or more",
+        limit.rlim_cur
+    ))
 }
 
 /// A line of a status file.

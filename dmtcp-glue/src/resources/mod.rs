@@ -40,7 +40,7 @@ impl Resources {
         launcher.identity.check(tids)?;
         robust::check(tids)?;
         Ok(Resources {
-            descriptors: descriptors::Table::capture(launcher)?,
+            descriptors: descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?,
             limits: limits::Limits::capture(tids)?,
             signals: signals::Signals::capture(tids)?,
             timers: timers::Timers::capture()?,
