@@ -1,9 +1,9 @@
-//! `/proc/self/maps`, read and classified by the layout's table.
+//! `/proc/thread-self/maps`, read and classified by the layout's table.
 
 use lh_loader::layout::{owner, Owner};
 use std::io;
 
-/// One line of `/proc/self/maps`.
+/// One line of `/proc/thread-self/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// First byte.
@@ -90,7 +90,7 @@ pub fn parse(text: &str) -> io::Result<Vec<Mapping>> {
             parse_line(line).ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("/proc/self/maps: can't read the line `{line}`"),
+                    format!("/proc/thread-self/maps: can't read the line `{line}`"),
                 )
             })
         })
@@ -99,7 +99,7 @@ pub fn parse(text: &str) -> io::Result<Vec<Mapping>> {
 
 /// This process's mappings.
 pub fn own() -> io::Result<Vec<Mapping>> {
-    parse(&std::fs::read_to_string("/proc/self/maps")?)
+    parse(&std::fs::read_to_string("/proc/thread-self/maps")?)
 }
 
 #[cfg(test)]

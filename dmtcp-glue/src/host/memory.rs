@@ -65,11 +65,11 @@ pub fn check(mapping: &Mapping) -> Result<()> {
 
 /// The advice that saved memory has; refuses what can't be saved.
 pub fn capture(saved: &[Mapping]) -> Result<Vec<Advice>> {
-    let text = match std::fs::read_to_string("/proc/self/smaps") {
+    let text = match std::fs::read_to_string("/proc/thread-self/smaps") {
         Ok(text) => text,
         // Kernels can be built without it.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).context("/proc/self/smaps"),
+        Err(error) => return Err(error).context("/proc/thread-self/smaps"),
     };
     let mut found = Vec::new();
     let mut range = (0, 0);

@@ -56,7 +56,8 @@ pub fn obstacles(settings: &Settings) -> Result<()> {
 
 /// A fingerprint of the loader's program.
 pub fn loader() -> Result<u64> {
-    let bytes = std::fs::read("/proc/self/exe").context("the loader's program can't be read")?;
+    let bytes =
+        std::fs::read("/proc/thread-self/exe").context("the loader's program can't be read")?;
     // FNV-1a: nothing here is hostile.
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     Ok(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
@@ -98,8 +99,8 @@ pub fn save(
     if !objects.is_empty() {
         writer.blob(MPI, objects)?;
     }
-    let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
-    let pagemap = File::open("/proc/self/pagemap").ok();
+    let memory = File::open("/proc/thread-self/mem").context("/proc/thread-self/mem")?;
+    let pagemap = File::open("/proc/thread-self/pagemap").ok();
     let mut mappings = maps::own()?;
     mappings.retain(Mapping::is_saved);
     for mapping in &mappings {
@@ -229,7 +230,7 @@ impl Source<'_> {
             let bytes = &mut entries[..(end - at) / PAGE * 8];
             pagemap
                 .read_exact_at(bytes, (at / PAGE * 8) as u64)
-                .context("/proc/self/pagemap")?;
+                .context("/proc/thread-self/pagemap")?;
             let touched = bytes.chunks_exact(8).any(|e| {
                 e.try_into()
                     .is_ok_and(|e| u64::from_ne_bytes(e) & TOUCHED != 0)

@@ -185,7 +185,7 @@ impl File {
     fn reopen(&self, fd: RawFd) -> Result<OwnedFd> {
         let about_path = libc::O_NOFOLLOW | libc::O_TMPFILE;
         open(
-            Path::new(&format!("/proc/self/fd/{fd}")),
+            Path::new(&format!("/proc/thread-self/fd/{fd}")),
             self.flags & !about_path,
         )
     }
@@ -246,7 +246,7 @@ fn on_pseudo_filesystem(fd: RawFd) -> bool {
 
 /// All bytes of a file without a name, whatever its offset and access mode are.
 fn contents(info: &Info) -> Result<Vec<u8>> {
-    let path = format!("/proc/self/fd/{}", info.fd);
+    let path = format!("/proc/thread-self/fd/{}", info.fd);
     let what = || {
         format!(
             "fd {}: the deleted file {} can't be read",

@@ -38,7 +38,7 @@ pub struct Info {
 impl Info {
     /// Reads it; `None`: it is not open.
     pub fn of(fd: RawFd) -> Result<Option<Self>> {
-        let Ok(link) = fs::read_link(format!("/proc/self/fd/{fd}")) else {
+        let Ok(link) = fs::read_link(format!("/proc/thread-self/fd/{fd}")) else {
             return Ok(None);
         };
         // SAFETY: the kernel fills one stat structure, for which zeroes are valid.
@@ -49,7 +49,7 @@ impl Info {
             }
             stat
         };
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+        let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{fd}"))
             .with_context(|| format!("fd {fd}: can't be examined"))?;
         let lines: Vec<(String, String)> = text
             .lines()
@@ -102,8 +102,8 @@ impl Info {
 
 /// Numbers of the application's open descriptors.
 pub fn numbers() -> Result<Vec<RawFd>> {
-    let mut found: Vec<RawFd> = fs::read_dir("/proc/self/fd")
-        .context("/proc/self/fd")?
+    let mut found: Vec<RawFd> = fs::read_dir("/proc/thread-self/fd")
+        .context("/proc/thread-self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|fd| *fd < LOWER_FD_BASE)
         .collect();

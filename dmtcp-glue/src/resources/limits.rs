@@ -72,7 +72,7 @@ impl Limits {
                 );
             }
         }
-        let cwd = fs::read_link("/proc/self/cwd").context("the working directory")?;
+        let cwd = fs::read_link("/proc/thread-self/cwd").context("the working directory")?;
         if cwd.to_string_lossy().ends_with(" (deleted)") && fs::metadata(&cwd).is_err() {
             bail!(
                 "the working directory {} is not there any more: change to another one",

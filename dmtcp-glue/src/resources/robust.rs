@@ -20,7 +20,7 @@ pub fn check(tids: &[u32]) -> Result<()> {
     if info.upper.pi_mutexes.load(Ordering::Acquire) != 0 {
         bail!("the program uses priority-inheritance mutexes (pthread_mutexattr_setprotocol), which hold thread ids of the kernel: it can't be checkpointed");
     }
-    let memory = File::open("/proc/self/mem").context("/proc/self/mem")?;
+    let memory = File::open("/proc/thread-self/mem").context("/proc/thread-self/mem")?;
     let word = |at: usize| {
         let mut bytes = [0; 8];
         let read = memory.read_exact_at(&mut bytes, at as u64);

@@ -36,7 +36,7 @@ impl Mapping {
 
 /// The mapping that holds `addr`.
 pub fn find(addr: usize) -> Option<Mapping> {
-    let file = File::open(c"/proc/self/maps").ok()?;
+    let file = File::open(c"/proc/thread-self/maps").ok()?;
     let mut buffer = [0u8; PAGE];
     let mut len = 0;
     loop {

@@ -326,7 +326,7 @@ impl Path {
     fn of(fd: i32) -> Self {
         use fmt::Write;
         let mut link = say::Text::<32>::new();
-        let _ = write!(link, "/proc/self/fd/{fd}\0");
+        let _ = write!(link, "/proc/thread-self/fd/{fd}\0");
         let mut path = Path {
             text: [0; 512],
             len: 0,

@@ -93,7 +93,7 @@ impl Handle {
 
     /// The path, if this process may open handles.
     fn path(&self, device: u64) -> Option<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
         let places = mounts.lines().filter_map(|l| l.split(' ').nth(4));
         places
             .filter(|place| fs::metadata(place).is_ok_and(|m| m.dev() == device))
@@ -109,7 +109,7 @@ impl Handle {
                     let fd = libc::syscall(libc::SYS_open_by_handle_at, args.0, args.1, args.2);
                     (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))?
                 };
-                fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+                fs::read_link(format!("/proc/thread-self/fd/{}", fd.as_raw_fd())).ok()
             })
     }
 }
@@ -117,12 +117,12 @@ impl Handle {
 /// Paths near the process: its directory and what is in it, and what its descriptors are.
 fn near() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let links = fs::read_dir("/proc/self/fd")
+    let links = fs::read_dir("/proc/thread-self/fd")
         .into_iter()
         .flatten()
         .flatten();
     found.extend(links.filter_map(|e| fs::read_link(e.path()).ok()));
-    if let Ok(cwd) = fs::read_link("/proc/self/cwd") {
+    if let Ok(cwd) = fs::read_link("/proc/thread-self/cwd") {
         let entries = fs::read_dir(&cwd).into_iter().flatten().flatten();
         found.extend(entries.map(|e| e.path()));
         found.extend(cwd.ancestors().map(Path::to_owned));
