@@ -205,6 +205,11 @@ impl Run<'_> {
         let last = self.vote(order, 4, timeout, committed);
         if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
             self.wait_answered();
+            if rank != 0 {
+                // A launcher kills the ranks that are left when one ends, and gives the code of the first: rank 0
+                // ends first. It has no part in this, so that what ends the wait is its end.
+                let _ = self.vote(order, 5, timeout, Ok(()));
+            }
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };
         }

@@ -81,7 +81,7 @@ impl Limits {
         }
         let mut saved = Limits {
             cwd,
-            umask: me("Umask")
+            umask: status("/proc/thread-self/status", "Umask")
                 .and_then(|u| u32::from_str_radix(&u, 8).ok())
                 .unwrap_or(0o22),
             ..Limits::default()
