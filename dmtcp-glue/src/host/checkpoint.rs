@@ -209,6 +209,8 @@ impl Run<'_> {
                 // A launcher kills the ranks that are left when one ends, and gives the code of the first: rank 0
                 // ends first. It has no part in this, so that what ends the wait is its end.
                 let _ = self.vote(order, 5, timeout, Ok(()));
+            } else if size > 1 {
+                super::abort_job(STOPPED);
             }
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };

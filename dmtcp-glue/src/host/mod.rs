@@ -44,21 +44,22 @@ pub fn say(message: &str) {
 /// Ends the process with a message: a restart that can't go on.
 pub fn fatal(message: &str) -> ! {
     say(message);
-    abort_job();
+    abort_job(1);
     std::process::exit(1);
 }
 
-/// Tells the launcher to end the other ranks too: they would wait in MPI_Init for this one for ever.
+/// Tells the launcher to end the other ranks too, and with which code: when a rank just exits, the others may wait
+/// in MPI_Init for ever, or be killed before they give a code of their own.
 ///
 /// PMI-1's `abort` on the inherited descriptor; other launchers end a job whose rank exits with an error.
-fn abort_job() {
+pub fn abort_job(code: i32) {
     let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
     if let Some(fd) = fd {
         let deadline = Instant::now() + Duration::from_secs(2);
         while unread(libc::STDERR_FILENO) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let order = b"cmd=abort exitcode=1\n";
+        let order = format!("cmd=abort exitcode={code}\n");
         // SAFETY: writes a constant; a closed descriptor gives an error, which changes nothing.
         unsafe { libc::write(fd, order.as_ptr().cast(), order.len()) };
     }
