@@ -11,6 +11,7 @@ use super::mailbox::Channel;
 use super::{save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
+use restart::launcher;
 use restart::manifest::{self, ImageEntry, Manifest};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,7 +211,7 @@ impl Run<'_> {
                 // ends first. It has no part in this, so that what ends the wait is its end.
                 let _ = self.vote(order, 5, timeout, Ok(()));
             } else if size > 1 {
-                super::abort_job(STOPPED);
+                launcher::abort_job(STOPPED, Duration::ZERO);
             }
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };
