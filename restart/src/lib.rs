@@ -4,7 +4,9 @@
 //! The embedded host writes and reads these while the application is stopped; the `splitproc`
 //! command reads them to check a restart before anything runs, and to show what is inside.
 
+pub mod half;
 pub mod image;
 pub mod launcher;
 pub mod manifest;
 pub mod meta;
+pub mod mpich;

@@ -1,20 +1,9 @@
 //! Which MPI library the lower half opens.
 
 use super::Failure;
-use restart::launcher;
+use restart::{launcher, mpich};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// SONAMEs of MPICH, and of the libraries that have its ABI.
-pub const MPICH: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
-const FOLDERS: &[&str] = &[
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/local/lib",
-    "/usr/lib64",
-    "/usr/lib64/mpich/lib",
-    "/usr/lib",
-];
 
 /// A launcher of MPI jobs, as its variables tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,21 +88,7 @@ fn check(library: &Path) -> Result<(), String> {
 
 /// MPICH's library, or how to get it.
 pub fn mpich() -> Result<PathBuf, Failure> {
-    search(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_os_str()).ok_or_else(|| {
-        Failure::new(
-            1,
-            "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with --mpi PATH",
-        )
-    })
-}
-
-fn search(library_path: &std::ffi::OsStr) -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::split_paths(library_path)
-        .filter(|p| !p.as_os_str().is_empty())
-        .chain(FOLDERS.iter().map(PathBuf::from))
-        .collect();
-    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
-    MPICH.iter().find_map(found)
+    mpich::find().ok_or_else(|| Failure::new(1, mpich::missing("--mpi PATH")))
 }
 
 /// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever.
@@ -196,13 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_searched_for_in_order() {
-        let tmp = tempfile::tempdir().unwrap();
-        std::fs::write(tmp.path().join("libmpich.so.12"), "").unwrap();
-        assert_eq!(
-            search(tmp.path().as_os_str()),
-            Some(tmp.path().join("libmpich.so.12"))
-        );
+    fn a_library_is_chosen_by_name_or_path() {
         assert!(library("none", true).unwrap().is_none());
         assert!(library("mpihc", true)
             .unwrap_err()
