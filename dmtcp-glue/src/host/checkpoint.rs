@@ -206,9 +206,11 @@ impl Run<'_> {
         let last = self.vote(order, 4, timeout, committed);
         if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
             self.wait_answered();
+            // mpirun gives the code of the rank that ends first, and kills the ranks that are left; what code those
+            // have then is chance. So rank 0 alone says it: it tells the launcher to end the job with this code, and
+            // ends. The others wait in a vote in which rank 0 has no part: only its end, or the launcher's SIGKILL,
+            // ends that wait.
             if rank != 0 {
-                // A launcher kills the ranks that are left when one ends, and gives the code of the first: rank 0
-                // ends first. It has no part in this, so that what ends the wait is its end.
                 let _ = self.vote(order, 5, timeout, Ok(()));
             } else if size > 1 {
                 launcher::abort_job(STOPPED, Duration::ZERO);
