@@ -11,6 +11,7 @@ use super::mailbox::Channel;
 use super::{save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
+use restart::launcher;
 use restart::manifest::{self, ImageEntry, Manifest};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -205,12 +206,14 @@ impl Run<'_> {
         let last = self.vote(order, 4, timeout, committed);
         if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
             self.wait_answered();
+            // mpirun gives the code of the rank that ends first, and kills the ranks that are left; what code those
+            // have then is chance. So rank 0 alone says it: it tells the launcher to end the job with this code, and
+            // ends. The others wait in a vote in which rank 0 has no part: only its end, or the launcher's SIGKILL,
+            // ends that wait.
             if rank != 0 {
-                // A launcher kills the ranks that are left when one ends, and gives the code of the first: rank 0
-                // ends first. It has no part in this, so that what ends the wait is its end.
                 let _ = self.vote(order, 5, timeout, Ok(()));
             } else if size > 1 {
-                super::abort_job(STOPPED);
+                launcher::abort_job(STOPPED, Duration::ZERO);
             }
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };

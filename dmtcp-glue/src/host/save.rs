@@ -16,7 +16,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Name of the section that holds `Resources`.
 pub const RESOURCES: &str = "resources";
@@ -46,21 +46,27 @@ pub struct Place {
     pub generation: u64,
 }
 
-/// Looks for what can't be saved, before any thread is stopped.
+/// Looks for what can't be saved, before any thread is stopped; and what takes time is found out here.
 pub fn obstacles(settings: &Settings) -> Result<()> {
+    loader()?;
     for mapping in maps::own()?.iter().filter(|m| m.is_saved()) {
         memory::check(mapping)?;
     }
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
 
-/// A fingerprint of the loader's program.
+/// A fingerprint of the loader's program, which is read once.
 pub fn loader() -> Result<u64> {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
     let bytes =
         std::fs::read("/proc/thread-self/exe").context("the loader's program can't be read")?;
     // FNV-1a: nothing here is hostile.
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    Ok(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    Ok(*KNOWN.get_or_init(|| hash))
 }
 
 /// Writes the image.

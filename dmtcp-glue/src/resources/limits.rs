@@ -70,8 +70,7 @@ pub fn status(path: &str, key: &str) -> Option<String> {
 impl Limits {
     /// Reads it; refuses a traced process and one with children.
     pub fn capture(tids: &[u32]) -> Result<Self> {
-        let me = |key| status("/proc/self/status", key);
-        if let Some(tracer) = me("TracerPid").filter(|t| t != "0") {
+        if let Some(tracer) = status("/proc/self/status", "TracerPid").filter(|t| t != "0") {
             bail!("process {tracer} traces the program (a debugger, strace); it can't be checkpointed while it is traced");
         }
         for tid in tids {

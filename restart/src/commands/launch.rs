@@ -3,7 +3,7 @@
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
 use super::{elf, mpi, program, Failure, Outcome};
-use restart::manifest;
+use restart::{manifest, mpich};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn run(args: &Launch) -> Outcome {
         .elf
         .needed
         .iter()
-        .any(|n| mpi::MPICH.contains(&n.as_str()));
+        .any(|n| mpich::SONAMES.contains(&n.as_str()));
     if let Some(other) = program
         .elf
         .needed
