@@ -4,7 +4,7 @@ use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::progress::Bar;
-use super::{images, mpi, Failure, Outcome};
+use super::{images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
 use restart::image::Reader;
 use restart::meta::{self, Meta};
@@ -62,6 +62,10 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
+    room::for_restart(
+        &image,
+        usize::from(meta.mpi_library.is_some()) + meta.halves.len(),
+    )?;
     if rank == 0 {
         for (file, what) in changed(&image) {
             let what = format!("splitproc: warning: {}: {what} since the checkpoint; the program goes on with what it had in memory\n", file.display());
