@@ -46,7 +46,7 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&start, &plan),
         _ => map_lhinfo(&start, &plan),
     }
-    route::init(plan.log);
+    route::init(plan.log, plan.attach.is_some());
     let mut host: Option<&'static HalfStart> = None;
     for (i, half) in plan.halves.iter().flatten().enumerate() {
         let up = halves::start_lower(&start, &plan, first_half(&plan) + i, half);

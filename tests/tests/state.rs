@@ -118,7 +118,6 @@ refused! {
     a_named_pipe "refused" "fifo" ["fifo"];
     a_udp_socket "refused" "udp" ["UDP"];
     a_directory_that_is_gone "refused" "lost-directory" ["working directory"];
-    a_low_limit_of_open_files "refused" "few-files" ["limit of open files", "333"];
     a_file_under_another_name "refused" "other-name" ["one"];
 }
 
