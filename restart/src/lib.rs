@@ -4,6 +4,7 @@
 //! The embedded host writes and reads these while the application is stopped; the `splitproc`
 //! command reads them to check a restart before anything runs, and to show what is inside.
 
+pub mod code;
 pub mod half;
 pub mod image;
 pub mod launcher;

@@ -461,31 +461,3 @@ fn a_restart_that_waits_ends_on_sigterm() {
         "only --timeout ended it"
     );
 }
-
-#[test]
-fn a_changed_program_is_told() {
-    let scratch = Scratch::new("changed-program");
-    let case = Case::counter(&scratch);
-    let app = scratch.file("app");
-    std::fs::copy(&case.app, &app).expect("a copy of the program");
-    let mut job = Job::launch(&scratch, 0, &app, &case.args);
-    job.must_reach(2);
-    job.checkpoint(&scratch);
-    job.kill();
-    let whole = Job::restart(&scratch, 0).finish().ok();
-    assert!(
-        !text(&whole.stderr).contains("warning"),
-        "{}",
-        text(&whole.stderr)
-    );
-    let mut bytes = std::fs::read(&app).expect("the program");
-    bytes.push(0);
-    std::fs::write(&app, bytes).expect("the program");
-    for words in ["has changed", "has gone"] {
-        let done = Job::restart(&scratch, 0).finish().ok();
-        let told = text(&done.stderr);
-        assert!(told.contains("app: ") && told.contains(words), "{told}");
-        assert_eq!(text(&done.stdout), text(&whole.stdout));
-        let _ = std::fs::remove_file(&app);
-    }
-}

@@ -208,8 +208,8 @@ impl Run<'_> {
             self.wait_answered();
             // mpirun gives the code of the rank that ends first, and kills the ranks that are left; what code those
             // have then is chance. So rank 0 alone says it: it tells the launcher to end the job with this code, and
-            // ends. The others wait in a vote in which rank 0 has no part: only its end, or the launcher's SIGKILL,
-            // ends that wait.
+            // ends. The others wait in a vote in which rank 0 has no part: its end, or the launcher's
+            // SIGKILL, ends that wait.
             if rank != 0 {
                 let _ = self.vote(order, 5, timeout, Ok(()));
             } else if size > 1 {

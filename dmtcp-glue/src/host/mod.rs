@@ -6,6 +6,7 @@
 
 mod arrival;
 mod checkpoint;
+mod code;
 mod coordinator;
 mod frame;
 mod gather;

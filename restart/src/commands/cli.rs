@@ -203,6 +203,9 @@ pub struct Restart {
     /// Restart from this generation instead of the newest complete one
     #[arg(long, value_name = "G")]
     pub generation: Option<u64>,
+    /// Restart although the program or a library has changed or gone since: what runs is the code that was in memory
+    #[arg(long)]
+    pub accept_changed: bool,
     #[command(flatten)]
     pub taking: Taking,
 }
