@@ -4,7 +4,7 @@ use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::progress::Bar;
-use super::{images, mpi, Failure, Outcome};
+use super::{images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
 use restart::code::{self, Code};
 use restart::image::Reader;
@@ -63,6 +63,10 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
+    room::for_restart(
+        &image,
+        usize::from(meta.mpi_library.is_some()) + meta.halves.len(),
+    )?;
     check_code(&image, args.accept_changed, rank)?;
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;

@@ -1,5 +1,5 @@
-//! Limits of open files (`tests/c/open-files.c`): under any of them a job is checkpointed and restarted, and the
-//! program sees its own.
+//! Limits (`ulimit`). Of open files (`tests/c/open-files.c`): under any a job is checkpointed and restarted, and the
+//! program sees its own. Of memory: one that is too low is named.
 
 use std::process::Command;
 use tests::{mpirun, program, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
@@ -82,6 +82,42 @@ fn a_restart_with_too_few_names_the_limit() {
         .fails_with(&["descriptor 100", "ulimit -Hn", "202"]);
     let enough = Job::start(&scratch, limited("-n 202", restart(&scratch)));
     assert_eq!(text(&enough.finish().ok().stdout), "ok\n");
+}
+
+#[test]
+fn a_limit_of_memory_that_is_too_low_is_named() {
+    let scratch = Scratch::new("little-memory");
+    for (option, kib) in [("-d", 1000), ("-d", 20_000), ("-v", 40_000)] {
+        let few = limited(&format!("{option} {kib}"), launch(&scratch, "given"));
+        let done = Job::start(&scratch, few).finish();
+        assert_eq!(done.status.code(), Some(1));
+        done.fails_with(&["the limit of", &format!("ulimit {option}"), "raise it"]);
+    }
+    let mut job = Job::start(&scratch, launch(&scratch, "high"));
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    for option in ["-d", "-v"] {
+        let few = limited(&format!("{option} 50000"), restart(&scratch));
+        let words = ["the limit of", &format!("ulimit {option}"), "raise it"];
+        Job::start(&scratch, few).finish().fails_with(&words);
+    }
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    // What the message asks for is enough.
+    let told = text(
+        &Job::start(&scratch, limited("-d 50000", restart(&scratch)))
+            .finish()
+            .stderr,
+    );
+    let enough = told
+        .split('`')
+        .nth(1)
+        .and_then(|o| o.strip_prefix("ulimit "));
+    let enough = limited(enough.expect("a command"), restart(&scratch));
+    assert_eq!(
+        text(&Job::start(&scratch, enough).finish().ok().stdout),
+        "ok\n"
+    );
 }
 
 #[test]
