@@ -108,6 +108,9 @@ impl Run<'_> {
         };
         let result = ordered.and_then(|generation| {
             let order = self.job.announce(generation, stop);
+            if let Some(reply) = &self.reply {
+                let _ = reply.send(Answer::Progress(0, 0));
+            }
             let taken = self.take_part(&order);
             if taken.is_err() {
                 // What the ranks wrote of it is of no use to anybody.
@@ -119,8 +122,7 @@ impl Run<'_> {
             taken
         });
         if let Err(error) = result {
-            self.answer(&Outcome::refused(format!("{error:#}")));
-            if self.reply.is_none() {
+            if !self.answer(&Outcome::refused(format!("{error:#}"))) {
                 super::say(&format!("no checkpoint was taken: {error:#}"));
             }
         }
@@ -131,12 +133,11 @@ impl Run<'_> {
         Ok(manifest::next_generation(&self.settings.dir)?)
     }
 
-    fn answer(&mut self, outcome: &Outcome) {
+    /// Tells the requester; false: there is none, or it does not wait.
+    fn answer(&mut self, outcome: &Outcome) -> bool {
         self.job.record(outcome);
-        if let Some(reply) = &self.reply {
-            // The requester may have gone away.
-            let _ = reply.send(Answer::Done(outcome.clone()));
-        }
+        let answer = |reply: &Sender<Answer>| reply.send(Answer::Done(outcome.clone())).is_ok();
+        self.reply.as_ref().is_some_and(answer)
     }
 
     /// Waits until the requester's connection has taken the answer: then it hangs up.

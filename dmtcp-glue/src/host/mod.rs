@@ -64,7 +64,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Err(error) => fatal(&format!("{error:#}")),
     };
     if settings.env_rank == 0 {
-        match hold::hold(&settings.dir) {
+        match hold::hold(&settings.dir, half.restore != 0) {
             // For as long as this process lives.
             Ok(file) => std::mem::forget(file),
             Err(error) => fatal(&format!("{error:#}")),
@@ -72,7 +72,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
     }
     trigger::claim(&settings);
     let (work, queue) = channel();
-    let job = Job::new(settings.mpi, settings.timeout, work);
+    let job = Job::new(settings.mpi, settings.alone, settings.timeout, work);
     let go = &half.go;
     let (known, wait) = channel();
     let begin = move || begin(&job, &settings, queue, go, &known);
@@ -125,16 +125,20 @@ fn begin(
     }
     trigger::start(job, settings);
     if let Some(seconds) = settings.interval {
-        tick(Arc::clone(job), seconds);
+        tick(Arc::clone(job), Arc::clone(settings), seconds);
     }
     checkpoint::serve(job, settings, events, &queue);
 }
 
 /// Rank 0: asks for a checkpoint every so often.
-fn tick(job: Arc<Job>, every: Duration) {
+fn tick(job: Arc<Job>, settings: Arc<Settings>, every: Duration) {
+    let mut told = false;
     let tick = move || loop {
         std::thread::sleep(every);
-        if job.place().is_some_and(|(rank, _)| rank == 0) {
+        let rank = job.place().map(|(rank, _)| rank);
+        // Before MPI_Init none can be taken: that is said once.
+        if rank == Some(0) || rank.is_none() && settings.env_rank == 0 && !told {
+            told = rank.is_none();
             let (stop, reply) = (false, None);
             job.submit(Work::Request { stop, reply });
         }
