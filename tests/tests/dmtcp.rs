@@ -142,7 +142,7 @@ fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
         (
             "mpi",
             &[("SPLITPROC_MPI", "/no/such/lib.so")][..],
-            &["no mpich library", "splitproc_mpi"][..],
+            &["there is no such library", "splitproc_mpi"][..],
         ),
         ("cuda", &[], &["splitproc_lh: cuda", "name=library"]),
     ] {
