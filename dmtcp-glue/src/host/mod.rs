@@ -21,6 +21,7 @@ mod save;
 mod service;
 mod stop;
 mod trigger;
+mod turn;
 
 use coordinator::{Job, Work};
 use launch::Settings;

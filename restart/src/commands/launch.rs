@@ -2,14 +2,59 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
-use super::{elf, mpi, program, Failure, Outcome};
+use super::program::Program;
+use super::{elf, mpi, program, replace, Failure, Outcome};
 use restart::manifest;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Most words of arguments and environment that the loader puts on the program's stack.
+const MOST_WORDS: usize = 60_000;
+
 /// Runs the command; returns only when it fails.
 pub fn run(args: &Launch) -> Outcome {
-    let program = program::find(&args.program)?;
+    if args.again {
+        return again(args);
+    }
+    start(args, &program::find(&args.program)?)
+}
+
+/// The program of one of our processes executes another in its place. It runs, whatever we think of it.
+fn again(args: &Launch) -> Outcome {
+    let Some((path, argv)) = args.program.split_first() else {
+        return Err(Failure::new(2, "--again: no program was named"));
+    };
+    let path = Path::new(path);
+    if let Err(failure) = go_on(args, path, argv) {
+        eprintln!(
+            "splitproc: {:#}; it is executed without splitproc: it can't be checkpointed",
+            failure.error
+        );
+    }
+    let error = replace::exec(path, argv, &replace::environment());
+    Err(Failure::new(126, format!("{}: {error}", path.display())))
+}
+
+/// Takes the program under splitproc; fails if that can't be. Returns without failure if it needs no help: it is
+/// the `splitproc` command itself.
+fn go_on(args: &Launch, path: &Path, argv: &[OsString]) -> Outcome {
+    let program = program::at(path, argv)?;
+    if Parts::beside_us()?.splitproc == program.exe {
+        return Ok(());
+    }
+    let refused = |why: &str| Err(Failure::new(126, format!("{}: {why}", path.display())));
+    if args.ranked && mpi::launcher() == mpi::Launcher::None {
+        return refused("has not got the MPI launcher's variables in its environment");
+    }
+    if argv.len() + replace::environment().len() > MOST_WORDS {
+        return refused("has too many arguments and variables");
+    }
+    start(args, &program)
+}
+
+/// Launches a program; returns only when that fails.
+fn start(args: &Launch, program: &Program) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
     let needs_mpi = program
@@ -48,6 +93,7 @@ pub fn run(args: &Launch) -> Outcome {
         exe: &program.exe,
         argv: &program.argv,
         execfn: Some(&program.execfn),
+        known_as: args.known_as,
     };
     Err(start.exec(&parts))
 }

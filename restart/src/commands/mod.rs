@@ -13,6 +13,7 @@ mod loader;
 mod mpi;
 mod program;
 mod progress;
+mod replace;
 pub mod restart;
 pub mod status;
 pub mod verify;
