@@ -46,7 +46,7 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&start, &plan),
         _ => map_lhinfo(&start, &plan),
     }
-    route::init(plan.log);
+    route::init(plan.log, plan.attach.is_some());
     if let Some([_, parent]) = plan.known_as {
         route::set_parent(parent);
     }

@@ -38,11 +38,14 @@ static int show(int argc, char **argv, int named)
 		else if (!prefixed(*e, "LHINFO_PTR="))
 			printf("variable: %s\n", *e);
 	printf("folder: %s\numask: %o\nnice: %d\n", getcwd(text, sizeof text), umask(0), getpriority(PRIO_PROCESS, 0));
-	for (int fd = 0; fd < 500; fd++) {
+	for (int fd = 0; fd < 290; fd++) {
 		int flags = fcntl(fd, F_GETFD);
 		if (flags >= 0)
 			printf("descriptor %d: %d, offset %ld\n", fd, flags, fd > 2 ? (long)lseek(fd, 0, SEEK_CUR) : 0);
 	}
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	printf("open files: %ld, %ld\n", (long)files.rlim_cur, (long)files.rlim_max);
 	sigset_t blocked, pending;
 	sigprocmask(SIG_SETMASK, NULL, &blocked);
 	sigpending(&pending);
@@ -81,6 +84,7 @@ static void prepare(int quiet)
 	dup2(open(self, O_RDONLY), 71);
 	fcntl(71, F_SETFD, FD_CLOEXEC);
 	lseek(70, 7, SEEK_SET);
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ quiet ? 300 : 2000, quiet ? 600 : 20000 });
 	if (quiet)
 		close(0);
 	alarm(100);

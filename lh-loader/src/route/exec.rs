@@ -9,9 +9,9 @@
 
 use super::entry::Regs;
 use super::program::{self, Name, Verdict};
-use super::{ids, paths, signals, tasks, turn};
+use super::{ids, limits, paths, signals, tasks, turn};
 use crate::arch::syscall6;
-use crate::layout::{page_up, LOWER_FD_BASE};
+use crate::layout::page_up;
 use crate::say::Text;
 use core::ffi::{c_char, CStr};
 use core::fmt::Write;
@@ -48,9 +48,18 @@ pub unsafe fn call(r: &Regs) -> isize {
             (Some((index, length)), Some(fd)) if length <= MOST => {
                 in_child(r, env, length, index, fd)
             }
-            _ => paths::call(r),
+            _ => natively(r),
         }
     }
+}
+
+/// Has the kernel make the call, under the program's own limits.
+///
+/// # Safety
+/// As for the system call.
+unsafe fn natively(r: &Regs) -> isize {
+    // SAFETY: the caller's.
+    limits::executing(|| unsafe { paths::call(r) })
 }
 
 fn is_at(r: &Regs) -> bool {
@@ -121,7 +130,7 @@ unsafe fn in_child(r: &Regs, env: *const usize, length: usize, index: usize, fd:
         core::ptr::copy_nonoverlapping(env, vector.as_mut_ptr(), length);
         vector[index] = text.bytes().as_ptr() as usize;
         *environment(&mut c) = vector.as_ptr() as usize;
-        paths::call(&c)
+        natively(&c)
     }
 }
 
@@ -197,11 +206,11 @@ unsafe fn replace(r: &Regs) -> isize {
         let mut kept = None;
         let name = name.at(paths::real(name.path, &mut kept));
         if !program::accepted(&name, argv, env) {
-            return paths::call(r);
+            return natively(r);
         }
         let (argv, env) = (argv as *const usize, env as *const usize);
         let again = AGAIN[1].load(Relaxed);
-        let (words, variables) = (length(argv) + again + 5, length(env) + 1);
+        let (words, variables) = (length(argv) + again + 6, length(env) + 1);
         let Some(room) = Room::new(LONGEST + 8 * (words + variables)) else {
             return -(libc::ENOMEM as isize);
         };
@@ -223,7 +232,7 @@ unsafe fn replace(r: &Regs) -> isize {
             leave_lower_behind();
         }
         let why = match verdict {
-            Verdict::Kernels => return paths::call(&c),
+            Verdict::Kernels => return natively(&c),
             Verdict::Alone(why) => why,
             Verdict::Ours(path) => {
                 let mut vector = Vector {
@@ -237,7 +246,7 @@ unsafe fn replace(r: &Regs) -> isize {
         let path = CStr::from_ptr(name.path as *const _).to_str();
         let path = path.ok().filter(|p| !p.is_empty()).unwrap_or("a program");
         crate::say!("{path}: {why}; it is executed without splitproc: it can't be checkpointed");
-        paths::call(&c)
+        natively(&c)
     }
 }
 
@@ -247,14 +256,18 @@ unsafe fn replace(r: &Regs) -> isize {
 /// `vector` has room for the command, the program's path and arguments, and a null.
 unsafe fn relaunch(vector: &mut Vector, path: usize, argv: *const usize, env: *const usize) {
     let [again, count] = [&AGAIN[0], &AGAIN[1]].map(|w| w.load(Relaxed));
-    let mut known = Text::<64>::new();
+    let (mut known, mut limit) = (Text::<64>::new(), Text::<40>::new());
     // SAFETY: the caller's; the command's words stay for the process's life.
     unsafe {
         vector.extend(again as *const usize, count);
         if let Some([pid, parent]) = ids::known() {
-            // It fits.
+            // Both fit.
             let _ = write!(known, "--known-as={pid},{parent}\0");
             vector.push(known.bytes().as_ptr() as usize);
+        }
+        if let Some(hard) = limits::lowered() {
+            let _ = write!(limit, "--open-files={hard}\0");
+            vector.push(limit.bytes().as_ptr() as usize);
         }
         vector.push(c"--".as_ptr() as usize);
         vector.push(path);
@@ -265,13 +278,14 @@ unsafe fn relaunch(vector: &mut Vector, path: usize, argv: *const usize, env: *c
         }
         let command = *vector.at;
         let nr = libc::SYS_execve as usize;
-        syscall6(nr, command, vector.at as usize, env as usize, 0, 0, 0);
+        let at = vector.at as usize;
+        limits::executing(|| syscall6(nr, command, at, env as usize, 0, 0, 0));
     }
 }
 
 /// No descriptor of a lower half gets into the next program, but the launcher's.
 fn leave_lower_behind() {
-    let first = LOWER_FD_BASE as u32;
+    let first = limits::base() as u32;
     let close = |from: u32, to: u32| {
         let (nr, how) = (libc::SYS_close_range as usize, libc::CLOSE_RANGE_CLOEXEC);
         if from <= to {

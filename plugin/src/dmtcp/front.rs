@@ -6,21 +6,10 @@
 //! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
 
 use super::fail;
+use restart::{half, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-
-/// MPICH's SONAMEs, which are those of the fronts.
-const MPICH: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
-/// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
-const FOLDERS: [&str; 6] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/local/lib",
-    "/usr/lib64",
-    "/usr/lib64/mpich/lib",
-    "/usr/lib",
-];
 
 /// A lower half to load.
 pub struct Half {
@@ -72,7 +61,7 @@ fn loaded() -> (bool, bool) {
                 let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
                 if path
                     .file_name()
-                    .is_some_and(|n| MPICH.iter().any(|m| n == *m))
+                    .is_some_and(|n| mpich::SONAMES.iter().any(|m| n == *m))
                 {
                     let ours = path.parent() == Some(folder);
                     *front |= ours;
@@ -115,7 +104,7 @@ pub fn ensure() {
         ));
     }
     let mut list = preload;
-    for name in MPICH {
+    for name in mpich::SONAMES {
         list.push(":");
         list.push(fronts.join(name));
     }
@@ -175,24 +164,15 @@ pub fn halves() -> Vec<Half> {
 }
 
 fn half(entry: &str) -> Half {
-    let text = |s: &str| CString::new(s).unwrap_or_default();
-    let (name, library) = match entry.split_once('=') {
-        Some(pair) => pair,
-        None if entry == "mpi" => {
-            return Half {
-                name: text(entry),
-                library: mpi(),
-            }
-        }
-        None => fail(&format!(
-            "SPLITPROC_LH: {entry}: say mpi, or NAME=LIBRARY for a half of your own"
-        )),
-    };
-    if name.is_empty() || name.len() > 15 || name == "host" || library.is_empty() {
-        fail(&format!(
-            "SPLITPROC_LH: {entry}: a name of up to 15 letters and a library are wanted"
-        ));
+    if entry == "mpi" {
+        return Half {
+            name: c"mpi".into(),
+            library: mpi(),
+        };
     }
+    let (name, library) = half::parse(entry)
+        .unwrap_or_else(|why| fail(&format!("SPLITPROC_LH: {entry}: {why} (or just mpi)")));
+    let text = |s: String| CString::new(s).unwrap_or_default();
     Half {
         name: text(name),
         library: text(library),
@@ -202,22 +182,12 @@ fn half(entry: &str) -> Half {
 /// The MPI library: `SPLITPROC_MPI`, or MPICH's where libraries are.
 fn mpi() -> CString {
     let named = std::env::var_os("SPLITPROC_MPI").filter(|p| !p.is_empty());
-    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path)
-        .filter(|p| !p.as_os_str().is_empty())
-        .chain(FOLDERS.iter().map(PathBuf::from))
-        .collect();
-    let places = MPICH
-        .iter()
-        .flat_map(|name| folders.iter().map(move |f| f.join(name)));
     let found = match named {
         Some(path) => Some(PathBuf::from(path)).filter(|p| p.is_file()),
-        None => places.into_iter().find(|p| p.is_file()),
+        None => mpich::find(),
     };
     match found {
         Some(path) => CString::new(path.into_os_string().into_vec()).unwrap_or_default(),
-        None => fail(
-            "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with SPLITPROC_MPI=PATH",
-        ),
+        None => fail(&mpich::missing("SPLITPROC_MPI=PATH")),
     }
 }

@@ -3,8 +3,8 @@
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
 use super::program::Program;
-use super::{elf, mpi, program, replace, Failure, Outcome};
-use restart::manifest;
+use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use restart::{manifest, mpich};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ fn again(args: &Launch) -> Outcome {
         return Err(Failure::new(2, "--again: no program was named"));
     };
     let path = Path::new(path);
+    if let Some(hard) = args.open_files {
+        limit_open_files(hard);
+    }
     if let Err(failure) = go_on(args, path, argv) {
         eprintln!(
             "splitproc: {:#}; it is executed without splitproc: it can't be checkpointed",
@@ -34,6 +37,22 @@ fn again(args: &Launch) -> Outcome {
     }
     let error = replace::exec(path, argv, &replace::environment());
     Err(Failure::new(126, format!("{}: {error}", path.display())))
+}
+
+/// Lowers the hard limit of open files.
+fn limit_open_files(hard: u64) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one limit and reads one; a limit that is not lowered is the program's to raise.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_max = hard;
+            limit.rlim_cur = limit.rlim_cur.min(hard);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 /// Takes the program under splitproc; fails if that can't be. Returns without failure if it needs no help: it is
@@ -61,7 +80,7 @@ fn start(args: &Launch, program: &Program) -> Outcome {
         .elf
         .needed
         .iter()
-        .any(|n| mpi::MPICH.contains(&n.as_str()));
+        .any(|n| mpich::SONAMES.contains(&n.as_str()));
     if let Some(other) = program
         .elf
         .needed
@@ -77,6 +96,7 @@ fn start(args: &Launch, program: &Program) -> Outcome {
         }
     }
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
+    room::for_launch(usize::from(library.is_some()) + args.half.len())?;
     let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
         let what = "build splitproc again (cargo build --release --workspace)";
         Failure::new(1, format!("{}: {e}; {what}", parts.plugin.display()))

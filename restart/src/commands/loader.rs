@@ -38,7 +38,7 @@ impl Parts {
             host: dir.join("splitproc-host"),
             mpi: dir.join("splitproc-mpi-lh"),
             plugin: dir.join("libsplitproc.so"),
-            fronts: mpi::MPICH
+            fronts: restart::mpich::SONAMES
                 .iter()
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),

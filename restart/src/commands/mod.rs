@@ -15,6 +15,7 @@ mod program;
 mod progress;
 mod replace;
 pub mod restart;
+mod room;
 pub mod status;
 pub mod verify;
 

@@ -4,8 +4,9 @@ use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::progress::Bar;
-use super::{images, mpi, Failure, Outcome};
+use super::{images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
+use restart::code::{self, Code};
 use restart::image::Reader;
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
@@ -62,12 +63,11 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
-    if rank == 0 {
-        for (file, what) in changed(&image) {
-            let what = format!("splitproc: warning: {}: {what} since the checkpoint; the program goes on with what it had in memory\n", file.display());
-            let _ = std::io::stderr().write_all(what.as_bytes());
-        }
-    }
+    room::for_restart(
+        &image,
+        usize::from(meta.mpi_library.is_some()) + meta.halves.len(),
+    )?;
+    check_code(&image, args.accept_changed, rank)?;
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;
     bar.end();
@@ -149,29 +149,33 @@ fn check_files(image: &Reader) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Programs and libraries that are not what they were. The image holds their memory whole, so a restart is right
-/// without them; but whoever has put a new version there may expect that it runs.
-fn changed(image: &Reader) -> Vec<(&Path, &'static str)> {
-    let mut found: Vec<(&Path, &'static str)> = Vec::new();
-    for (i, region) in image.regions().iter().enumerate() {
-        let code = region.prot & libc::PROT_EXEC as u32 != 0 && image.held(i);
-        let Some(file) = region
-            .file
-            .as_ref()
-            .filter(|f| code && !f.deleted && f.size != 0)
-        else {
-            continue;
-        };
-        let what = match std::fs::metadata(&file.path) {
-            Err(_) => "has gone",
-            Ok(m) if m.size() != file.size || m.mtime() != file.mtime => "has changed",
-            Ok(_) => continue,
-        };
-        if !found.iter().any(|(path, _)| *path == file.path) {
-            found.push((&file.path, what));
+/// Refuses to go on with programs and libraries that are not what they were, unless that is known. The image holds
+/// their memory whole, so that the program would be right without them; but whoever has put another version there
+/// may expect that it runs.
+fn check_code(image: &Reader, accepted: bool, rank: u32) -> Result<(), Failure> {
+    let code: Vec<Code> = image.section(code::SECTION)?;
+    let changed = |c: &Code| Some(format!("{} {}", c.path.display(), c.changed()?));
+    let changed: Vec<String> = code.iter().filter_map(changed).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    if !accepted {
+        let text = format!(
+            "{}; put back what the program ran at the checkpoint, or restart with --accept-changed: it then goes on \
+             with the code that it had in memory",
+            changed.join("; ")
+        );
+        return Err(Failure::new(1, text));
+    }
+    if rank == 0 {
+        for what in changed {
+            let line = format!(
+                "splitproc: warning: {what}; the program goes on with the code that it had in memory\n"
+            );
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
-    found
+    Ok(())
 }
 
 #[cfg(test)]
