@@ -13,6 +13,17 @@ pub fn init(raw: usize) {
     RAW.store(raw, Ordering::Release);
 }
 
+/// The first descriptor number that is not the application's.
+pub fn fd_base() -> i32 {
+    match RAW.load(Ordering::Acquire) {
+        0 => lh_loader::layout::LOWER_FD_BASE,
+        // SAFETY: the loader has mapped lhInfo.
+        _ => unsafe { lh_loader::lhinfo::get() }
+            .fd_base
+            .load(Ordering::Relaxed) as i32,
+    }
+}
+
 /// Makes a system call that is not routed.
 ///
 /// # Safety

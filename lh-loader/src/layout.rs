@@ -29,8 +29,12 @@ pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
 pub const VDSO_BASE: usize = 0x2f80_0000_0000;
 /// The upper half's window.
 pub const UPPER_BASE: usize = 0x3000_0000_0000;
-/// The first descriptor number that belongs to lower halves.
+/// The first descriptor number that belongs to lower halves where the upper half is another host's.
 pub const LOWER_FD_BASE: i32 = 512;
+/// The most numbers that an application has: it would pay for a larger table with every fork.
+const UPPER_FDS: u64 = 4096;
+/// The numbers that lower halves have, where there is room.
+const LOWER_FDS: u64 = 1024;
 /// The page size of x86-64 Linux.
 pub const PAGE: usize = 4096;
 
@@ -47,6 +51,36 @@ pub enum Owner {
     Upper,
     /// Anywhere else: the kernel's stack and vDSO, a non-PIE program, a fixed mapping.
     Elsewhere,
+}
+
+/// The first descriptor number that belongs to lower halves under this hard limit; `attached`: to another host's process.
+pub const fn fd_base(limit: u64, attached: bool) -> u64 {
+    let base = if limit < 2 * LOWER_FDS {
+        limit / 2
+    } else {
+        limit - LOWER_FDS
+    };
+    let most = if attached {
+        LOWER_FD_BASE as u64
+    } else {
+        UPPER_FDS
+    };
+    if base < most {
+        base
+    } else {
+        most
+    }
+}
+
+/// The lowest hard limit under which the application may have descriptor `fd`; 0: none.
+pub const fn fd_limit(fd: u64) -> u64 {
+    if fd >= UPPER_FDS {
+        0
+    } else if fd < LOWER_FDS {
+        2 * (fd + 1)
+    } else {
+        fd + 1 + LOWER_FDS
+    }
 }
 
 /// The base address of lower half `i`'s window.
@@ -82,6 +116,18 @@ pub const fn page_down(n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_are_shared_out() {
+        let bases = [64, 256, 1024, 4096, 1 << 20].map(|limit| fd_base(limit, false));
+        assert_eq!(bases, [32, 128, 512, 3072, 4096]);
+        assert_eq!([256, 1 << 20].map(|limit| fd_base(limit, true)), [128, 512]);
+        for fd in [0, 31, 500, 1023, 1024, 4095] {
+            let limit = fd_limit(fd);
+            assert!(fd_base(limit, false) > fd && fd_base(limit - 1, false) <= fd);
+        }
+        assert_eq!(fd_limit(4096), 0);
+    }
 
     #[test]
     fn an_address_has_one_owner() {

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 /// "splitlhi"
 pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
 /// Bumped whenever a field moves.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Most upper-half threads.
 pub const MAX_THREADS: usize = 4096;
 /// Most tasks born in lower halves that the registry holds at one time.
@@ -241,6 +241,8 @@ pub struct Upper {
     pub drained: AtomicU32,
     /// 1: the program has made a priority-inheritance mutex.
     pub pi_mutexes: AtomicU32,
+    /// Soft and hard limit of open files as the application knows them.
+    pub open_files: [AtomicU64; 2],
 }
 
 /// The whole region.
@@ -269,6 +271,8 @@ pub struct LhInfo {
     pub wrfsbase: u32,
     /// 1 with `--log info` or `--log debug`.
     pub verbose: u32,
+    /// The first descriptor number of lower halves. The fresh loader's at a restart.
+    pub fd_base: AtomicU32,
     /// Slots through which the upper half's vDSO functions jump.
     pub vdso_slots: [AtomicUsize; 8],
     /// The halves.

@@ -46,7 +46,7 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         Some(attach) if unsafe { (*attach).restart } != 0 => renew_lhinfo(&start, &plan),
         _ => map_lhinfo(&start, &plan),
     }
-    route::init(plan.log);
+    route::init(plan.log, plan.attach.is_some());
     let mut host: Option<&'static HalfStart> = None;
     for (i, half) in plan.halves.iter().flatten().enumerate() {
         let up = halves::start_lower(&start, &plan, first_half(&plan) + i, half);
@@ -138,7 +138,11 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     if plan.attach.is_some() {
         return;
     }
-    let kernel_vdso = start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0);
+    // For tests: without it as on a kernel that has none, so that a restart finds "another kernel".
+    let kernel_vdso = match start.var(b"SPLITPROC_VDSO") {
+        Some(wish) if wish == c"off" => 0,
+        _ => start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0),
+    };
     // SAFETY: the kernel's vDSO stays mapped.
     unsafe { vdso::fill_slots(&info.vdso_slots, kernel_vdso) };
     if plan.restore.is_none() {

@@ -80,6 +80,8 @@ pub struct Block {
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
     pub exempt: u32,
+    /// 1: DMTCP waits for the thread's end.
+    pub ending: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,
     /// The thread's donor in each half.

@@ -2,8 +2,8 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{adopt, block, gate, mpi, raw, registry, service, trigger};
-use core::sync::atomic::Ordering;
+use crate::{adopt, block, gate, mpi, raw, registry, service, symbols, trigger};
+use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,30 @@ pub const RESTART: u32 = 3;
 /// How long calls that must complete are waited for where there is no MPI.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Starts the thread. Signals of the application never reach it.
+/// Starts the thread.
 pub fn start() {
+    let name = "splitproc".into();
+    own_thread(
+        std::thread::Builder::new().name(name).stack_size(1 << 20),
+        serve,
+    );
+}
+
+/// Starts a thread of ours in the upper half, which the application does not notice: its signals never reach it, and
+/// libc does not count it. libc ends the process with the last thread that it knows, once the main one has left.
+pub fn own_thread(builder: std::thread::Builder, run: fn()) {
     let mask = raw::block_signals();
-    let made = std::thread::Builder::new()
-        .name("splitproc".into())
-        .stack_size(1 << 20)
-        .spawn(serve);
+    let made = builder.spawn(run);
     raw::restore_signals(mask);
-    if let Err(e) = made {
-        lh_loader::die!(70, "the helper thread can't be made: {e}");
+    match made {
+        Err(e) => lh_loader::die!(70, "a thread of splitproc's can't be made: {e}"),
+        Ok(_) => {
+            if let Some(count) = symbols::find(c"__nptl_nthreads") {
+                // SAFETY: libc's number of threads, an `unsigned int` that it changes atomically (since glibc 2.34
+                // in libc.so, where debuggers find it too). The calling thread is counted, so that it stays above 0.
+                unsafe { AtomicU32::from_ptr(count as *mut u32) }.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! in a lower half has no upper-half TLS: what it calls is run by an upper-half service thread. Code that
 //! runs on it (`post`) uses no TLS, no libc and no heap.
 
-use crate::{block, crossing, raw};
+use crate::{block, crossing, helper, raw};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::lhinfo;
@@ -112,18 +112,12 @@ fn post(function: Function, words: [u64; 6]) -> u64 {
     }
 }
 
-/// Starts the service thread, once. It takes none of the application's signals.
+/// Starts the service thread, once.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let mask = raw::block_signals();
-        let made = std::thread::Builder::new()
-            .name("splitproc-call".into())
-            .spawn(serve);
-        raw::restore_signals(mask);
-        if let Err(e) = made {
-            lh_loader::die!(70, "the service thread can't be made: {e}");
-        }
+        let name = "splitproc-call".into();
+        helper::own_thread(std::thread::Builder::new().name(name), serve);
     });
 }
 

@@ -196,14 +196,6 @@ static void with_user(void)
     CHECK(seteuid(0) == 0);
 }
 
-/* No room for splitproc's own descriptors. */
-static void with_few_files(void)
-{
-    struct rlimit few = {333, 333};
-    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
-    checkpoint_here();
-}
-
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
@@ -223,7 +215,6 @@ int main(int argc, char **argv)
         {"udp", with_udp},
         {"lost-directory", with_lost_directory},
         {"other-name", with_other_name},
-        {"few-files", with_few_files},
         {"user", with_user},
     };
     return run_kind(argc, argv, kinds, sizeof kinds / sizeof kinds[0]);

@@ -2,9 +2,14 @@
 //!
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use tests::{bin, lines, mpirun, program, run, splitproc, text, Case, Done, Job, Moments, Scratch};
+use std::time::SystemTime;
+use tests::{
+    bin, lines, mpirun, program, run, splitproc, text, wait_for, Case, Done, Job, Moments, Scratch,
+    LIMIT,
+};
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
 const SIDE: usize = 2048;
@@ -77,20 +82,42 @@ impl<'a> Dmtcp<'a> {
         Job::start(self.scratch, mpirun(case.ranks, command))
     }
 
+    /// A checkpoint of so many processes. `--bcheckpoint` of DMTCP 4.2 does not wait, and does nothing while a restart
+    /// goes on: the whole job and new images are waited for.
     #[track_caller]
-    fn checkpoint(&self) {
+    fn checkpoint(&self, processes: usize) {
+        wait_for("the whole job to run", LIMIT, || {
+            let mut command = self.command("dmtcp_command");
+            command.arg("--status");
+            let status = text(&run(self.scratch, command).stdout);
+            status.contains("RUNNING=yes").then_some(())
+        });
+        let before = self.stamps();
         let mut command = self.command("dmtcp_command");
         command.arg("--bcheckpoint");
         run(self.scratch, command).ok();
+        wait_for("DMTCP's images", LIMIT, || {
+            let new = self.stamps().into_iter().filter(|s| !before.contains(s));
+            (new.count() >= processes).then_some(())
+        });
     }
 
     fn images(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.scratch.ckpt()).expect("the images' folder");
+        let entries = std::fs::read_dir(self.scratch.ckpt()).into_iter().flatten();
         let files = entries.filter_map(|e| Some(e.ok()?.path()));
         let image = |p: &PathBuf| {
             p.to_string_lossy().contains("ckpt_") && p.to_string_lossy().ends_with(".dmtcp")
         };
         files.filter(image).collect()
+    }
+
+    /// Which images there are: a new one takes the old one's name, but is another file.
+    fn stamps(&self) -> Vec<(u64, SystemTime)> {
+        let stamp = |image: PathBuf| {
+            let about = std::fs::metadata(image).ok()?;
+            Some((about.ino(), about.modified().ok()?))
+        };
+        self.images().into_iter().filter_map(stamp).collect()
     }
 
     /// With a launcher by `splitproc dmtcp-restart`, without one by plain `dmtcp_restart`.
@@ -122,7 +149,7 @@ fn killed_and_restarted(scratch: &Scratch, case: &Case, halves: &str, options: &
     let dmtcp = Dmtcp::new(scratch);
     let mut job = dmtcp.launch(case, halves, options);
     job.must_reach(case.moment(&mut random));
-    dmtcp.checkpoint();
+    dmtcp.checkpoint(case.ranks.max(1));
     let so_far = lines(&job.stdout());
     job.reaches(so_far + 2);
     case.check_killed(&job.kill());
@@ -181,7 +208,7 @@ fn a_restart_of_a_restart_five_deep() {
         let more = random.pick(1, lines(&case.expected) / 12);
         println!("generation {generation}: after {more} lines");
         job.must_reach(more);
-        dmtcp.checkpoint();
+        dmtcp.checkpoint(case.ranks);
         job.kill();
         dmtcp = Dmtcp::new(&scratch);
         job = dmtcp.restart(case.ranks);
@@ -213,7 +240,7 @@ fn an_image_holds_no_lower_half() {
     let dmtcp = Dmtcp::new(&scratch);
     let mut job = dmtcp.launch(&case, "", &["--no-gzip"]);
     job.must_reach(2);
-    dmtcp.checkpoint();
+    dmtcp.checkpoint(1);
     job.kill();
     let starts = areas(&dmtcp.images()[0]);
     let within = |from: u64, to: u64| starts.iter().filter(|s| (from..to).contains(s)).count();

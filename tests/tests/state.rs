@@ -98,6 +98,7 @@ restored! {
     messages_and_ends_of_streams "kernel" "pairs";
     vector_registers "kernel" "registers";
     threads_that_are_being_born "births" "births";
+    threads_without_the_main_one "headless" "headless";
 }
 
 refused! {
@@ -117,8 +118,15 @@ refused! {
     a_named_pipe "refused" "fifo" ["fifo"];
     a_udp_socket "refused" "udp" ["UDP"];
     a_directory_that_is_gone "refused" "lost-directory" ["working directory"];
-    a_low_limit_of_open_files "refused" "few-files" ["limit of open files", "333"];
     a_file_under_another_name "refused" "other-name" ["one"];
+}
+
+/// libc counts threads, and ends the process with the last one that it knows.
+#[test]
+fn the_last_thread_ends_the_process() {
+    let (scratch, job) = start("headless", "headless");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::mailbox::Channel;
 use super::{save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
+use restart::launcher;
 use restart::manifest::{self, ImageEntry, Manifest};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,6 +108,9 @@ impl Run<'_> {
         };
         let result = ordered.and_then(|generation| {
             let order = self.job.announce(generation, stop);
+            if let Some(reply) = &self.reply {
+                let _ = reply.send(Answer::Progress(0, 0));
+            }
             let taken = self.take_part(&order);
             if taken.is_err() {
                 // What the ranks wrote of it is of no use to anybody.
@@ -118,8 +122,7 @@ impl Run<'_> {
             taken
         });
         if let Err(error) = result {
-            self.answer(&Outcome::refused(format!("{error:#}")));
-            if self.reply.is_none() {
+            if !self.answer(&Outcome::refused(format!("{error:#}"))) {
                 super::say(&format!("no checkpoint was taken: {error:#}"));
             }
         }
@@ -130,12 +133,11 @@ impl Run<'_> {
         Ok(manifest::next_generation(&self.settings.dir)?)
     }
 
-    fn answer(&mut self, outcome: &Outcome) {
+    /// Tells the requester; false: there is none, or it does not wait.
+    fn answer(&mut self, outcome: &Outcome) -> bool {
         self.job.record(outcome);
-        if let Some(reply) = &self.reply {
-            // The requester may have gone away.
-            let _ = reply.send(Answer::Done(outcome.clone()));
-        }
+        let answer = |reply: &Sender<Answer>| reply.send(Answer::Done(outcome.clone())).is_ok();
+        self.reply.as_ref().is_some_and(answer)
     }
 
     /// Waits until the requester's connection has taken the answer: then it hangs up.
@@ -205,12 +207,14 @@ impl Run<'_> {
         let last = self.vote(order, 4, timeout, committed);
         if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
             self.wait_answered();
+            // mpirun gives the code of the rank that ends first, and kills the ranks that are left; what code those
+            // have then is chance. So rank 0 alone says it: it tells the launcher to end the job with this code, and
+            // ends. The others wait in a vote in which rank 0 has no part: its end, or the launcher's
+            // SIGKILL, ends that wait.
             if rank != 0 {
-                // A launcher kills the ranks that are left when one ends, and gives the code of the first: rank 0
-                // ends first. It has no part in this, so that what ends the wait is its end.
                 let _ = self.vote(order, 5, timeout, Ok(()));
             } else if size > 1 {
-                super::abort_job(STOPPED);
+                launcher::abort_job(STOPPED, Duration::ZERO);
             }
             // SAFETY: ends the process at once; the program is saved and must not run on.
             unsafe { libc::_exit(STOPPED) };

@@ -69,7 +69,7 @@ impl Outcome {
 
 /// What a requester is told.
 pub enum Answer {
-    /// Bytes of rank 0's memory that are written, and all.
+    /// It has begun: bytes of rank 0's memory that are written, and all.
     Progress(u64, u64),
     /// The end.
     Done(Outcome),
@@ -180,18 +180,18 @@ pub struct Job {
     pub changed: Condvar,
     /// Bound of waits for other ranks.
     pub timeout: Duration,
-    /// Started by an MPI launcher: rank and size come with CONNECT.
+    /// Started by an MPI launcher.
     pub mpi: bool,
     work: Sender<Work>,
 }
 
 impl Job {
-    /// A job in which this process is alone until `join`.
-    pub fn new(mpi: bool, timeout: Duration, work: Sender<Work>) -> Arc<Self> {
+    /// A job whose rank and size are known when `alone`, else from `join` on.
+    pub fn new(mpi: bool, alone: bool, timeout: Duration, work: Sender<Work>) -> Arc<Self> {
         Arc::new(Job {
             state: Mutex::new(State {
                 size: 1,
-                joined: !mpi,
+                joined: alone,
                 ..State::default()
             }),
             changed: Condvar::new(),
@@ -232,7 +232,7 @@ impl Job {
         let state = self.lock();
         if !state.joined {
             return Some(
-                "MPI is not initialised yet: try again after the program's MPI_Init".into(),
+                "the ranks know of each other from MPI_Init on: try again after the program's (one that was restarted after its MPI_Finalize can't be checkpointed again)".into(),
             );
         }
         if let Some(lost) = &state.lost {

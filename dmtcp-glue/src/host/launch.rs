@@ -13,6 +13,9 @@ const RANKS: [&str; 4] = [
     "SLURM_PROCID",
 ];
 
+/// And the number of ranks.
+const SIZES: [&str; 3] = ["PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE"];
+
 /// The host's settings.
 pub struct Settings {
     /// Where checkpoints go; absolute.
@@ -33,6 +36,8 @@ pub struct Settings {
     pub restore: Option<PathBuf>,
     /// An MPI launcher started this process.
     pub mpi: bool,
+    /// There is no other rank, as far as the launcher tells: the job needs no MPI to know itself.
+    pub alone: bool,
     /// The rank as the launcher tells it.
     pub env_rank: u32,
     /// The other lower halves: each one's name and the library that it opens.
@@ -71,6 +76,10 @@ impl Settings {
         for name in RANKS.iter().rev() {
             env_rank = number(name)?.unwrap_or(env_rank);
         }
+        let mut size: Option<u32> = None;
+        for name in SIZES.iter().rev() {
+            size = number(name)?.or(size);
+        }
         let level = match number("SPLITPROC_ZSTD_LEVEL")?.unwrap_or(1) {
             0 => None,
             level => Some(level),
@@ -93,6 +102,7 @@ impl Settings {
             keep: number("SPLITPROC_KEEP")?.unwrap_or(2),
             restore,
             mpi,
+            alone: !mpi || size == Some(1),
             env_rank: if mpi { env_rank } else { 0 },
             launcher: Launcher::here(),
             halves,

@@ -6,6 +6,7 @@
 
 mod arrival;
 mod checkpoint;
+mod code;
 mod coordinator;
 mod frame;
 mod gather;
@@ -26,10 +27,11 @@ use coordinator::{Job, Work};
 use launch::Settings;
 use lh_loader::lhinfo::{self, HalfStart};
 use mailbox::Channel;
+use restart::launcher;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Exit code of a program that was told to stop after its checkpoint.
 pub const STOPPED: i32 = 85;
@@ -44,39 +46,8 @@ pub fn say(message: &str) {
 /// Ends the process with a message: a restart that can't go on.
 pub fn fatal(message: &str) -> ! {
     say(message);
-    abort_job(1);
+    launcher::abort_job(1, Duration::ZERO);
     std::process::exit(1);
-}
-
-/// Tells the launcher to end the other ranks too, and with which code: when a rank just exits, the others may wait
-/// in MPI_Init for ever, or be killed before they give a code of their own.
-///
-/// PMI-1's `abort` on the inherited descriptor; other launchers end a job whose rank exits with an error.
-pub fn abort_job(code: i32) {
-    let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
-    if let Some(fd) = fd {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while unread(libc::STDERR_FILENO) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let order = format!("cmd=abort exitcode={code}\n");
-        // SAFETY: writes a constant; a closed descriptor gives an error, which changes nothing.
-        unsafe { libc::write(fd, order.as_ptr().cast(), order.len()) };
-    }
-}
-
-/// Bytes in a pipe that its reader has not taken; 0 for anything else. A launcher that is told to abort forgets
-/// what it has not read of a rank's last words.
-fn unread(fd: i32) -> i32 {
-    let mut unread = 0;
-    // SAFETY: both calls write to live variables of the type that they expect.
-    unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        if libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO {
-            libc::ioctl(fd, libc::FIONREAD, &mut unread);
-        }
-    }
-    unread
 }
 
 /// Starts the host's threads, then gives the kernel's main thread back to the loader.
@@ -93,7 +64,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Err(error) => fatal(&format!("{error:#}")),
     };
     if settings.env_rank == 0 {
-        match hold::hold(&settings.dir) {
+        match hold::hold(&settings.dir, half.restore != 0) {
             // For as long as this process lives.
             Ok(file) => std::mem::forget(file),
             Err(error) => fatal(&format!("{error:#}")),
@@ -101,7 +72,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
     }
     trigger::claim(&settings);
     let (work, queue) = channel();
-    let job = Job::new(settings.mpi, settings.timeout, work);
+    let job = Job::new(settings.mpi, settings.alone, settings.timeout, work);
     let go = &half.go;
     let (known, wait) = channel();
     let begin = move || begin(&job, &settings, queue, go, &known);
@@ -154,16 +125,20 @@ fn begin(
     }
     trigger::start(job, settings);
     if let Some(seconds) = settings.interval {
-        tick(Arc::clone(job), seconds);
+        tick(Arc::clone(job), Arc::clone(settings), seconds);
     }
     checkpoint::serve(job, settings, events, &queue);
 }
 
 /// Rank 0: asks for a checkpoint every so often.
-fn tick(job: Arc<Job>, every: Duration) {
+fn tick(job: Arc<Job>, settings: Arc<Settings>, every: Duration) {
+    let mut told = false;
     let tick = move || loop {
         std::thread::sleep(every);
-        if job.place().is_some_and(|(rank, _)| rank == 0) {
+        let rank = job.place().map(|(rank, _)| rank);
+        // Before MPI_Init none can be taken: that is said once.
+        if rank == Some(0) || rank.is_none() && settings.env_rank == 0 && !told {
+            told = rank.is_none();
             let (stop, reply) = (false, None);
             job.submit(Work::Request { stop, reply });
         }

@@ -172,7 +172,8 @@ fn serve(job: &Arc<Job>, token: &str, stream: TcpStream) -> Result<()> {
     }
 }
 
-/// Answers one control request; one that wants to know gets lines of progress before.
+/// Answers one control request; one that wants to know gets lines of progress before. One that does not wait gets
+/// the first of them as its answer, or the refusal.
 fn control(job: &Job, request: &serde_json::Map<String, Value>, to: &mut TcpStream) -> Result<()> {
     if request.contains_key("status") {
         return answer(to, &job.status());
@@ -180,15 +181,26 @@ fn control(job: &Job, request: &serde_json::Map<String, Value>, to: &mut TcpStre
     let Some(wanted) = request.get("checkpoint") else {
         return answer(to, &Outcome::refused("not a request"));
     };
-    let flag = |name| wanted.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let (stop, progress) = (flag("stop"), flag("progress"));
+    let flag = |name, otherwise| {
+        let flag = wanted.get(name).and_then(Value::as_bool);
+        flag.unwrap_or(otherwise)
+    };
+    let (stop, progress, wait) = (
+        flag("stop", false),
+        flag("progress", false),
+        flag("wait", true),
+    );
     let (reply, answers) = mpsc::channel();
     let reply = Some(reply);
     job.submit(Work::Request { stop, reply });
     for one in answers {
         match one {
-            Answer::Progress(done, total) if progress => {
+            Answer::Progress(done, total) if progress || !wait => {
                 answer(to, &serde_json::json!({ "done": done, "total": total }))?;
+                if !wait {
+                    // Nobody hears what comes of it: then it is said on the job's stderr.
+                    return Ok(());
+                }
             }
             Answer::Progress(..) => {}
             Answer::Done(outcome) => return answer(to, &outcome),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 fn job() -> (Arc<Job>, mpsc::Receiver<Work>) {
     let (work, queue) = mpsc::channel();
-    (Job::new(true, Duration::from_secs(1), work), queue)
+    (Job::new(true, false, Duration::from_secs(1), work), queue)
 }
 
 /// `size` hosts in this process, connected but for the ranks in `absent`.
@@ -103,7 +103,7 @@ fn a_missing_rank_is_an_obstacle() {
         assert!(Instant::now() < until, "{:?}", all[0].0.obstacle());
     }
     let (early, _queue) = job();
-    assert!(early.obstacle().unwrap().contains("not initialised"));
+    assert!(early.obstacle().unwrap().contains("MPI_Init"));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_lost_connection_fails_what_is_under_way() {
 #[test]
 fn strangers_are_turned_away_and_requests_are_answered() {
     let (work, queue) = mpsc::channel();
-    let job = Job::new(false, Duration::from_secs(1), work);
+    let job = Job::new(false, true, Duration::from_secs(1), work);
     let contact = listen(&job, false).unwrap();
     std::thread::spawn(move || {
         while let Ok(Work::Request { stop, reply }) = queue.recv() {

@@ -3,6 +3,7 @@
 //! Everything that can be found wrong is found before anything is mapped.
 
 use super::arrival::Arrival;
+use super::code;
 use super::coordinator::list;
 use super::launch::Settings;
 use super::mailbox::{futex_wait, futex_wake, Channel};
@@ -13,6 +14,7 @@ use anyhow::{bail, Context, Result};
 use lh_loader::layout::LHINFO_BASE;
 use lh_loader::lhinfo::{self, LhInfo, HALF_READY, MAX_THREADS};
 use lh_loader::restore::{ALIVE, PARKED};
+use restart::code::Identity;
 use restart::image::{FileRef, Load, Reader, Region};
 use restart::meta::{self, Meta};
 use std::collections::HashMap;
@@ -57,7 +59,7 @@ pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
             settings.env_rank
         );
     }
-    if reader.section::<u64>(save::LOADER)? != save::loader()? {
+    if reader.section::<Identity>(save::LOADER)? != save::loader()? {
         bail!(
             "it was written with another build of splitproc's loader; restart with the same build"
         );
@@ -75,6 +77,7 @@ pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
         super::say(&format!("warning: {warning}"));
     }
     map(&reader, &opened)?;
+    code::restored(reader.section(restart::code::SECTION)?);
     super::trigger::claim(settings);
     let old = threads()
         .iter()

@@ -1,5 +1,6 @@
 //! Writing the image of this process, whose threads are stopped.
 
+use super::code;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
 use super::memory;
@@ -8,6 +9,7 @@ use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
 use lh_loader::lhinfo;
+use restart::code::Identity;
 use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
@@ -16,11 +18,11 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Name of the section that holds `Resources`.
 pub const RESOURCES: &str = "resources";
-/// Name of the section that holds the loader's fingerprint: threads may be stopped in its router.
+/// Name of the section that says which build of the loader it was: threads may be stopped in its router.
 pub const LOADER: &str = "loader";
 /// Names of the sections that `splitproc inspect` shows: the threads, and what the plugin says of MPI (JSON).
 const THREADS: &str = "threads";
@@ -46,21 +48,28 @@ pub struct Place {
     pub generation: u64,
 }
 
-/// Looks for what can't be saved, before any thread is stopped.
+/// Looks for what can't be saved, before any thread is stopped; and what takes time is found out here.
 pub fn obstacles(settings: &Settings) -> Result<()> {
-    for mapping in maps::own()?.iter().filter(|m| m.is_saved()) {
+    loader()?;
+    let mut mappings = maps::own()?;
+    mappings.retain(Mapping::is_saved);
+    for mapping in &mappings {
         memory::check(mapping)?;
     }
+    code::mapped(&mappings);
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
 
-/// A fingerprint of the loader's program.
-pub fn loader() -> Result<u64> {
-    let bytes =
-        std::fs::read("/proc/thread-self/exe").context("the loader's program can't be read")?;
-    // FNV-1a: nothing here is hostile.
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    Ok(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+/// The loader's program, which is read once.
+pub fn loader() -> Result<Identity> {
+    static KNOWN: OnceLock<Identity> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
+    let path = Path::new("/proc/thread-self/exe");
+    let read = Identity::of(path).context("the loader's program can't be read")?;
+    let read = read.context("the loader's program is no ELF file")?;
+    Ok(KNOWN.get_or_init(|| read).clone())
 }
 
 /// Writes the image.
@@ -106,6 +115,7 @@ pub fn save(
     for mapping in &mappings {
         memory::check(mapping)?;
     }
+    writer.section(restart::code::SECTION, &code::mapped(&mappings))?;
     writer.section(ADVICE, &memory::capture(&mappings)?)?;
     progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
     for mapping in &mappings {

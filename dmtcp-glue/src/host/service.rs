@@ -38,7 +38,7 @@ impl Service {
     pub fn start(mut self, channel: Channel) {
         if self.settings.env_rank == 0 {
             match self.listen() {
-                Ok(_) => self.publish(u32::from(!self.job.mpi)),
+                Ok(_) => self.publish(u32::from(self.settings.alone)),
                 Err(failed) => cannot_ask(&failed.message),
             }
         }

@@ -187,8 +187,24 @@ impl Table {
         self.locks.iter().try_for_each(Lock::take)
     }
 
+    /// Whether the application has as many numbers here as it had.
+    fn check_room(&self) -> Result<()> {
+        let base = crate::sys::fd_base();
+        let own = |d: &&Descriptor| !matches!(self.objects.get(d.object), Some(Object::Launchers));
+        let highest = self.descriptors.iter().filter(own).map(|d| d.fd).max();
+        match highest.filter(|fd| *fd >= base) {
+            None => Ok(()),
+            Some(fd) => bail!(
+                "the program has a descriptor {fd}, and the hard limit of open files (ulimit -Hn) leaves it the \
+                 numbers below {base} here; raise it to {} or more",
+                lh_loader::layout::fd_limit(fd as u64)
+            ),
+        }
+    }
+
     /// Makes every open file.
     pub fn open(&self, launcher: &Launcher) -> Result<Opened> {
+        self.check_room()?;
         let mut opened = Opened {
             objects: Vec::new(),
             inodes: HashMap::new(),
@@ -322,12 +338,12 @@ fn capture_one(info: &Info, launcher: &Launcher, ends: &mut Ends) -> Result<Obje
 
 /// A copy at a number of the host's own.
 fn duplicate(fd: RawFd) -> Result<OwnedFd> {
-    let base = lh_loader::layout::LOWER_FD_BASE;
+    let base = crate::sys::fd_base();
     // SAFETY: makes a new descriptor, which becomes ours.
     unsafe {
         let new = crate::sys::check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, base));
         let new = new.with_context(|| {
-            format!("the open-files limit (ulimit -n) leaves no number from {base} up; raise it to 1024 or more")
+            format!("the hard limit of open files (ulimit -Hn) leaves no number from {base} up; raise it to 1024 or more")
         })?;
         Ok(OwnedFd::from_raw_fd(new))
     }
@@ -348,7 +364,7 @@ fn place(from: RawFd, to: RawFd, cloexec: bool) -> Result<()> {
 
 /// Moves a fresh descriptor out of the application's range.
 pub fn up(fd: OwnedFd) -> Result<OwnedFd> {
-    if fd.as_raw_fd() >= lh_loader::layout::LOWER_FD_BASE {
+    if fd.as_raw_fd() >= crate::sys::fd_base() {
         return Ok(fd);
     }
     duplicate(fd.as_raw_fd())

@@ -1,7 +1,6 @@
 //! `/proc/self/fd` and `/proc/self/fdinfo`: what the kernel says about a descriptor.
 
 use anyhow::{Context, Result};
-use lh_loader::layout::LOWER_FD_BASE;
 use std::fs;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -102,10 +101,11 @@ impl Info {
 
 /// Numbers of the application's open descriptors.
 pub fn numbers() -> Result<Vec<RawFd>> {
+    let base = crate::sys::fd_base();
     let mut found: Vec<RawFd> = fs::read_dir("/proc/thread-self/fd")
         .context("/proc/thread-self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| *fd < LOWER_FD_BASE)
+        .filter(|fd| *fd < base)
         .collect();
     found.sort_unstable();
     Ok(found)

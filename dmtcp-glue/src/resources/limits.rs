@@ -5,6 +5,7 @@ use anyhow::{bail, Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 /// Number of resource limits.
 const LIMITS: u32 = 16;
@@ -22,23 +23,38 @@ pub struct Limits {
     affinity: Vec<(u32, Vec<u64>)>,
 }
 
-/// Under a low limit of open files our own descriptors stay among the program's, which can't close them: then the
-/// limit is what is wrong.
-pub fn blame_open_files(error: Error) -> Error {
-    let base = lh_loader::layout::LOWER_FD_BASE;
-    let mut limit = libc::rlimit {
+/// The kernel's limits of this process.
+fn kernels(which: u32) -> std::io::Result<libc::rlimit64> {
+    let mut limit = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the kernel writes one limit.
-    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
-    if !known || limit.rlim_cur > base as u64 {
+    unsafe { check(libc::prlimit64(0, which, std::ptr::null(), &raw mut limit))? };
+    Ok(limit)
+}
+
+/// Soft and hard limit of open files as the program knows them.
+fn open_files() -> [u64; 2] {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let own = unsafe { &lh_loader::lhinfo::get().upper.open_files };
+    [&own[0], &own[1]].map(|word| word.load(Ordering::Relaxed))
+}
+
+/// Where the hard limit of open files leaves no room, our own descriptors are among the program's, which can't close
+/// them: then the limit is what is wrong.
+pub fn blame_open_files(error: Error) -> Error {
+    let base = crate::sys::fd_base();
+    let limit = kernels(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_max);
+    // SAFETY: asks whether a number is in use.
+    let used = |fd: &i32| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0;
+    let free = limit.saturating_sub(base as u64) as usize;
+    if limit >= 1024 || (base..limit as i32).filter(used).count() < free {
         return error;
     }
     error.context(format!(
-        "the program's limit of open files (ulimit -n) is {}, and splitproc's own need numbers from {base} up; raise \
-         it to 1024 or more",
-        limit.rlim_cur
+        "the hard limit of open files (ulimit -Hn) is {limit}, and splitproc's own need more than the {free} numbers \
+         from {base} up; raise it to 1024 or more"
     ))
 }
 
@@ -54,8 +70,7 @@ pub fn status(path: &str, key: &str) -> Option<String> {
 impl Limits {
     /// Reads it; refuses a traced process and one with children.
     pub fn capture(tids: &[u32]) -> Result<Self> {
-        let me = |key| status("/proc/self/status", key);
-        if let Some(tracer) = me("TracerPid").filter(|t| t != "0") {
+        if let Some(tracer) = status("/proc/self/status", "TracerPid").filter(|t| t != "0") {
             bail!("process {tracer} traces the program (a debugger, strace); it can't be checkpointed while it is traced");
         }
         for tid in tids {
@@ -87,12 +102,7 @@ impl Limits {
             ..Limits::default()
         };
         for which in 0..LIMITS {
-            let mut limit = libc::rlimit64 {
-                rlim_cur: 0,
-                rlim_max: 0,
-            };
-            // SAFETY: the kernel writes one limit.
-            unsafe { check(libc::prlimit64(0, which, std::ptr::null(), &raw mut limit))? };
+            let limit = kernels(which)?;
             saved.limits.push((limit.rlim_cur, limit.rlim_max));
         }
         for &tid in tids {
@@ -114,7 +124,9 @@ impl Limits {
             .with_context(|| format!("{cwd}: the working directory can't be entered"))?;
         // SAFETY: sets a number of the process's.
         unsafe { libc::umask(self.umask) };
-        for (which, &(soft, hard)) in (0..).zip(&self.limits) {
+        install_open_files(warn)?;
+        let others = |(which, _): &(u32, _)| *which != libc::RLIMIT_NOFILE;
+        for (which, &(soft, hard)) in (0..).zip(&self.limits).filter(others) {
             let mut now = libc::rlimit64 {
                 rlim_cur: 0,
                 rlim_max: 0,
@@ -163,6 +175,32 @@ impl Limits {
             }
         }
     }
+}
+
+/// The program keeps the limit of open files that it knows; the kernel's is never above our own numbers.
+fn install_open_files(warn: &mut dyn FnMut(String)) -> Result<()> {
+    let hard = kernels(libc::RLIMIT_NOFILE)?.rlim_max;
+    let [wanted, _] = open_files();
+    if hard < wanted {
+        warn(format!(
+            "the hard limit of open files (ulimit -Hn) is {hard} here, and the program's own limit is {wanted}"
+        ));
+    }
+    let limit = libc::rlimit64 {
+        rlim_cur: wanted.min(crate::sys::fd_base() as u64),
+        rlim_max: hard,
+    };
+    // SAFETY: the kernel reads one limit.
+    let set = unsafe {
+        libc::prlimit64(
+            0,
+            libc::RLIMIT_NOFILE,
+            &raw const limit,
+            std::ptr::null_mut(),
+        )
+    };
+    check(set).context("the limit of open files")?;
+    Ok(())
 }
 
 fn processors() -> usize {

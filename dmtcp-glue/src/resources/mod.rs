@@ -58,8 +58,9 @@ impl Resources {
 
     /// Second step: descriptors at their numbers, directory, limits, signal actions.
     pub fn install(&self, opened: &Opened, warn: &mut dyn FnMut(String)) -> Result<()> {
-        self.descriptors.install(opened)?;
+        // Descriptors need their limit, and files the working directory's.
         self.limits.install(warn)?;
+        self.descriptors.install(opened)?;
         self.signals.install()
     }
 

@@ -2,8 +2,8 @@
 
 use super::entry::Regs;
 use super::run_tests::{copy_of_libc, set_up, sys, CloneFn, ANON, RW};
-use super::{ids, maps, paths, policy};
-use crate::layout::{owner, Owner, LOWER_FD_BASE};
+use super::{ids, limits, maps, paths, policy};
+use crate::layout::{owner, Owner};
 use crate::{lhinfo, window};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -299,7 +299,7 @@ fn descriptors_that_come_with_a_message_are_moved() {
             };
             assert_eq!(got, 1);
             let came = libc::CMSG_DATA(control).cast::<i32>().read();
-            assert!(came >= LOWER_FD_BASE, "{came}");
+            assert!(came as usize >= limits::base(), "{came}");
             assert!(libc::fcntl(came, libc::F_GETFD) >= 0);
             libc::close(came);
         }
@@ -332,7 +332,7 @@ fn every_call_that_makes_a_descriptor_moves_it() {
         if fd == -libc::ENOSYS as isize || fd == -libc::EPERM as isize {
             continue;
         }
-        assert!(fd >= LOWER_FD_BASE as isize, "call {nr}: {fd}");
+        assert!(fd >= limits::base() as isize, "call {nr}: {fd}");
         sys(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
     }
 }

@@ -1,9 +1,9 @@
-//! Descriptors of lower halves live above [`LOWER_FD_BASE`], so a descriptor's owner is its number.
+//! Descriptors of lower halves live above [`limits::base`], so a descriptor's owner is its number.
 
 use super::entry::Regs;
+use super::limits::{self, roomy};
 use super::policy::native;
 use crate::arch::{is_err, syscall6};
-use crate::layout::LOWER_FD_BASE;
 
 /// Whether the call makes descriptors.
 pub fn routed(nr: i64) -> bool {
@@ -17,6 +17,8 @@ pub fn routed(nr: i64) -> bool {
             | libc::SYS_accept
             | libc::SYS_accept4
             | libc::SYS_dup
+            | libc::SYS_dup2
+            | libc::SYS_dup3
             | libc::SYS_fcntl
             | libc::SYS_pipe
             | libc::SYS_pipe2
@@ -55,6 +57,10 @@ pub fn routed(nr: i64) -> bool {
 /// Commands of `bpf` that make a descriptor: maps, programs, links, BTF, iterators, tokens, and those
 /// already there, by path or id.
 const BPF_FDS: [usize; 13] = [0, 5, 7, 13, 14, 17, 18, 19, 28, 30, 32, 33, 36];
+/// Commands of `fcntl` that make a descriptor.
+const DUPLICATE: [i32; 2] = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC];
+/// No number is free below the limit.
+const FULL: isize = -(libc::EMFILE as isize);
 /// `SECCOMP_SET_MODE_FILTER` and its flag that asks for a listener.
 const SECCOMP_FILTER: usize = 1;
 const SECCOMP_LISTENER: usize = 8;
@@ -63,9 +69,9 @@ const SCM_PIDFD: i32 = 4;
 /// `struct mmsghdr`: a message header, a length and a gap.
 const MMSGHDR: usize = 64;
 
-/// Moves a fresh descriptor up; where the limits leave no room, it stays.
+/// Moves a fresh descriptor up; where the hard limit leaves no room, it stays.
 unsafe fn up(fd: isize) -> isize {
-    if is_err(fd) || fd >= LOWER_FD_BASE as isize {
+    if is_err(fd) || fd as usize >= limits::base() {
         return fd;
     }
     let fcntl = libc::SYS_fcntl as usize;
@@ -78,15 +84,8 @@ unsafe fn up(fd: isize) -> isize {
         } else {
             libc::F_DUPFD
         };
-        let moved = syscall6(
-            fcntl,
-            fd as usize,
-            how as usize,
-            LOWER_FD_BASE as usize,
-            0,
-            0,
-            0,
-        );
+        let (from, how) = (fd as usize, how as usize);
+        let moved = roomy(|| syscall6(fcntl, from, how, limits::base(), 0, 0, 0));
         if is_err(moved) {
             return fd;
         }
@@ -108,16 +107,29 @@ pub unsafe fn call(r: &Regs) -> isize {
                 return waited;
             }
         }
-        let result = native(r);
+        let result = match r.rax as i64 {
+            libc::SYS_dup2 | libc::SYS_dup3 => return roomy(|| native(r)),
+            libc::SYS_fcntl if DUPLICATE.contains(&(r.rsi as i32)) => {
+                let mut high = *r;
+                high.rdx = r.rdx.max(limits::base());
+                return roomy(|| native(&high));
+            }
+            libc::SYS_accept | libc::SYS_accept4 | libc::SYS_recvmsg | libc::SYS_recvmmsg => {
+                native(r)
+            }
+            // The program may have all of its own numbers in use.
+            _ => match native(r) {
+                FULL => roomy(|| native(r)),
+                result => result,
+            },
+        };
         if is_err(result) {
             return result;
         }
         let pair = match r.rax as i64 {
             libc::SYS_pipe | libc::SYS_pipe2 => r.rdi,
             libc::SYS_socketpair => r.r10,
-            libc::SYS_fcntl if !matches!(r.rsi as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => {
-                return result
-            }
+            libc::SYS_fcntl => return result,
             // A descriptor that was given is changed in place.
             libc::SYS_signalfd | libc::SYS_signalfd4 if r.rdi as i32 >= 0 => return result,
             libc::SYS_bpf if !BPF_FDS.contains(&r.rdi) => return result,

@@ -11,6 +11,7 @@ pub mod entry;
 mod exec;
 mod fds;
 pub mod ids;
+pub mod limits;
 mod maps;
 mod memory;
 pub mod patch;
@@ -42,12 +43,13 @@ pub fn log_level() -> u8 {
     LOG.load(Ordering::Relaxed)
 }
 
-/// Makes this loader the router of every patched site. lhInfo must be mapped.
-pub fn init(log: u8) {
+/// Makes this loader the router of every patched site. lhInfo must be mapped. `attached`: to a process that already runs.
+pub fn init(log: u8, attached: bool) {
     LOG.store(log, Ordering::Relaxed);
     tasks::init();
     ids::init();
     signals::init();
+    limits::init(attached);
     code::init();
     let entry = entry::splitproc_router_entry as *const () as usize;
     // SAFETY: the caller has mapped lhInfo.

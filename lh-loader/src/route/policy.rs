@@ -1,7 +1,7 @@
 //! Which system calls are routed, by the half that makes them, and where each is handled.
 
 use super::entry::{kernel, Regs};
-use super::{exec, fds, ids, memory, signals, tasks, waits};
+use super::{exec, fds, ids, limits, memory, signals, tasks, waits};
 use crate::arch::CUT_SHORT;
 use crate::layout::Owner;
 
@@ -23,6 +23,9 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
             | libc::SYS_exit
             | libc::SYS_rt_sigprocmask
             | libc::SYS_rt_sigaction
+            | libc::SYS_getrlimit
+            | libc::SYS_setrlimit
+            | libc::SYS_prlimit64
     );
     both || match owner {
         Owner::Lower(_) => {
@@ -79,7 +82,8 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             // The main thread's one rseq area is the upper half's. A thread born here registers its own, and
             // must: libc inherits the wish from the creating thread, which may be an upper-half one.
             libc::SYS_rseq if lower && !tasks::is_lower_task() => -(libc::ENOSYS as isize),
-            libc::SYS_execve | libc::SYS_execveat if !lower => exec::call(r),
+            libc::SYS_execve | libc::SYS_execveat if !lower => limits::executing(|| exec::call(r)),
+            _ if limits::concerns(r) => limits::call(owner, r),
             _ if lower && fds::routed(nr) => fds::call(r),
             _ if !lower && ids::routed(nr) => ids::call(r),
             _ if !lower && signals::waits_with_mask(nr) => signals::wait_with_mask(r),

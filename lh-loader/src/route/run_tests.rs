@@ -1,10 +1,10 @@
 //! Tests that run patched code for real: a copy of libc's text, mapped and patched as `ld.so` would
 //! have it, whose system-call functions are then called.
 
-use super::init;
 use super::segment::map_exec;
+use super::{init, limits};
 use crate::arch::{is_err, syscall6};
-use crate::layout::{owner, Owner, LOWER_FD_BASE};
+use crate::layout::{owner, Owner};
 use crate::{lhinfo, window};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -29,7 +29,7 @@ pub(crate) fn set_up() -> MutexGuard<'static, ()> {
             )
         };
         assert_eq!(at, lhinfo::ptr().cast());
-        init(1);
+        init(1, true);
     });
     turn
 }
@@ -154,17 +154,11 @@ fn memory_of_each_half_is_in_its_window() {
 fn descriptors_of_a_lower_half_are_high() {
     let _turn = set_up();
     let copy = copy_of_libc(Owner::Lower(2));
-    let limit = libc::rlimit {
-        rlim_cur: 1024,
-        rlim_max: 1024,
-    };
-    // SAFETY: raises the soft limit where it is lower; harmless if it fails.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
     let event = copy.generic(
         libc::SYS_eventfd2,
         [0, libc::EFD_CLOEXEC as usize, 0, 0, 0, 0],
     );
-    assert!(event >= LOWER_FD_BASE as isize, "{event}");
+    assert!(event >= limits::base() as isize, "{event}");
     assert_eq!(
         sys(
             libc::SYS_fcntl,
@@ -177,7 +171,10 @@ fn descriptors_of_a_lower_half_are_high() {
         copy.generic(libc::SYS_pipe2, [pair.as_mut_ptr() as usize, 0, 0, 0, 0, 0]),
         0
     );
-    assert!(pair.iter().all(|&fd| fd >= LOWER_FD_BASE), "{pair:?}");
+    assert!(
+        pair.iter().all(|&fd| fd as usize >= limits::base()),
+        "{pair:?}"
+    );
     assert_eq!(
         sys(
             libc::SYS_write,

@@ -6,21 +6,10 @@
 //! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
 
 use super::fail;
+use restart::{half, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-
-/// MPICH's SONAMEs, which are those of the fronts.
-const MPICH: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
-/// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
-const FOLDERS: [&str; 6] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/local/lib",
-    "/usr/lib64",
-    "/usr/lib64/mpich/lib",
-    "/usr/lib",
-];
 
 /// A lower half to load.
 pub struct Half {
@@ -30,19 +19,24 @@ pub struct Half {
     pub library: CString,
 }
 
-/// The folder of libsplitproc.so, where the other programs of splitproc are.
-pub fn folder() -> PathBuf {
-    // SAFETY: dladdr fills the structure for an address of ours; the name is a C string.
+/// The library in which a function of a libsplitproc.so is.
+pub fn library(function: usize) -> PathBuf {
+    // SAFETY: dladdr fills the structure for an address in a library; the name is a C string.
     let name = unsafe {
         let mut info: libc::Dl_info = core::mem::zeroed();
-        if libc::dladdr(folder as *const libc::c_void, &mut info) == 0 {
+        if libc::dladdr(function as *const libc::c_void, &mut info) == 0 {
             fail("where is libsplitproc.so? Name it by its full path");
         }
         CStr::from_ptr(info.dli_fname)
     };
     let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    path.parent().unwrap_or(Path::new("/")).into()
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+}
+
+/// The folder of libsplitproc.so, where the other programs of splitproc are.
+pub fn folder() -> PathBuf {
+    let own = library(folder as *const () as usize);
+    own.parent().unwrap_or(Path::new("/")).into()
 }
 
 /// A program of splitproc's own.
@@ -50,7 +44,7 @@ pub fn part(name: &str) -> CString {
     let path = folder().join(name);
     if !path.is_file() {
         fail(&format!(
-            "{} is not there: libsplitproc.so needs the programs that it was built with beside it",
+            "{} is not there: libsplitproc.so needs what it was built with beside it; name it where that is, by its full path",
             path.display()
         ));
     }
@@ -72,7 +66,7 @@ fn loaded() -> (bool, bool) {
                 let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
                 if path
                     .file_name()
-                    .is_some_and(|n| MPICH.iter().any(|m| n == *m))
+                    .is_some_and(|n| mpich::SONAMES.iter().any(|m| n == *m))
                 {
                     let ours = path.parent() == Some(folder);
                     *front |= ours;
@@ -115,9 +109,10 @@ pub fn ensure() {
         ));
     }
     let mut list = preload;
-    for name in MPICH {
+    for name in mpich::SONAMES {
+        let front = part(&format!("fronts/{name}"));
         list.push(":");
-        list.push(fronts.join(name));
+        list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));
     }
     execute_again(list);
 }
@@ -175,24 +170,15 @@ pub fn halves() -> Vec<Half> {
 }
 
 fn half(entry: &str) -> Half {
-    let text = |s: &str| CString::new(s).unwrap_or_default();
-    let (name, library) = match entry.split_once('=') {
-        Some(pair) => pair,
-        None if entry == "mpi" => {
-            return Half {
-                name: text(entry),
-                library: mpi(),
-            }
-        }
-        None => fail(&format!(
-            "SPLITPROC_LH: {entry}: say mpi, or NAME=LIBRARY for a half of your own"
-        )),
-    };
-    if name.is_empty() || name.len() > 15 || name == "host" || library.is_empty() {
-        fail(&format!(
-            "SPLITPROC_LH: {entry}: a name of up to 15 letters and a library are wanted"
-        ));
+    if entry == "mpi" {
+        return Half {
+            name: c"mpi".into(),
+            library: mpi(),
+        };
     }
+    let (name, library) = half::parse(entry)
+        .unwrap_or_else(|why| fail(&format!("SPLITPROC_LH: {entry}: {why} (or just mpi)")));
+    let text = |s: String| CString::new(s).unwrap_or_default();
     Half {
         name: text(name),
         library: text(library),
@@ -202,22 +188,12 @@ fn half(entry: &str) -> Half {
 /// The MPI library: `SPLITPROC_MPI`, or MPICH's where libraries are.
 fn mpi() -> CString {
     let named = std::env::var_os("SPLITPROC_MPI").filter(|p| !p.is_empty());
-    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path)
-        .filter(|p| !p.as_os_str().is_empty())
-        .chain(FOLDERS.iter().map(PathBuf::from))
-        .collect();
-    let places = MPICH
-        .iter()
-        .flat_map(|name| folders.iter().map(move |f| f.join(name)));
     let found = match named {
         Some(path) => Some(PathBuf::from(path)).filter(|p| p.is_file()),
-        None => places.into_iter().find(|p| p.is_file()),
+        None => mpich::find(),
     };
     match found {
         Some(path) => CString::new(path.into_os_string().into_vec()).unwrap_or_default(),
-        None => fail(
-            "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with SPLITPROC_MPI=PATH",
-        ),
+        None => fail(&mpich::missing("SPLITPROC_MPI=PATH")),
     }
 }

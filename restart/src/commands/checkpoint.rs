@@ -13,7 +13,7 @@ pub fn run(args: &Checkpoint) -> Outcome {
         let text = "no job runs with this checkpoint directory; start one with `splitproc launch --ckpt-dir DIR -- PROGRAM`";
         return Err(Failure::new(1, format!("{}: {text}", dir.display())));
     };
-    let request = serde_json::json!({ "checkpoint": { "stop": args.stop, "progress": true } });
+    let request = serde_json::json!({ "checkpoint": { "stop": args.stop, "progress": true, "wait": args.wait } });
     let mut bar = Bar::new("checkpoint");
     let timeout = args.timeout.map(Duration::from_secs);
     let reply = job.ask_watching(&request, args.wait, timeout, |done, total| {

@@ -203,6 +203,12 @@ pub struct Restart {
     /// Restart from this generation instead of the newest complete one
     #[arg(long, value_name = "G")]
     pub generation: Option<u64>,
+    /// Where new checkpoints go, if not to the same directory: it may be read-only then
+    #[arg(long, value_name = "DIR")]
+    pub ckpt_dir: Option<PathBuf>,
+    /// Restart although the program or a library has changed or gone since: what runs is the code that was in memory
+    #[arg(long)]
+    pub accept_changed: bool,
     #[command(flatten)]
     pub taking: Taking,
 }
@@ -256,18 +262,7 @@ pub struct Doctor {
 
 /// Reads a value of `--half`.
 fn half(text: &str) -> Result<Half, String> {
-    let (name, library) = text.split_once('=').ok_or("say NAME=LIBRARY")?;
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 15 || !name.chars().all(word) {
-        return Err("a name has 1 to 15 letters, digits, - and _".into());
-    }
-    if matches!(name, "host" | "mpi") {
-        return Err(format!("{name} is a half that splitproc makes itself"));
-    }
-    if library.is_empty() {
-        return Err("name a library".into());
-    }
-    let (name, library) = (name.to_owned(), library.to_owned());
+    let (name, library) = restart::half::parse(text)?;
     Ok(Half { name, library })
 }
 
@@ -344,26 +339,6 @@ mod tests {
         for (name, number) in lhinfo::CROSSINGS.iter().zip(0..) {
             let way = Crossing::from_str(name, false).unwrap();
             assert_eq!((way.name(), way as u32), (*name, number));
-        }
-    }
-
-    #[test]
-    fn halves_have_a_name_and_a_library() {
-        let one = Half {
-            name: "a-1".into(),
-            library: "lib=x.so".into(),
-        };
-        assert_eq!(half("a-1=lib=x.so").unwrap(), one);
-        for bad in [
-            "x",
-            "=x",
-            "x=",
-            "a b=x",
-            "sixteen-letters-=x",
-            "mpi=x",
-            "host=x",
-        ] {
-            assert!(half(bad).is_err(), "{bad}");
         }
     }
 

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The file's name.
 pub const FILE: &str = "job.json";
+/// How long a request that does not wait for its end waits for its beginning.
+const BEGIN: Duration = Duration::from_secs(5);
 /// How long one of the job's addresses may take to answer.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -78,6 +80,14 @@ struct Step {
     total: u64,
 }
 
+/// A read has waited for as long as it may.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
 impl Job {
     /// Reads the job.json of a checkpoint directory; `None` if there is none.
     pub fn load(dir: &Path) -> Result<Option<Job>, Failure> {
@@ -104,7 +114,7 @@ impl Job {
         })
     }
 
-    /// Sends a request. With `wait`, waits for the reply, at most `timeout` if given.
+    /// Sends a request. With `wait`, waits for the reply, at most `timeout` if given; without, for its beginning.
     pub fn ask(
         &self,
         request: &Value,
@@ -125,11 +135,10 @@ impl Job {
         let stream = self.connect()?;
         let talk = self.talk(&stream, request, wait, timeout, &mut progress);
         talk.map_err(|e| {
-            let why = match e.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    "it did not answer in time; the checkpoint may still be taken, look at `splitproc status`".into()
-                }
-                _ => format!("it gave no answer ({e}); it may have ended, look at its own messages"),
+            let why = if is_timeout(&e) {
+                "it did not answer in time; the checkpoint may still be taken, look at `splitproc status`".into()
+            } else {
+                format!("it gave no answer ({e}); it may have ended, look at its own messages")
             };
             Failure::new(1, format!("the job at {}: {why}", self.address))
         })
@@ -170,12 +179,11 @@ impl Job {
     ) -> io::Result<Reply> {
         let token = serde_json::json!({ "token": self.token });
         stream.write_all(format!("{token}\n{request}\n").as_bytes())?;
-        if !wait {
-            return Ok(Reply {
-                ok: true,
-                ..Reply::default()
-            });
-        }
+        let begun = Reply {
+            ok: true,
+            ..Reply::default()
+        };
+        let timeout = if wait { timeout } else { Some(BEGIN) };
         let deadline = timeout.map(|t| Instant::now() + t);
         let mut lines = BufReader::new(stream);
         loop {
@@ -184,12 +192,17 @@ impl Job {
                 stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             }
             let mut line = String::new();
-            lines.read_line(&mut line)?;
+            match lines.read_line(&mut line) {
+                // Another checkpoint is under way, and this one comes after it.
+                Err(e) if !wait && is_timeout(&e) => return Ok(begun),
+                read => read?,
+            };
             if line.is_empty() {
                 let what = "it closed the connection";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
             }
             match serde_json::from_str::<Step>(&line) {
+                Ok(_) if !wait => return Ok(begun),
                 Ok(step) => progress(step.done, step.total),
                 Err(_) => return Ok(serde_json::from_str(&line)?),
             }

@@ -2,8 +2,8 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
-use super::{elf, mpi, program, Failure, Outcome};
-use restart::manifest;
+use super::{elf, mpi, program, room, Failure, Outcome};
+use restart::{manifest, mpich};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn run(args: &Launch) -> Outcome {
         .elf
         .needed
         .iter()
-        .any(|n| mpi::MPICH.contains(&n.as_str()));
+        .any(|n| mpich::SONAMES.contains(&n.as_str()));
     if let Some(other) = program
         .elf
         .needed
@@ -32,6 +32,7 @@ pub fn run(args: &Launch) -> Outcome {
         }
     }
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
+    room::for_launch(usize::from(library.is_some()) + args.half.len())?;
     let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
         let what = "build splitproc again (cargo build --release --workspace)";
         Failure::new(1, format!("{}: {e}; {what}", parts.plugin.display()))

@@ -37,7 +37,7 @@ impl Parts {
             host: dir.join("splitproc-host"),
             mpi: dir.join("splitproc-mpi-lh"),
             plugin: dir.join("libsplitproc.so"),
-            fronts: super::mpi::MPICH
+            fronts: restart::mpich::SONAMES
                 .iter()
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),

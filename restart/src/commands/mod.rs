@@ -14,6 +14,7 @@ mod mpi;
 mod program;
 mod progress;
 pub mod restart;
+mod room;
 pub mod status;
 pub mod verify;
 

@@ -1,18 +1,9 @@
 //! Which MPI library the lower half opens.
 
 use super::Failure;
+use restart::{launcher, mpich};
 use std::path::{Path, PathBuf};
-
-/// SONAMEs of MPICH, and of the libraries that have its ABI.
-pub const MPICH: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
-const FOLDERS: &[&str] = &[
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/local/lib",
-    "/usr/lib64",
-    "/usr/lib64/mpich/lib",
-    "/usr/lib",
-];
+use std::time::Duration;
 
 /// A launcher of MPI jobs, as its variables tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,53 +88,15 @@ fn check(library: &Path) -> Result<(), String> {
 
 /// MPICH's library, or how to get it.
 pub fn mpich() -> Result<PathBuf, Failure> {
-    search(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_os_str()).ok_or_else(|| {
-        Failure::new(
-            1,
-            "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with --mpi PATH",
-        )
-    })
+    mpich::find().ok_or_else(|| Failure::new(1, mpich::missing("--mpi PATH")))
 }
 
-fn search(library_path: &std::ffi::OsStr) -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::split_paths(library_path)
-        .filter(|p| !p.as_os_str().is_empty())
-        .chain(FOLDERS.iter().map(PathBuf::from))
-        .collect();
-    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
-    MPICH.iter().find_map(found)
-}
-
-/// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever. PMI-1's `abort`;
-/// other launchers end a job whose rank exits with an error.
+/// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever.
 pub fn abort_job() {
-    use std::io::Write;
-    use std::os::fd::FromRawFd;
-    let fd = std::env::var("PMI_FD").ok().and_then(|fd| fd.parse().ok());
-    if let Some(fd) = fd {
-        wait_until_read();
-        // SAFETY: the launcher gave us the descriptor, and nothing else here uses it; not closed here.
-        let mut launcher = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
-        // A launcher that is gone ends nobody; one that is there ends this process too, and would complain if it
-        // had ended before.
-        if launcher.write_all(b"cmd=abort exitcode=1\n").is_ok() {
-            std::thread::sleep(std::time::Duration::from_secs(1));
-        }
-    }
-}
-
-/// Waits, for a moment at most, until the launcher has read what this process wrote to stderr: it throws away
-/// what it has not when it ends the job.
-fn wait_until_read() {
-    const MOMENT: std::time::Duration = std::time::Duration::from_millis(50);
-    for _ in 0..40 {
-        let mut unread = 0_i32;
-        // SAFETY: the kernel writes one int, or nothing where stderr is no pipe.
-        unsafe { libc::ioctl(2, libc::FIONREAD, &raw mut unread) };
-        std::thread::sleep(MOMENT);
-        if unread == 0 {
-            return;
-        }
+    // A launcher that is gone ends nobody; one that is there ends this process too, and would complain if it
+    // had ended before.
+    if launcher::abort_job(1, Duration::from_millis(50)) {
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -218,13 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_searched_for_in_order() {
-        let tmp = tempfile::tempdir().unwrap();
-        std::fs::write(tmp.path().join("libmpich.so.12"), "").unwrap();
-        assert_eq!(
-            search(tmp.path().as_os_str()),
-            Some(tmp.path().join("libmpich.so.12"))
-        );
+    fn a_library_is_chosen_by_name_or_path() {
         assert!(library("none", true).unwrap().is_none());
         assert!(library("mpihc", true)
             .unwrap_err()

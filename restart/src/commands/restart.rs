@@ -4,14 +4,15 @@ use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::progress::Bar;
-use super::{images, mpi, Failure, Outcome};
+use super::{images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
+use restart::code::{self, Code};
 use restart::image::Reader;
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs the command; returns only when it fails, and then ends the other ranks too.
 pub fn run(args: &Restart) -> Outcome {
@@ -62,20 +63,19 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
-    if rank == 0 {
-        for (file, what) in changed(&image) {
-            let what = format!("splitproc: warning: {}: {what} since the checkpoint; the program goes on with what it had in memory\n", file.display());
-            let _ = std::io::stderr().write_all(what.as_bytes());
-        }
-    }
+    room::for_restart(
+        &image,
+        usize::from(meta.mpi_library.is_some()) + meta.halves.len(),
+    )?;
+    check_code(&image, args.accept_changed, rank)?;
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;
     bar.end();
     let parts = Parts::beside_us()?;
     parts.check()?;
     let library = library_for_restart(&args.taking, meta.mpi_library.as_deref())?;
-    let ckpt_dir = checkpoint_dir(&args.dir)?;
-    let path = images::path(&ckpt_dir, &manifest, rank);
+    let ckpt_dir = new_checkpoints(args, rank)?;
+    let path = images::path(&std::fs::canonicalize(&args.dir)?, &manifest, rank);
     let argv: Vec<OsString> = meta.argv.iter().map(OsString::from).collect();
     let start = Start {
         ckpt_dir: &ckpt_dir,
@@ -90,6 +90,23 @@ fn become_loader(args: &Restart) -> Outcome {
         argv: &argv,
     };
     Err(start.exec(&parts))
+}
+
+/// Where new checkpoints go. A directory that is only read is as good for a restart, without any.
+fn new_checkpoints(args: &Restart, rank: u32) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &args.ckpt_dir {
+        return checkpoint_dir(dir);
+    }
+    checkpoint_dir(&args.dir).or_else(|failure| {
+        if rank == 0 {
+            let line = format!(
+                "splitproc: warning: {:#}, or no new checkpoints can be taken\n",
+                failure.error
+            );
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+        Ok(std::fs::canonicalize(&args.dir)?)
+    })
 }
 
 /// The way that is wished, else the one that the launch was told.
@@ -148,29 +165,33 @@ fn check_files(image: &Reader) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Programs and libraries that are not what they were. The image holds their memory whole, so a restart is right
-/// without them; but whoever has put a new version there may expect that it runs.
-fn changed(image: &Reader) -> Vec<(&Path, &'static str)> {
-    let mut found: Vec<(&Path, &'static str)> = Vec::new();
-    for (i, region) in image.regions().iter().enumerate() {
-        let code = region.prot & libc::PROT_EXEC as u32 != 0 && image.held(i);
-        let Some(file) = region
-            .file
-            .as_ref()
-            .filter(|f| code && !f.deleted && f.size != 0)
-        else {
-            continue;
-        };
-        let what = match std::fs::metadata(&file.path) {
-            Err(_) => "has gone",
-            Ok(m) if m.size() != file.size || m.mtime() != file.mtime => "has changed",
-            Ok(_) => continue,
-        };
-        if !found.iter().any(|(path, _)| *path == file.path) {
-            found.push((&file.path, what));
+/// Refuses to go on with programs and libraries that are not what they were, unless that is known. The image holds
+/// their memory whole, so that the program would be right without them; but whoever has put another version there
+/// may expect that it runs.
+fn check_code(image: &Reader, accepted: bool, rank: u32) -> Result<(), Failure> {
+    let code: Vec<Code> = image.section(code::SECTION)?;
+    let changed = |c: &Code| Some(format!("{} {}", c.path.display(), c.changed()?));
+    let changed: Vec<String> = code.iter().filter_map(changed).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    if !accepted {
+        let text = format!(
+            "{}; put back what the program ran at the checkpoint, or restart with --accept-changed: it then goes on \
+             with the code that it had in memory",
+            changed.join("; ")
+        );
+        return Err(Failure::new(1, text));
+    }
+    if rank == 0 {
+        for what in changed {
+            let line = format!(
+                "splitproc: warning: {what}; the program goes on with the code that it had in memory\n"
+            );
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
-    found
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::descriptors::up;
 use super::info::Info;
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
-use lh_loader::layout::LOWER_FD_BASE;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -197,7 +196,7 @@ fn watched(info: &Info) -> Result<Vec<Watched>> {
         })();
         let watched =
             parsed.with_context(|| format!("fd {}: can't read what epoll watches", info.fd))?;
-        if watched.fd < LOWER_FD_BASE {
+        if watched.fd < crate::sys::fd_base() {
             found.push(watched);
         }
     }

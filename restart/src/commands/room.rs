@@ -1,0 +1,79 @@
+//! Limits of memory (`ulimit -d`, `-v`) that are too low for splitproc: the kernel would end the loader with a
+//! segmentation fault, and MPI libraries end with one themselves.
+
+use super::{size, Failure};
+use restart::image::Reader;
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes that a process needs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Need {
+    /// Private memory that can be written: `RLIMIT_DATA`.
+    data: u64,
+    /// All address space: `RLIMIT_AS`.
+    space: u64,
+}
+
+/// What splitproc itself needs, as measured and rounded up: the host and its checkpoints' buffers, and so many other
+/// lower halves.
+fn own(halves: usize) -> Need {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
+    let data = 64 * MIB + 16 * MIB * processors + 64 * MIB * halves as u64;
+    let space = data + 256 * MIB + 512 * MIB * halves as u64;
+    Need { data, space }
+}
+
+/// A limit as it is; `None`: there is none.
+fn limit(which: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one limit.
+    let known = unsafe { libc::getrlimit(which, &raw mut limit) } == 0;
+    Some(limit.rlim_cur).filter(|soft| known && *soft != libc::RLIM_INFINITY)
+}
+
+/// Refuses a limit that is lower than what is needed.
+fn check(need: Need, what: &str) -> Result<(), Failure> {
+    let limits = [
+        (libc::RLIMIT_DATA, "data", "-d", need.data),
+        (libc::RLIMIT_AS, "address space", "-v", need.space),
+    ];
+    for (which, name, option, needed) in limits {
+        if let Some(limit) = limit(which).filter(|limit| *limit < needed) {
+            let text = format!(
+                "the limit of {name} (ulimit {option}) is {}, and {what} needs at least {}; raise it: `ulimit {option} {}`, or more",
+                size(limit),
+                size(needed),
+                needed.div_ceil(1024)
+            );
+            return Err(Failure::new(1, text));
+        }
+    }
+    Ok(())
+}
+
+/// Before a launch with so many lower halves beside the host.
+pub fn for_launch(halves: usize) -> Result<(), Failure> {
+    // The loader maps the whole stack; "unlimited" is 1 GiB.
+    let stack = limit(libc::RLIMIT_STACK).map_or(1 << 30, |n| n.clamp(MIB, 1 << 30));
+    let mut need = own(halves);
+    need.data += stack;
+    need.space += stack;
+    check(need, "splitproc, without the program,")
+}
+
+/// Before a restart from an image, with so many lower halves beside the host.
+pub fn for_restart(image: &Reader, halves: usize) -> Result<(), Failure> {
+    let mut need = own(halves);
+    for region in image.regions() {
+        let len = region.len() as u64;
+        need.space += len;
+        if region.prot & libc::PROT_WRITE as u32 != 0 && !region.shared {
+            need.data += len;
+        }
+    }
+    check(need, "this program with splitproc")
+}

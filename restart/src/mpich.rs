@@ -1,0 +1,54 @@
+//! MPICH's library: what it is called, and where it is.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// SONAMEs of MPICH, and of the libraries that have its ABI; those of the fronts.
+pub const SONAMES: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
+/// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
+const FOLDERS: [&str; 6] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/local/lib",
+    "/usr/lib64",
+    "/usr/lib64/mpich/lib",
+    "/usr/lib",
+];
+
+/// The library, by the first of its names that is found in `LD_LIBRARY_PATH` or where libraries are.
+pub fn find() -> Option<PathBuf> {
+    find_along(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default())
+}
+
+fn find_along(library_path: &OsStr) -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = std::env::split_paths(library_path)
+        .filter(|p| !p.as_os_str().is_empty())
+        .chain(FOLDERS.map(PathBuf::from))
+        .collect();
+    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
+    SONAMES.iter().find_map(found)
+}
+
+/// What to say where it is not; `option` is how the library can be named.
+pub fn missing(option: &str) -> String {
+    format!(
+        "no MPICH library was found (libmpich.so.12); install it (Debian: apt install libmpich12), or name it with {option}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_searched_for_in_order() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("libmpi.so.12"), "").unwrap();
+        let other = tmp.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        let library = other.join("libmpich.so.12");
+        std::fs::write(&library, "").unwrap();
+        let path = std::env::join_paths([tmp.path(), &other]).unwrap();
+        assert_eq!(find_along(&path), Some(library));
+    }
+}
