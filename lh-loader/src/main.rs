@@ -153,7 +153,11 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     if plan.attach.is_some() {
         return;
     }
-    let kernel_vdso = start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0);
+    // For tests: without it as on a kernel that has none, so that a restart finds "another kernel".
+    let kernel_vdso = match start.var(b"SPLITPROC_VDSO") {
+        Some(wish) if wish == c"off" => 0,
+        _ => start.aux(libc::AT_SYSINFO_EHDR).unwrap_or(0),
+    };
     // SAFETY: the kernel's vDSO stays mapped.
     unsafe { vdso::fill_slots(&info.vdso_slots, kernel_vdso) };
     if plan.restore.is_none() {

@@ -332,6 +332,52 @@ fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
     goes_on(job, &scratch, &case, &["read-only"]);
 }
 
+/// A checkpoint that can't be written to is restarted from; the new ones go elsewhere, or are refused.
+#[test]
+fn a_restart_from_a_read_only_folder() {
+    let scratch = Scratch::new("read-only-restart");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "64m") else {
+        println!("not run: a tmpfs cannot be mounted here");
+        return;
+    };
+    let mut job = case.launch(&scratch);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    let mut remount = Command::new("mount");
+    remount.args(["-o", "remount,ro"]).arg(scratch.ckpt());
+    if !remount.status().expect("mount").success() {
+        println!("not run: the tmpfs cannot be made read-only");
+        return;
+    }
+    let job = Job::restart(&scratch, 2);
+    wait_for("the reason why no checkpoints can be taken", LIMIT, || {
+        text(&job.stderr()).contains("Read-only").then_some(())
+    });
+    let done = job.finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+
+    let elsewhere = scratch.file("elsewhere");
+    let restart = |from: &Path| {
+        let mut command = splitproc(["restart", "--ckpt-dir"]);
+        command.arg(&elsewhere).arg(from);
+        Job::start(&scratch, mpirun(2, command))
+    };
+    let job = restart(&scratch.ckpt());
+    let ask = || {
+        let mut command = splitproc(["checkpoint", "--wait", "--ckpt-dir"]);
+        command.arg(&elsewhere);
+        let done = run(&scratch, command);
+        done.status.success().then_some(())
+    };
+    wait_for("the restarted job's checkpoint", LIMIT, ask);
+    job.kill();
+    let done = restart(&elsewhere).finish().ok();
+    assert!(!text(&done.stderr).contains("Read-only"));
+    case.check_restarted(&scratch, &done.stdout);
+}
+
 fn signal(pid: i32, number: i32) {
     // SAFETY: kill has no memory effects.
     unsafe { libc::kill(pid, number) };

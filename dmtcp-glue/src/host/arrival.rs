@@ -17,6 +17,8 @@ pub struct Arrival {
     dir: PathBuf,
     rank: u32,
     size: u32,
+    /// The file could be written.
+    told: bool,
 }
 
 fn path(dir: &Path, rank: u32) -> PathBuf {
@@ -26,19 +28,27 @@ fn path(dir: &Path, rank: u32) -> PathBuf {
 impl Arrival {
     /// Says that this rank is there.
     pub fn announce(dir: &Path, rank: u32, size: u32) -> Self {
+        let mut told = false;
         if size > 1 {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
-            // Where it can't be written the rank is named as missing, should another one be.
             let _ = fs::remove_file(path(dir, rank));
-            let _ = options.open(path(dir, rank));
+            told = options.open(path(dir, rank)).is_ok();
         }
         let dir = dir.to_owned();
-        Arrival { dir, rank, size }
+        Arrival {
+            dir,
+            rank,
+            size,
+            told,
+        }
     }
 
-    /// The ranks that are not there.
+    /// The ranks that are not there; none in a directory that can't be written to, where nobody knows.
     pub fn missing(&self) -> Vec<u32> {
+        if !self.told {
+            return Vec::new();
+        }
         let there = |rank: &u32| {
             let made = fs::metadata(path(&self.dir, *rank)).and_then(|m| m.modified());
             made.is_ok_and(|at| at + FRESH > SystemTime::now())

@@ -17,24 +17,27 @@ const FILE: &str = "lock";
 /// A job that was just ended may take a moment to be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Holds the directory until the file is dropped, or says who has it.
-pub fn hold(dir: &Path) -> Result<File> {
+/// Holds the directory until the file is dropped, or says who has it. `None`: in a restart, from a directory that
+/// is not written to.
+pub fn hold(dir: &Path, restart: bool) -> Result<Option<File>> {
     restart::manifest::make_dir(dir)?;
     let path = dir.join(FILE);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
-    let opened = options.open(&path);
-    let file = opened.with_context(|| format!("{}: can't be opened", path.display()))?;
+    let file = match options.open(&path) {
+        Err(error) if restart && is_read_only(&error) => return Ok(None),
+        opened => opened.with_context(|| format!("{}: can't be opened", path.display()))?,
+    };
     let deadline = Instant::now() + PATIENCE;
     loop {
         match lock(&file) {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(Some(file)),
             Err(error) if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 super::say(&format!(
                     "warning: {}: {error}: see to it that no other job uses this directory",
                     path.display()
                 ));
-                return Ok(file);
+                return Ok(Some(file));
             }
             Err(_) if Instant::now() >= deadline => bail!(
                 "{}: {} uses this checkpoint directory: give another --ckpt-dir, or end that job first",
@@ -44,6 +47,11 @@ pub fn hold(dir: &Path) -> Result<File> {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    let errors = [libc::EROFS, libc::EACCES, libc::EPERM];
+    error.raw_os_error().is_some_and(|e| errors.contains(&e))
 }
 
 fn lock(file: &File) -> io::Result<()> {

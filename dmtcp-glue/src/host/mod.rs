@@ -65,7 +65,7 @@ pub unsafe fn run(start: *mut HalfStart) -> ! {
         Err(error) => fatal(&format!("{error:#}")),
     };
     if settings.env_rank == 0 {
-        match hold::hold(&settings.dir) {
+        match hold::hold(&settings.dir, half.restore != 0) {
             // For as long as this process lives.
             Ok(file) => std::mem::forget(file),
             Err(error) => fatal(&format!("{error:#}")),

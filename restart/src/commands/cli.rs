@@ -225,6 +225,9 @@ pub struct Restart {
     /// Restart from this generation instead of the newest complete one
     #[arg(long, value_name = "G")]
     pub generation: Option<u64>,
+    /// Where new checkpoints go, if not to the same directory: it may be read-only then
+    #[arg(long, value_name = "DIR")]
+    pub ckpt_dir: Option<PathBuf>,
     /// Restart although the program or a library has changed or gone since: what runs is the code that was in memory
     #[arg(long)]
     pub accept_changed: bool,

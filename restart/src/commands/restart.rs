@@ -12,7 +12,7 @@ use restart::meta::{self, Meta};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runs the command; returns only when it fails, and then ends the other ranks too.
 pub fn run(args: &Restart) -> Outcome {
@@ -74,8 +74,8 @@ fn become_loader(args: &Restart) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
     let library = library_for_restart(&args.taking, meta.mpi_library.as_deref())?;
-    let ckpt_dir = checkpoint_dir(&args.dir)?;
-    let path = images::path(&ckpt_dir, &manifest, rank);
+    let ckpt_dir = new_checkpoints(args, rank)?;
+    let path = images::path(&std::fs::canonicalize(&args.dir)?, &manifest, rank);
     let argv: Vec<OsString> = meta.argv.iter().map(OsString::from).collect();
     let start = Start {
         ckpt_dir: &ckpt_dir,
@@ -91,6 +91,23 @@ fn become_loader(args: &Restart) -> Outcome {
         argv: &argv,
     };
     Err(start.exec(&parts))
+}
+
+/// Where new checkpoints go. A directory that is only read is as good for a restart, without any.
+fn new_checkpoints(args: &Restart, rank: u32) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &args.ckpt_dir {
+        return checkpoint_dir(dir);
+    }
+    checkpoint_dir(&args.dir).or_else(|failure| {
+        if rank == 0 {
+            let line = format!(
+                "splitproc: warning: {:#}, or no new checkpoints can be taken\n",
+                failure.error
+            );
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+        Ok(std::fs::canonicalize(&args.dir)?)
+    })
 }
 
 /// The way that is wished, else the one that the launch was told.

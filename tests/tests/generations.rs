@@ -1,0 +1,85 @@
+//! The generations of a checkpoint directory: how many are kept, and which one is restarted and verified.
+
+use std::path::PathBuf;
+use tests::{program, run, splitproc, text, wait_for, Done, Job, Scratch, LIMIT};
+
+/// A job that waits at its checkpoint until it may go on.
+fn launch(scratch: &Scratch, options: &[&str]) -> Job {
+    let app = program("state", "state", &["-lrt"]);
+    let options: Vec<String> = options.iter().map(|&o| o.into()).collect();
+    let go = scratch.file("go");
+    let args = ["mappings".as_ref(), go.as_os_str()];
+    let mut job = Job::launch_with(scratch, 0, &options, &app, args);
+    job.must_reach(1);
+    job
+}
+
+/// The directory's generations, complete or not.
+fn generations(scratch: &Scratch) -> Vec<String> {
+    let entries = std::fs::read_dir(scratch.ckpt()).expect("the checkpoint directory");
+    let names = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<String> = names.filter(|n| n.starts_with("gen-")).collect();
+    found.sort();
+    found
+}
+
+fn command(scratch: &Scratch, words: &[&str]) -> Done {
+    let mut command = splitproc(words);
+    command.arg(scratch.ckpt());
+    run(scratch, command)
+}
+
+#[test]
+fn so_many_generations_are_kept_as_were_asked_for() {
+    for (options, kept) in [
+        (&[][..], &["gen-0002", "gen-0003"][..]),
+        (&["--keep", "1"], &["gen-0003"]),
+        (&["--keep", "0"], &["gen-0001", "gen-0002", "gen-0003"]),
+    ] {
+        let scratch = Scratch::new("keep");
+        let mut job = launch(&scratch, options);
+        (0..3).for_each(|_| job.checkpoint(&scratch));
+        assert_eq!(generations(&scratch), kept, "{options:?}");
+        job.kill();
+        // A restart counts on, and has a wish of its own.
+        let mut command = splitproc(["restart", "--keep", "1"]);
+        command.arg(scratch.ckpt());
+        let mut job = Job::start(&scratch, command);
+        wait_for("the restarted program's checkpoint", LIMIT, || {
+            job.try_checkpoint(&scratch).status.success().then_some(())
+        });
+        assert_eq!(generations(&scratch), ["gen-0004"], "{options:?}");
+    }
+}
+
+#[test]
+fn an_older_generation_is_restarted_when_the_newest_is_damaged() {
+    let scratch = Scratch::new("older");
+    let mut job = launch(&scratch, &[]);
+    (0..2).for_each(|_| job.checkpoint(&scratch));
+    job.kill();
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let told = text(&command(&scratch, &["verify"]).ok().stdout);
+    assert!(
+        told.contains("generation 1: right") && told.contains("generation 2: right"),
+        "{told}"
+    );
+
+    let image: PathBuf = scratch.ckpt().join("gen-0002/rank-0000.img");
+    let mut bytes = std::fs::read(&image).expect("the image");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&image, bytes).expect("the image");
+    let words = ["gen-0002/rank-0000.img", "damaged", "older --generation"];
+    let done = command(&scratch, &["verify"]);
+    assert!(text(&done.stdout).contains("generation 1: right"));
+    assert!(!text(&done.stdout).contains("generation 2: right"));
+    done.fails_with(&words);
+    command(&scratch, &["verify", "--generation", "1"]).ok();
+    command(&scratch, &["verify", "--generation", "3"]).fails_with(&["3"]);
+    command(&scratch, &["restart"]).fails_with(&words);
+    let done = command(&scratch, &["restart", "--generation", "1"]).ok();
+    assert_eq!(text(&done.stdout), "ok\n");
+}
