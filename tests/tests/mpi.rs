@@ -171,7 +171,16 @@ fn outputs(scratch: &Scratch, ranks: usize, name: &str, command: Command) -> Vec
 /// Programs that print what MPI's functions give: the same as natively.
 #[test]
 fn the_functions_do_what_they_do_natively() {
-    for source in ["p2p", "requests", "collectives", "comms", "types"] {
+    const SOURCES: [&str; 7] = [
+        "p2p",
+        "requests",
+        "collectives",
+        "icollectives",
+        "comms",
+        "types",
+        "queries",
+    ];
+    for source in SOURCES {
         let app = program(source, source, &[]);
         for ranks in [2, 4] {
             let scratch = Scratch::new(&format!("native-{source}-{ranks}"));
