@@ -49,7 +49,9 @@ pub const REEXECUTABLE: u32 = 2;
 pub struct Way {
     /// The entry in `ways`; 0: the half has not adopted the thread.
     pub entry: usize,
-    /// The entry for calls with more arguments than registers.
+    /// The entry for calls with one argument more than there are registers.
+    pub seven_entry: usize,
+    /// The entry for calls with still more.
     pub long_entry: usize,
     /// On the shared way the thread's DTV in the half, on a borrowed one its donor's FS base.
     pub place: usize,
@@ -58,6 +60,7 @@ pub struct Way {
 /// The way of a thread that a half has not adopted.
 pub const NO_WAY: Way = Way {
     entry: 0,
+    seven_entry: 0,
     long_entry: 0,
     place: 0,
 };
