@@ -24,6 +24,7 @@ pub mod registry;
 pub mod service;
 pub mod signal;
 pub mod stacks;
+mod streams;
 mod symbols;
 pub mod tcb;
 pub mod trigger;
