@@ -77,11 +77,17 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     std::fs::create_dir_all(&dir).expect("a folder for programs");
     let out = dir.join(name);
     let time = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    let headers = [
-        source.with_extension("h"),
-        repo().join("plugin/include/splitproc.h"),
-    ];
-    let newest = headers.iter().map(|h| time(h)).max().flatten();
+    let beside = source.parent().and_then(|p| std::fs::read_dir(p).ok());
+    let headers = beside
+        .into_iter()
+        .flatten()
+        .filter_map(|e| Some(e.ok()?.path()));
+    let newest = headers
+        .filter(|p| p.extension().is_some_and(|e| e == "h"))
+        .chain([repo().join("plugin/include/splitproc.h")])
+        .map(|h| time(&h))
+        .max()
+        .flatten();
     if time(&out) > time(source).max(newest) {
         return out;
     }

@@ -50,7 +50,9 @@ pub const REEXECUTABLE: u32 = 2;
 pub struct Way {
     /// The entry in `ways`; 0: the half has not adopted the thread.
     pub entry: usize,
-    /// The entry for calls with more arguments than registers.
+    /// The entry for calls with one argument more than there are registers.
+    pub seven_entry: usize,
+    /// The entry for calls with still more.
     pub long_entry: usize,
     /// On the shared way the thread's DTV in the half, on a borrowed one its donor's FS base.
     pub place: usize,
@@ -59,6 +61,7 @@ pub struct Way {
 /// The way of a thread that a half has not adopted.
 pub const NO_WAY: Way = Way {
     entry: 0,
+    seven_entry: 0,
     long_entry: 0,
     place: 0,
 };
@@ -78,6 +81,8 @@ pub struct Block {
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
     pub exempt: u32,
+    /// 1: DMTCP waits for the thread's end.
+    pub ending: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,
     /// The thread's donor in each half.

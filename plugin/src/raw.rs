@@ -2,7 +2,7 @@
 //!
 //! Used in signal handlers and while another half's DTV is in place: no TLS, no allocation, no errno.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use lh_loader::lhinfo;
 
 type Syscall = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize) -> isize;
@@ -76,11 +76,19 @@ pub fn restore_signals(mask: u64) {
     set_mask(mask);
 }
 
-/// The mask of splitproc's own threads in the upper half: they take the park signal, and libc's two, for a
+/// The signal by which the host stops threads.
+static STOP: AtomicI32 = AtomicI32::new(lhinfo::PARK_SIGNAL);
+
+/// Another host than our own has a signal of its own.
+pub fn set_stop_signal(signal: i32) {
+    STOP.store(signal, Ordering::Relaxed);
+}
+
+/// The mask of splitproc's own threads in the upper half: they take the host's stop signal, and libc's two, for a
 /// change of ids (`setuid`) waits until every thread that libc knows has made it. No other, but those in `more`.
 pub fn take_only_own_signals(more: u64) {
     let bit = |signal: i32| 1u64 << (signal - 1);
-    set_mask(!(bit(lhinfo::PARK_SIGNAL) | bit(32) | bit(33) | more));
+    set_mask(!(bit(STOP.load(Ordering::Relaxed)) | bit(32) | bit(33) | more));
 }
 
 fn set_mask(mask: u64) -> u64 {

@@ -44,6 +44,13 @@ pub fn register() {
     }
 }
 
+/// DMTCP does not stop the calling thread any more, for it ends, and waits until it is gone: the gate must not hold
+/// it in its destructor. Nothing of such a thread gets into an image.
+pub fn not_stopped() {
+    // SAFETY: the block is the calling thread's own.
+    unsafe { (*block::mine()).ending = 1 };
+}
+
 /// The end-of-thread destructor. Its key's number is low, so that it runs before libc has looked at (and
 /// emptied) the slots of the lower halves' keys. A later destructor that calls a lower half makes the thread
 /// known again, and with that puts another call of this one into the next round.
@@ -51,9 +58,12 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
     let b: *mut Block = value.cast();
     // SAFETY: runs in the ending thread, whose block this is.
     unsafe {
+        let exempt = (*b).exempt;
+        (*b).exempt |= (*b).ending;
         let inside = gate::enter(gate::Call::MustComplete);
         adopt::leave();
         drop(inside);
+        (*b).exempt = exempt;
         locked(|| {
             let mut at = HEAD.as_ptr();
             while !(*at).is_null() {

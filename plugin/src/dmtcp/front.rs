@@ -19,19 +19,24 @@ pub struct Half {
     pub library: CString,
 }
 
-/// The folder of libsplitproc.so, where the other programs of splitproc are.
-pub fn folder() -> PathBuf {
-    // SAFETY: dladdr fills the structure for an address of ours; the name is a C string.
+/// The library in which a function of a libsplitproc.so is.
+pub fn library(function: usize) -> PathBuf {
+    // SAFETY: dladdr fills the structure for an address in a library; the name is a C string.
     let name = unsafe {
         let mut info: libc::Dl_info = core::mem::zeroed();
-        if libc::dladdr(folder as *const libc::c_void, &mut info) == 0 {
+        if libc::dladdr(function as *const libc::c_void, &mut info) == 0 {
             fail("where is libsplitproc.so? Name it by its full path");
         }
         CStr::from_ptr(info.dli_fname)
     };
     let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    path.parent().unwrap_or(Path::new("/")).into()
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+}
+
+/// The folder of libsplitproc.so, where the other programs of splitproc are.
+pub fn folder() -> PathBuf {
+    let own = library(folder as *const () as usize);
+    own.parent().unwrap_or(Path::new("/")).into()
 }
 
 /// A program of splitproc's own.
@@ -39,7 +44,7 @@ pub fn part(name: &str) -> CString {
     let path = folder().join(name);
     if !path.is_file() {
         fail(&format!(
-            "{} is not there: libsplitproc.so needs the programs that it was built with beside it",
+            "{} is not there: libsplitproc.so needs what it was built with beside it; name it where that is, by its full path",
             path.display()
         ));
     }
@@ -105,8 +110,9 @@ pub fn ensure() {
     }
     let mut list = preload;
     for name in mpich::SONAMES {
+        let front = part(&format!("fronts/{name}"));
         list.push(":");
-        list.push(fronts.join(name));
+        list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));
     }
     execute_again(list);
 }

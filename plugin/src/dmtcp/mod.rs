@@ -16,6 +16,7 @@ mod launcher;
 mod loader;
 mod signals;
 
+use crate::exports::splitproc_half;
 use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
@@ -45,6 +46,13 @@ fn fail(message: &str) -> ! {
 /// Called by DMTCP, before its first event.
 #[no_mangle]
 pub unsafe extern "C" fn dmtcp_initialize_plugin() {
+    if let Some(other) = symbols::next(c"splitproc_half") {
+        fail(&format!(
+            "libsplitproc.so is loaded twice, as {} and {}: give one of them to --with-plugin",
+            front::library(splitproc_half as *const () as usize).display(),
+            front::library(other).display()
+        ))
+    }
     front::ensure();
     let version = if symbols::find(abi::ONLY_IN_4).is_some() {
         abi::API_4
@@ -87,6 +95,7 @@ unsafe extern "C" fn around(event: c_uint, _: *mut EventData) {
         Some(Event::Restart) => restart(),
         Some(Event::Running) => signals::take_over_stop(),
         Some(Event::AtforkChild) => forked(),
+        Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
         _ => {}
     }
 }

@@ -20,6 +20,9 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Looks libc's function up, before any handler can want it.
 pub fn init() {
     next();
+    if let Some(signal) = stop_signal() {
+        raw::set_stop_signal(signal);
+    }
 }
 
 fn next() -> Set {

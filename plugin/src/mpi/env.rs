@@ -113,8 +113,8 @@ unsafe fn start(required: i32, provided: usize) -> i32 {
     };
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
+    super::model::traffic::make(size as usize);
     comm::make_predefined(rank, size);
-    super::p2p::make_counters(size as usize);
     PROVIDED.store(granted, Relaxed);
     if granted == THREAD_MULTIPLE {
         super::model::lock::share();

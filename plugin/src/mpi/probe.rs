@@ -10,7 +10,6 @@ use super::model::objects::find;
 use super::model::request::{self, Kind};
 use super::model::table::Table;
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::p2p::count_received;
 use super::start::complete_now;
 use super::unexpected::{self, Message};
 use crate::gate::{self, Call};
@@ -238,7 +237,7 @@ pub unsafe fn mrecv(buf: usize, n: i32, t: i32, at: usize, status: usize) -> i32
 /// Takes a matched message out of the lower half as packed bytes.
 ///
 /// # Safety
-/// `message` must be one of the lower half.
+/// On the cut's helper; `message` must be one of the lower half.
 pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Message {
     let mut bytes = vec![0u8; status.count() as usize];
     let mut done = Status::EMPTY;
@@ -251,7 +250,9 @@ pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Mes
         at,
     ];
     lower::must(ix::Mrecv, &args);
-    count_received(c, status.source);
+    if let Some(traffic) = c.traffic(status.source) {
+        traffic.receive(true);
+    }
     Message {
         comm: c.id.load(Relaxed),
         source: status.source,
