@@ -28,8 +28,8 @@ global_asm!(
     ".globl splitproc_block",
     ".hidden splitproc_block",
     "splitproc_block:",
-    ".zero 512",
-    ".size splitproc_block, 512",
+    ".zero 640",
+    ".size splitproc_block, 640",
     ".text",
     hole = const HOLE,
 );
@@ -101,7 +101,7 @@ pub struct Block {
     pub about: [AtomicI32; 3],
 }
 
-const _: () = assert!(size_of::<Block>() <= 512);
+const _: () = assert!(size_of::<Block>() <= 640);
 
 /// The blocks' distance from FS.
 #[inline(always)]
