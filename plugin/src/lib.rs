@@ -25,6 +25,7 @@ pub mod rest;
 pub mod service;
 pub mod signal;
 pub mod stacks;
+mod streams;
 mod symbols;
 pub mod tcb;
 pub mod trigger;
