@@ -21,6 +21,7 @@ mod mutexes;
 pub mod park;
 pub mod raw;
 pub mod registry;
+pub mod rest;
 pub mod service;
 pub mod signal;
 pub mod stacks;
