@@ -9,6 +9,7 @@
 //! another half's DTV is in place, in signal handlers too. A thread that is on a borrowed TCB finds its block
 //! through that TCB: see [`current`].
 
+use crate::rest::{Rest, NESTED};
 use crate::tcb;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicI32, AtomicU32};
@@ -27,8 +28,8 @@ global_asm!(
     ".globl splitproc_block",
     ".hidden splitproc_block",
     "splitproc_block:",
-    ".zero 512",
-    ".size splitproc_block, 512",
+    ".zero 640",
+    ".size splitproc_block, 640",
     ".text",
     hole = const HOLE,
 );
@@ -92,13 +93,15 @@ pub struct Block {
     pub next: *mut Block,
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
+    /// Transfers that go on after a checkpoint.
+    pub rests: [Rest; NESTED],
     /// The front's function that the thread is in or was in last, by its index in the front's table.
     pub function: AtomicU32,
     /// What it is about: the lower half's communicator, peer, tag.
     pub about: [AtomicI32; 3],
 }
 
-const _: () = assert!(size_of::<Block>() <= 512);
+const _: () = assert!(size_of::<Block>() <= 640);
 
 /// The blocks' distance from FS.
 #[inline(always)]

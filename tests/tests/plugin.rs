@@ -334,6 +334,6 @@ fn a_plugin_without_its_programs_beside_it_is_refused() {
     let alone = alone.join("libsplitproc.so");
     std::fs::copy(bin("libsplitproc.so"), &alone).expect("a copy");
     let words = ["is not there", "beside it"];
-    refused(&[alone.clone()], &[API_4], "mpi", &words);
+    refused(std::slice::from_ref(&alone), &[API_4], "mpi", &words);
     refused(&[alone], &[API_4], "x=libm.so.6", &words);
 }

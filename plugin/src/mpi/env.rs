@@ -169,6 +169,7 @@ pub unsafe fn finalize() -> i32 {
 }
 
 pub unsafe fn abort(comm: i32, code: i32) -> i32 {
+    crate::streams::flush();
     let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
     forward(comm, || lower::call(ix::Abort, &[lower, code as u64]))
 }

@@ -12,6 +12,7 @@ include!(concat!(env!("OUT_DIR"), "/exports.rs"));
 /// Ends the program: a call that is not there yet is never passed through silently.
 #[cold]
 pub fn unsupported(name: &str) -> ! {
+    crate::streams::flush();
     eprintln!("splitproc: MPI_{name} is not supported yet");
     // SAFETY: ends the process.
     unsafe { libc::_exit(70) }

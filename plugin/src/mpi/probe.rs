@@ -29,10 +29,6 @@ enum Held {
 /// Messages between a matched probe and its receive.
 static MESSAGES: Table<Matched> = Table::new();
 
-unsafe fn low(c: &Comm) -> u64 {
-    c.lower.load(Relaxed) as u64
-}
-
 unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool, Fail> {
     if unexpected::any() {
         if let Some(s) = unexpected::peek(c, source, tag) {
@@ -44,7 +40,7 @@ unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool
     let args = [
         source as u64,
         tag as u64,
-        low(c),
+        c.low(),
         &mut flag as *mut i32 as u64,
         own as *mut Status as u64,
     ];
@@ -109,7 +105,7 @@ unsafe fn take(
             let args = [
                 source as u64,
                 tag as u64,
-                low(c),
+                c.low(),
                 f,
                 m,
                 own as *mut Status as u64,

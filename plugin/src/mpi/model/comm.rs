@@ -113,6 +113,11 @@ impl Comm {
         }
     }
 
+    /// The lower half's handle, as an argument of a call.
+    pub fn low(&self) -> u64 {
+        self.lower.load(Relaxed) as u64
+    }
+
     /// World ranks of the processes that point-to-point ranks name.
     #[inline(always)]
     pub fn peers(&self) -> &[i32] {
