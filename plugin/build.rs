@@ -23,6 +23,30 @@ fn lower_arg(letter: char, index: usize) -> String {
     }
 }
 
+/// Buffer, count, datatype, rank and tag: a message.
+const MESSAGE: &str = "biDii";
+
+/// The arguments for a function written by hand; a message is one of them.
+fn grouped(args: &str) -> String {
+    let mut out = String::new();
+    let mut i = 0;
+    while i < args.len() {
+        if args[i..].starts_with(MESSAGE) {
+            let [buf, n, t, peer, tag] = [0, 1, 2, 3, 4].map(|k| i + k);
+            write!(
+                out,
+                "Message {{ buf: a{buf}, n: a{n}, t: a{t}, peer: a{peer}, tag: a{tag} }}, "
+            )
+            .unwrap();
+            i += MESSAGE.len();
+        } else {
+            write!(out, "a{i}, ").unwrap();
+            i += 1;
+        }
+    }
+    out
+}
+
 /// Statements that translate arrays of datatypes; their length is the communicator's.
 fn arrays(args: &str) -> String {
     let comm = args.find('C').unwrap_or(0);
@@ -84,7 +108,14 @@ fn main() {
         writeln!(kinds, "\"{args}\",").unwrap();
         let body = match class.split_once(':') {
             Some(("hand", module)) => {
-                format!("crate::mpi::{module}::{}({pass})", name.to_lowercase())
+                let given = grouped(args);
+                format!("crate::mpi::{module}::{}({given})", name.to_lowercase())
+            }
+            None if class == "send" => format!("p2p::send(ix::{name}, {})", grouped(args)),
+            None if class == "isend" => format!("start::isend(ix::{name}, {})", grouped(args)),
+            None if class == "init" => {
+                let kind = if name.starts_with("Recv") { "Recv" } else { "Send" };
+                format!("start::init(Kind::{kind}, ix::{name}, {})", grouped(args))
             }
             None if class == "coll" => format!(
                 "coll::blocking({comm}, {in_place}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lh-loader [--half NAME PATH [--lib LIBRARY]]… [--hole START END] [--random HEX] [--restore IMAGE]
-//!           [--crossing WAY] [--log LEVEL] --exe PATH [--execfn PATH] -- ARGV0 [ARG]…
+//!           [--crossing WAY] [--log LEVEL] [--known-as PID PARENT] [--again COUNT WORD…] --exe PATH [--execfn PATH]
+//!           -- ARGV0 [ARG]…
 //! lh-loader --attach ADDRESS --half NAME PATH [--lib LIBRARY]… --hole START END --random HEX --exe PATH --
 //! ```
 
@@ -48,6 +49,12 @@ impl Start {
     pub fn args(&self, from: usize) -> impl Iterator<Item = &'static CStr> + '_ {
         // SAFETY: the kernel's strings are NUL terminated and stay for the process's life.
         (from..self.argc).map(|i| unsafe { CStr::from_ptr(*self.argv.add(i)) })
+    }
+
+    /// Where the kernel put the arguments from index `from` on.
+    pub fn words(&self, from: usize) -> *const *const c_char {
+        // SAFETY: `from` is at most `argc`, where a null is.
+        unsafe { self.argv.add(from.min(self.argc)) }
     }
 
     /// The environment.
@@ -113,6 +120,11 @@ pub struct Plan {
     pub verbose: bool,
     /// See `LhInfo::crossing`.
     pub crossing: u32,
+    /// The process and its parent as the program knows them, where the kernel has other numbers.
+    pub known_as: Option<[u32; 2]>,
+    /// The command that launches what the program executes in its place: index of its first word in our
+    /// arguments, and how many there are.
+    pub again: (usize, usize),
     /// The program.
     pub exe: &'static CStr,
     /// What it was called when it was started (AT_EXECFN), if not that.
@@ -133,6 +145,8 @@ impl Plan {
             log: 0,
             verbose: false,
             crossing: lhinfo::CROSS_AUTO,
+            known_as: None,
+            again: (0, 0),
             exe: c"",
             execfn: None,
             argv0: 0,
@@ -164,6 +178,16 @@ impl Plan {
                 b"--hole" => {
                     plan.hole = [number(arg(i + 1)), number(arg(i + 2))];
                     i += 3;
+                    continue;
+                }
+                b"--known-as" => {
+                    plan.known_as = Some([number(arg(i + 1)), number(arg(i + 2))]);
+                    i += 3;
+                    continue;
+                }
+                b"--again" => {
+                    plan.again = (i + 2, number(arg(i + 1)) as usize);
+                    i += 2 + plan.again.1;
                     continue;
                 }
                 b"--lib" => match plan.halves[..halves].last_mut() {

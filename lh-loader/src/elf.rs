@@ -8,7 +8,7 @@ use core::ffi::{c_int, c_void, CStr};
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 
 /// Most program headers that are accepted.
-const MAX_PHDRS: usize = 64;
+pub const MAX_PHDRS: usize = 64;
 
 /// A mapped program.
 pub struct Image {
@@ -128,21 +128,31 @@ impl File {
     /// The kernel's.
     pub fn open(path: &CStr) -> Result<File, Error> {
         // SAFETY: `path` is NUL terminated.
-        let fd = unsafe {
-            syscall6(
-                libc::SYS_openat as usize,
-                libc::AT_FDCWD as usize,
-                path.as_ptr() as usize,
-                (libc::O_RDONLY | libc::O_CLOEXEC) as usize,
-                0,
-                0,
-                0,
-            )
-        };
+        unsafe { File::open_at(libc::AT_FDCWD as usize, path.as_ptr() as usize) }
+    }
+
+    /// Opens a path that begins at a folder's descriptor.
+    ///
+    /// # Errors
+    /// The kernel's.
+    ///
+    /// # Safety
+    /// `path` is the address of a string.
+    pub unsafe fn open_at(folder: usize, path: usize) -> Result<File, Error> {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        // SAFETY: the caller's.
+        let fd = unsafe { syscall6(libc::SYS_openat as usize, folder, path, flags, 0, 0, 0) };
         if fd < 0 {
             return Err(Error::Os("open", -fd));
         }
         Ok(File(fd as usize))
+    }
+
+    /// Reads what there is of the file's beginning.
+    pub fn start(&self, to: &mut [u8]) {
+        let (nr, at) = (libc::SYS_pread64 as usize, to.as_mut_ptr() as usize);
+        // SAFETY: `to` is writable for its length. What can't be read stays as it is.
+        unsafe { syscall6(nr, self.0, at, to.len(), 0, 0, 0) };
     }
 
     /// Its descriptor.
@@ -326,14 +336,7 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         unsafe { segment::map_exec(at, len, file.0 as i32, off as u64, owner, prot) };
     }
 
-    let mut interp = [0u8; 256];
-    if let Some(p) = (0..phnum).map(phdr).find(|p| p.p_type == libc::PT_INTERP) {
-        let n = p.p_filesz as usize;
-        if n >= interp.len() {
-            return Err(Error::Format("PT_INTERP is too long"));
-        }
-        file.read(p.p_offset as usize, &mut interp[..n])?;
-    }
+    let interp = asked(&file, (0..phnum).map(phdr))?;
     Ok(Image {
         bias,
         entry: bias.wrapping_add(ehdr.e_entry as usize),
@@ -341,6 +344,33 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         phnum,
         interp,
     })
+}
+
+/// The `ld.so` that a program asks for.
+type Interpreter = [u8; 256];
+
+/// The path of the `ld.so` that an x86-64 program asks for, NUL terminated; empty for none.
+///
+/// # Errors
+/// The file can't be read, or is not such a program.
+pub fn interpreter(file: &File) -> Result<Interpreter, Error> {
+    let (ehdr, raw) = headers(file)?;
+    // SAFETY: `raw` holds `e_phnum` headers, plain data.
+    let phdr = |i| unsafe { core::ptr::read_unaligned(raw.as_ptr().cast::<Elf64_Phdr>().add(i)) };
+    asked(file, (0..ehdr.e_phnum as usize).map(phdr))
+}
+
+/// The path that PT_INTERP names.
+fn asked(file: &File, mut headers: impl Iterator<Item = Elf64_Phdr>) -> Result<Interpreter, Error> {
+    let mut interp = [0u8; 256];
+    if let Some(p) = headers.find(|p| p.p_type == libc::PT_INTERP) {
+        let n = p.p_filesz as usize;
+        if n >= interp.len() {
+            return Err(Error::Format("PT_INTERP is too long"));
+        }
+        file.read(p.p_offset as usize, &mut interp[..n])?;
+    }
+    Ok(interp)
 }
 
 /// Maps one PT_LOAD: the file's part, the zeroed rest of its last page, and anonymous pages beyond.

@@ -3,14 +3,30 @@
 use crate::arch::syscall6;
 use crate::route::limits::{self, roomy};
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Where PMI_FD went; 0 while it has not been moved.
 static PMI_FD: AtomicU32 = AtomicU32::new(0);
 
-/// The launcher's descriptor, if there was one.
+/// Inode of the launcher's socket, which is never used for another one while it is open.
+static INODE: AtomicU64 = AtomicU64::new(0);
+
+/// The launcher's descriptor, if there was one: MPI closes it at its end, and the number may be another's now.
 pub fn launcher() -> Option<u32> {
-    Some(PMI_FD.load(Ordering::Relaxed)).filter(|&fd| fd != 0)
+    let fd = Some(PMI_FD.load(Ordering::Relaxed)).filter(|&fd| fd != 0)?;
+    (inode(fd)? == INODE.load(Ordering::Relaxed)).then_some(fd)
+}
+
+/// An open descriptor's inode.
+fn inode(fd: u32) -> Option<u64> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    let (nr, to) = (libc::SYS_fstat as usize, stat.as_mut_ptr() as usize);
+    // SAFETY: `stat` is large enough, and was zero before.
+    unsafe {
+        let result = syscall6(nr, fd as usize, to, 0, 0, 0, 0);
+        (result == 0).then_some(stat.assume_init().st_ino)
+    }
 }
 
 /// The number, at or above [`limits::base`], that the inherited descriptor `fd` (decimal digits) now has.
@@ -36,6 +52,7 @@ pub fn moved(fd: &CStr) -> u32 {
         new
     };
     let new = if new >= 0 { new as u32 } else { old };
+    INODE.store(inode(new).unwrap_or(0), Ordering::Relaxed);
     PMI_FD.store(new, Ordering::Relaxed);
     new
 }

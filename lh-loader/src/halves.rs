@@ -144,16 +144,21 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
         stack.string(a);
     }
     stack.word(0);
-    for e in start
-        .env()
-        .filter(|e| !is(e, b"LD_PRELOAD") && !e.to_bytes().starts_with(b"SPLITPROC_"))
-    {
-        stack.string(e);
+    let mut preload = start.var(b"SPLITPROC_PRELOAD");
+    let mut put = |stack: &mut StackBuilder| {
+        if let Some(list) = preload.take() {
+            let at = stack.bytes(&[b"LD_PRELOAD=", list.to_bytes_with_nul()]);
+            stack.word(at);
+        }
+    };
+    for e in start.env() {
+        if is(e, b"LD_PRELOAD") {
+            put(&mut stack);
+        } else if !is(e, b"LHINFO_PTR") && !e.to_bytes().starts_with(b"SPLITPROC_") {
+            stack.string(e);
+        }
     }
-    if let Some(list) = start.var(b"SPLITPROC_PRELOAD") {
-        let at = stack.bytes(&[b"LD_PRELOAD=", list.to_bytes_with_nul()]);
-        stack.word(at);
-    }
+    put(&mut stack);
     let var = stack.bytes(&[LHINFO_VAR]);
     stack.word(var);
     stack.word(0);

@@ -42,6 +42,12 @@ pub const DRAIN_MOST: usize = 256;
 pub const ASKED_CHECKPOINT: u32 = 1;
 /// In `Upper::asked`: a checkpoint, and then the program's end.
 pub const ASKED_STOP: u32 = 2;
+/// In `Upper::turn`: nobody's.
+pub const TURN_FREE: u32 = 0;
+/// A checkpoint is taken.
+pub const TURN_CHECKPOINT: u32 = 1;
+/// The program is executing another in its place.
+pub const TURN_EXEC: u32 = 2;
 /// The signature glibc registers its rseq areas with on x86-64.
 pub const RSEQ_SIGNATURE: usize = 0x5305_3053;
 /// libc's own signals: SIGCANCEL and SIGSETXID.
@@ -232,8 +238,8 @@ pub struct Upper {
     pub pass_term: AtomicU32,
     /// The parent's pid as the application knows it: that of its first launch.
     pub ppid: AtomicU32,
-    /// Fills the gap.
-    pub pad: u32,
+    /// Whose turn it is to stop or replace the program: `TURN_FREE`, … A futex.
+    pub turn: AtomicU32,
     /// Where a parked thread whose state is `DRAIN` puts the signals that are pending for it: `DRAIN_MOST` times
     /// the kernel's siginfo.
     pub drain: AtomicUsize,

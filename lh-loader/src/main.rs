@@ -50,6 +50,10 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         _ => map_lhinfo(&start, &plan),
     }
     route::init(plan.log, plan.attach.is_some());
+    if let Some([_, parent]) = plan.known_as {
+        route::set_parent(parent);
+    }
+    route::can_execute(start.words(plan.again.0), plan.again.1);
     let mut host: Option<&'static HalfStart> = None;
     for (i, half) in plan.halves.iter().flatten().enumerate() {
         let up = halves::start_lower(&start, &plan, first_half(&plan) + i, half);
@@ -138,6 +142,17 @@ fn map_lhinfo(start: &Start, plan: &Plan) {
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { arch::syscall6(libc::SYS_getpid as usize, 0, 0, 0, 0, 0, 0) };
     info.upper.pid.store(pid as u32, Ordering::Relaxed);
+    if let Some([known, _]) = plan.known_as {
+        // As after a restart: the program that this one was executed by had been restarted.
+        info.upper.pid.store(known, Ordering::Relaxed);
+        info.upper.real_pid.store(pid as u32, Ordering::Relaxed);
+        info.upper.generation.store(1, Ordering::Relaxed);
+        info.threads[0].tid.store(known, Ordering::Relaxed);
+        info.threads[0]
+            .real_tid
+            .store(pid as u32, Ordering::Relaxed);
+        info.thread_count.store(1, Ordering::Relaxed);
+    }
     if plan.attach.is_some() {
         return;
     }

@@ -66,7 +66,7 @@ pub fn adopt(half: usize) {
             lh_loader::die!(70, "lower half {half} has no thread left to lend; raise the limits on processes and memory");
         }
         (*b).donors[half] = donor;
-        let [entry, long_entry] = match (shared, tcb::has_wrfsbase()) {
+        let [entry, seven_entry, long_entry] = match (shared, tcb::has_wrfsbase()) {
             (true, _) => ways::SHARED,
             (false, true) => ways::WRFSBASE,
             (false, false) => ways::PRCTL,
@@ -77,6 +77,7 @@ pub fn adopt(half: usize) {
         }
         (*b).ways[half] = Way {
             entry,
+            seven_entry,
             long_entry,
             place,
         };

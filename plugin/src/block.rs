@@ -9,6 +9,7 @@
 //! another half's DTV is in place, in signal handlers too. A thread that is on a borrowed TCB finds its block
 //! through that TCB: see [`current`].
 
+use crate::rest::{Rest, NESTED};
 use crate::tcb;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicI32, AtomicU32};
@@ -27,8 +28,8 @@ global_asm!(
     ".globl splitproc_block",
     ".hidden splitproc_block",
     "splitproc_block:",
-    ".zero 512",
-    ".size splitproc_block, 512",
+    ".zero 640",
+    ".size splitproc_block, 640",
     ".text",
     hole = const HOLE,
 );
@@ -49,7 +50,9 @@ pub const REEXECUTABLE: u32 = 2;
 pub struct Way {
     /// The entry in `ways`; 0: the half has not adopted the thread.
     pub entry: usize,
-    /// The entry for calls with more arguments than registers.
+    /// The entry for calls with one argument more than there are registers.
+    pub seven_entry: usize,
+    /// The entry for calls with still more.
     pub long_entry: usize,
     /// On the shared way the thread's DTV in the half, on a borrowed one its donor's FS base.
     pub place: usize,
@@ -58,6 +61,7 @@ pub struct Way {
 /// The way of a thread that a half has not adopted.
 pub const NO_WAY: Way = Way {
     entry: 0,
+    seven_entry: 0,
     long_entry: 0,
     place: 0,
 };
@@ -89,13 +93,15 @@ pub struct Block {
     pub next: *mut Block,
     /// The last call that a handler of the application's interrupted with EINTR: where, its stack pointer, when.
     pub interrupted: [usize; 3],
+    /// Transfers that go on after a checkpoint.
+    pub rests: [Rest; NESTED],
     /// The front's function that the thread is in or was in last, by its index in the front's table.
     pub function: AtomicU32,
     /// What it is about: the lower half's communicator, peer, tag.
     pub about: [AtomicI32; 3],
 }
 
-const _: () = assert!(size_of::<Block>() <= 512);
+const _: () = assert!(size_of::<Block>() <= 640);
 
 /// The blocks' distance from FS.
 #[inline(always)]

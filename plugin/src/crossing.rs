@@ -18,10 +18,10 @@ use std::ffi::CStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restarted;
 
-/// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$lost`: registers that
-/// a restart may lose.
+/// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$r13` and
+/// `$r14_r15`: registers that a restart may lose.
 macro_rules! enter {
-    ($half:expr, $f:expr, $args:expr, $first:ident, [$($lost:tt)*]) => {{
+    ($half:expr, $f:expr, $args:expr, $first:ident, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
         let args: &[u64] = $args;
         let b = block::mine();
         let way = match (*b).ways.get_mut($half) {
@@ -43,12 +43,30 @@ macro_rules! enter {
                 in("r8") register(4),
                 in("r9") register(5),
                 lateout("rax") value,
-                $($lost)*
+                $($r13)*
+                $($r14_r15)*
+                clobber_abi("C"),
+            );
+        } else if args.len() == 7 {
+            asm!(
+                "call qword ptr [r11 + 8]",
+                in("r10") $f,
+                in("r11") way,
+                in("r12") b,
+                in("rdi") args[0],
+                in("rsi") args[1],
+                inlateout("rdx") args[2] => restarted,
+                in("rcx") args[3],
+                in("r8") args[4],
+                in("r9") args[5],
+                inlateout("r13") args[6] => _,
+                lateout("rax") value,
+                $($r14_r15)*
                 clobber_abi("C"),
             );
         } else {
             asm!(
-                "call qword ptr [r11 + 8]",
+                "call qword ptr [r11 + 16]",
                 in("r10") $f,
                 in("r11") way,
                 in("r12") b,
@@ -81,7 +99,7 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
     // SAFETY: the block is this thread's own, and a way's fields were set together. The caller vouches for
     // `f` and its arguments.
     let (value, restarted) = unsafe {
-        enter!(half, f, args, first, [lateout("r13") _, lateout("r14") _, lateout("r15") _,])
+        enter!(half, f, args, first, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,])
     };
     if restarted == 0 {
         Ok(value)
@@ -97,7 +115,7 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
     // SAFETY: as in `cross`.
-    unsafe { enter!(half, f, args, first_must, []) }.0
+    unsafe { enter!(half, f, args, first_must, [], []) }.0
 }
 
 /// Does the thread go into the half on the shared way?

@@ -104,6 +104,12 @@ fn wait(call: Call, before: u32) {
 }
 
 impl Inside {
+    /// Is this a call within another one? Then it goes in whether the gate is closed or not.
+    #[inline(always)]
+    pub fn nested(&self) -> bool {
+        self.before != OUTSIDE
+    }
+
     /// Changes what a checkpoint may do with the thread.
     #[inline(always)]
     pub fn set(&self, call: Call) {

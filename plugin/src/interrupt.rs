@@ -3,9 +3,9 @@
 //! Runs in signal handlers: no TLS but the switch block, no allocation. The kernel restarts most calls by
 //! itself after a handler with SA_RESTART; some end with EINTR all the same. Those are made again: where the
 //! call was routed the loader does it, with the time that is left (`CUT_SHORT`), else the instruction
-//! pointer goes back. A call that a handler of the application's has interrupted keeps its EINTR.
+//! pointer goes back; for those that have done a part of their work see `rest`. A call that a handler of the application's has interrupted keeps its EINTR.
 
-use crate::{block, raw};
+use crate::{block, raw, rest};
 use lh_loader::arch::CUT_SHORT;
 use lh_loader::layout::{owner, Owner, PAGE};
 
@@ -96,7 +96,8 @@ fn now() -> usize {
 pub unsafe fn note(context: *const libc::ucontext_t) {
     // SAFETY: the caller's; the block is this thread's own.
     unsafe {
-        if let Some((rip, rsp)) = ended(context) {
+        let cut = || rest::cut(context).map(|(rip, rsp, _)| (rip, rsp));
+        if let Some((rip, rsp)) = ended(context).or_else(cut) {
             (*block::current()).interrupted = [rip, rsp, now()];
         }
     }
@@ -110,12 +111,21 @@ pub unsafe fn mend(context: *mut libc::ucontext_t) {
     // SAFETY: the caller's; the registers are written back when the handler returns. Behind a page's first
     // bytes the same page holds the site's.
     unsafe {
+        let now = now();
+        let is_noted = |rip, rsp| {
+            let [noted_rip, noted_rsp, when] = (*block::current()).interrupted;
+            (rip, rsp) == (noted_rip, noted_rsp) && now.saturating_sub(when) < FRESH
+        };
+        if let Some((rip, rsp, number)) = rest::cut(context) {
+            if !is_noted(rip, rsp) {
+                rest::go_on(context, number);
+            }
+            return;
+        }
         let Some((rip, rsp)) = ended(context) else {
             return;
         };
-        let [noted_rip, noted_rsp, when] = (*block::current()).interrupted;
-        let now = now();
-        if (rip, rsp) == (noted_rip, noted_rsp) && now.saturating_sub(when) < FRESH {
+        if is_noted(rip, rsp) {
             return;
         }
         let g = &mut (*context).uc_mcontext.gregs;

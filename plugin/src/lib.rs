@@ -21,9 +21,11 @@ mod mutexes;
 pub mod park;
 pub mod raw;
 pub mod registry;
+pub mod rest;
 pub mod service;
 pub mod signal;
 pub mod stacks;
+mod streams;
 mod symbols;
 pub mod tcb;
 pub mod trigger;
@@ -50,6 +52,8 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     gate::init();
     park::init();
     signal::init();
+    // Before the program runs: it may send itself the signal that asks for a checkpoint.
+    trigger::init();
     helper::start();
 }
 

@@ -6,6 +6,7 @@
 //! r10  the lower half's function
 //! r11  the `Way`
 //! r12  the switch block; kept
+//! r13  the `seven` entries only: one more argument
 //! r14  the `long` entries only: more arguments, r15 of them
 //! ```
 //!
@@ -56,7 +57,19 @@ global_asm!(
     "pop rbx",
     "pop rbp",
     "ret",
-    // The same with arguments on the stack.
+    // The same with one argument on the stack.
+    ".globl \\name\\()_seven",
+    ".hidden \\name\\()_seven",
+    ".type \\name\\()_seven, @function",
+    "\\name\\()_seven:",
+    "push rbp",
+    "mov rbp, rsp",
+    "push rbx",
+    "push \\place",
+    "push rax", // keeps the alignment
+    "push r13",
+    "jmp \\name\\()_go",
+    // And with several.
     ".globl \\name\\()_long",
     ".hidden \\name\\()_long",
     ".type \\name\\()_long, @function",
@@ -168,29 +181,45 @@ global_asm!(
     place = const offset_of!(Way, place),
 );
 
-const _: () = assert!(offset_of!(Way, entry) == 0 && offset_of!(Way, long_entry) == 8);
+const _: () = assert!(offset_of!(Way, entry) == 0 && offset_of!(Way, seven_entry) == 8);
+const _: () = assert!(offset_of!(Way, long_entry) == 16);
 
 extern "C" {
     fn splitproc_cross_shared();
+    fn splitproc_cross_shared_seven();
     fn splitproc_cross_shared_long();
     fn splitproc_cross_wrfsbase();
+    fn splitproc_cross_wrfsbase_seven();
     fn splitproc_cross_wrfsbase_long();
     fn splitproc_cross_prctl();
+    fn splitproc_cross_prctl_seven();
     fn splitproc_cross_prctl_long();
     fn splitproc_cross_begin();
     fn splitproc_cross_restarted();
     fn splitproc_cross_end();
 }
 
-/// The two entries of a way, the second for calls with more arguments than registers.
-pub type Entries = [unsafe extern "C" fn(); 2];
+/// The three entries of a way: for calls with up to six arguments, with seven, and with more.
+pub type Entries = [unsafe extern "C" fn(); 3];
 
 /// The shared way.
-pub const SHARED: Entries = [splitproc_cross_shared, splitproc_cross_shared_long];
+pub const SHARED: Entries = [
+    splitproc_cross_shared,
+    splitproc_cross_shared_seven,
+    splitproc_cross_shared_long,
+];
 /// The borrowed way, where the kernel lets programs use `wrfsbase`.
-pub const WRFSBASE: Entries = [splitproc_cross_wrfsbase, splitproc_cross_wrfsbase_long];
+pub const WRFSBASE: Entries = [
+    splitproc_cross_wrfsbase,
+    splitproc_cross_wrfsbase_seven,
+    splitproc_cross_wrfsbase_long,
+];
 /// The borrowed way elsewhere.
-pub const PRCTL: Entries = [splitproc_cross_prctl, splitproc_cross_prctl_long];
+pub const PRCTL: Entries = [
+    splitproc_cross_prctl,
+    splitproc_cross_prctl_seven,
+    splitproc_cross_prctl_long,
+];
 
 /// The shared way's first entry.
 #[inline(always)]

@@ -244,6 +244,64 @@ static void completion(void)
     MPI_Request_free(&r[3]);
 }
 
+/* A wait for so many requests that they are asked about together; half of them are complete at the checkpoint. */
+static void together(void)
+{
+    enum { N = 70 };
+    int in[N][2], out[2], error, got, n = 0;
+    MPI_Request r[N];
+    MPI_Status s[N];
+    if (rank == 0) {
+        for (int k = 1; k < N; k += 2) {
+            out[0] = out[1] = 100 + k;
+            MPI_Send(out, 1 + k % 3 / 2, MPI_INT, 1, k, MPI_COMM_WORLD);
+        }
+        mark(rank);
+        say_ready_when_all_are();
+        wait_for_go();
+        for (int k = 0; k < N; k += 2) {
+            out[0] = out[1] = 100 + k;
+            if (k % 7 != 6)
+                MPI_Send(out, 1 + k % 3 / 2, MPI_INT, 1, k, MPI_COMM_WORLD);
+        }
+        for (int k = 0; k < 5; k++)
+            MPI_Send(out, k == 2 ? 2 : 1, MPI_INT, 1, N + k, MPI_COMM_WORLD);
+        MPI_Barrier(MPI_COMM_WORLD);
+        return;
+    }
+    for (int k = 0; k < N; k++) {
+        in[k][0] = in[k][1] = -1;
+        s[k].MPI_ERROR = 77; /* stays for a null request */
+        r[k] = MPI_REQUEST_NULL;
+        if (k % 2 || k % 7 != 6)
+            MPI_Irecv(in[k], 2, MPI_INT, k % 4 ? 0 : MPI_ANY_SOURCE, k, MPI_COMM_WORLD, &r[k]);
+    }
+    mark(rank);
+    CHECK(MPI_Waitall(N, r, s) == MPI_SUCCESS);
+    for (int k = 0; k < N; k++) {
+        int none = k % 2 == 0 && k % 7 == 6, two = k % 3 == 2;
+        CHECK(r[k] == MPI_REQUEST_NULL && s[k].MPI_ERROR == (none ? 77 : MPI_SUCCESS));
+        MPI_Get_count(&s[k], MPI_INT, &got);
+        CHECK(got == (none ? 0 : 1 + two));
+        CHECK(s[k].MPI_SOURCE == (none ? MPI_ANY_SOURCE : 0) && s[k].MPI_TAG == (none ? MPI_ANY_TAG : k));
+        CHECK(in[k][0] == (none ? -1 : 100 + k) && in[k][1] == (two && !none ? 100 + k : -1));
+    }
+    /* One of five is too long: which, the statuses say. */
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (int k = 0; k < 5; k++)
+        MPI_Irecv(in[k], 1, MPI_INT, 0, N + k, MPI_COMM_WORLD, &r[k]);
+    error = MPI_Waitall(5, r, s);
+    CHECK(error == MPI_ERR_IN_STATUS);
+    for (int k = 0; k < 5; k++) {
+        MPI_Error_class(s[k].MPI_ERROR, &n);
+        if (n == MPI_ERR_PENDING)
+            n = MPI_Wait(&r[k], &s[k]);
+        CHECK(r[k] == MPI_REQUEST_NULL && s[k].MPI_TAG == N + k);
+        CHECK(n == (k == 2 ? MPI_ERR_TRUNCATE : MPI_SUCCESS));
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
 /* Receives that are cancelled after the checkpoint, and requests that are freed while active. */
 static void cancelled(void)
 {
@@ -330,7 +388,8 @@ int main(int argc, char **argv)
         {"synchronous", synchronous}, {"blocked_ssend", blocked_ssend}, {"blocked_send", blocked_send},
         {"buffered", buffered},       {"proc_null", proc_null},         {"matched", matched},
         {"completion", completion},   {"cancelled", cancelled},         {"odd_sizes", odd_sizes},
-        {"ready", ready},             {NULL, NULL},
+        {"ready", ready},             {"together", together},
+        {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);
 }

@@ -165,8 +165,18 @@ fn a_checkpoint_is_shown() {
         status.contains("running") && status.contains("generation 1"),
         "{status}"
     );
-    let shown = show(&["inspect", "--json"]);
-    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let json =
+        |args: &[&str]| -> serde_json::Value { serde_json::from_str(&show(args)).expect("JSON") };
+    let status = &json(&["status", "--json"])[0];
+    assert_eq!(
+        (&status["state"], &status["ranks"]),
+        (&"running".into(), &1.into())
+    );
+    assert_eq!(
+        (&status["pid"], &status["last"]["generation"]),
+        (&job.pid().into(), &1.into())
+    );
+    let shown = json(&["inspect", "--json"]);
     let threads = &shown["images"][0]["sections"]["threads"];
     let names: Vec<_> = threads
         .as_array()

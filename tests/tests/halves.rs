@@ -1,6 +1,6 @@
 //! Lower halves of a program's own: MPICH and Open MPI at once, and what is refused.
 
-use tests::{example, lines, run, splitproc, text, Job, Moments, Scratch};
+use tests::{example, lines, program, run, splitproc, text, Job, Moments, Scratch};
 
 const HALVES: [&str; 4] = [
     "--half",
@@ -75,4 +75,30 @@ fn a_half_that_can_not_be_is_refused_with_the_reason() {
     let eight: Vec<String> = (0..8).map(|i| format!("--half=h{i}=libm.so.6")).collect();
     let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
     launch(&eight).fails_with(&["lower halves"]);
+}
+
+/// A half's libraries before the half, one half after the other, then the program: each once, also at a restart.
+#[test]
+fn constructors_run_in_order() {
+    let scratch = Scratch::new("halves-order");
+    let library = |name: &str, flags: &[&str]| {
+        let named = format!("-DNAME=\"{name}\"");
+        let all = [&["-shared", "-fPIC", "-DLIBRARY", &named], flags].concat();
+        program("order", &format!("lib{name}.so"), &all)
+    };
+    let needed = library("needed", &[]);
+    let rpath = format!(
+        "-Wl,--no-as-needed,-rpath,{}",
+        needed.parent().expect("a folder").display()
+    );
+    let first = library("first", &[&rpath, needed.to_str().expect("a path")]);
+    let second = library("second", &[]);
+    let app = program("order", "order", &["-DNAME=\"program\""]);
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt());
+    command.arg(format!("--half=one={}", first.display()));
+    command.arg(format!("--half=two={}", second.display()));
+    command.arg("--").arg(app);
+    let done = run(&scratch, command).ok();
+    assert_eq!(text(&done.stderr), "needed first second program main\n");
 }

@@ -313,3 +313,18 @@ fn what_is_not_routed_is_named_under_log_debug() {
         assert_eq!(lines.lines().filter(named).count() == 1, said, "{lines}");
     }
 }
+
+#[test]
+fn the_environment_says_where_lhinfo_is() {
+    let scratch = Scratch::new("lhinfo");
+    let native = text(&start(&scratch, false, &["env"], &[]).ok().stdout);
+    let ours = text(&start(&scratch, true, &["env"], &[]).ok().stdout);
+    let (lhinfo, others): (Vec<_>, Vec<_>) =
+        ours.lines().partition(|l| l.starts_with("LHINFO_PTR="));
+    let place = format!("LHINFO_PTR={:#018x}", lh_loader::layout::LHINFO_BASE);
+    assert_eq!(lhinfo, [place]);
+    // And nothing else is in the program's environment that was not there.
+    let job = |l: &&str| !l.starts_with("E2E_JOB=");
+    let native: Vec<_> = native.lines().filter(job).collect();
+    assert_eq!(others.into_iter().filter(job).collect::<Vec<_>>(), native);
+}

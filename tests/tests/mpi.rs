@@ -154,3 +154,75 @@ fn a_wrong_library_is_refused_by_name() {
     command.env("OMPI_COMM_WORLD_RANK", "0");
     run(&scratch, command).fails_with(&["Open MPI's launcher", "mpirun.mpich"]);
 }
+
+/// What each rank of a program prints.
+fn outputs(scratch: &Scratch, ranks: usize, name: &str, command: Command) -> Vec<String> {
+    let mut run_all = Command::new("mpirun.mpich");
+    run_all.args(["-n", &ranks.to_string(), "-outfile-pattern"]);
+    run_all.arg(scratch.file(format!("{name}-%r")));
+    run_all.arg(command.get_program()).args(command.get_args());
+    run(scratch, run_all).ok();
+    let output = |rank| std::fs::read_to_string(scratch.file(format!("{name}-{rank}")));
+    (0..ranks)
+        .map(|rank| output(rank).expect("a rank's output"))
+        .collect()
+}
+
+/// Programs that print what MPI's functions give: the same as natively.
+#[test]
+fn the_functions_do_what_they_do_natively() {
+    const SOURCES: [&str; 7] = [
+        "p2p",
+        "requests",
+        "collectives",
+        "icollectives",
+        "comms",
+        "types",
+        "queries",
+    ];
+    for source in SOURCES {
+        let app = program(source, source, &[]);
+        for ranks in [2, 4] {
+            let scratch = Scratch::new(&format!("native-{source}-{ranks}"));
+            let mut ours = splitproc(["launch", "--ckpt-dir"]);
+            ours.arg(scratch.ckpt()).arg("--").arg(&app);
+            let native = outputs(&scratch, ranks, "native", Command::new(&app));
+            let ours = outputs(&scratch, ranks, "ours", ours);
+            assert!(native.iter().all(|o| o.len() > 100), "{source}: {native:?}");
+            for (rank, (native, ours)) in native.iter().zip(&ours).enumerate() {
+                assert_eq!(ours, native, "{source}, rank {rank} of {ranks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_printed_before_an_abort_is_there() {
+    let app = program("abort", "abort", &[]);
+    let scratch = Scratch::new("abort");
+    let printed = scratch.file("printed.txt");
+    for way in ["abort", "error"] {
+        let mut ends = Vec::new();
+        for launched in [false, true] {
+            let mut command = Command::new(&app);
+            if launched {
+                command = splitproc(["launch", "--ckpt-dir"]);
+                command.arg(scratch.ckpt()).arg("--").arg(&app);
+            }
+            command.arg(way).current_dir(scratch.path());
+            let _ = std::fs::remove_file(&printed);
+            // Its input never ends, so that the thread in getchar stays there.
+            let all = mpirun(1, command);
+            let mut waits = Command::new("sh");
+            waits.args(["-c", "mkfifo -m 600 in; exec 3<>in; exec \"$@\" <&3", "sh"]);
+            waits.arg(all.get_program()).args(all.get_args());
+            waits.current_dir(scratch.path());
+            let done = run(&scratch, waits);
+            assert!(!done.status.success());
+            ends.push(text(&done.stdout));
+            let file = std::fs::read_to_string(&printed).expect("the program's file");
+            assert_eq!(file, "in a file\n", "{way}, launched: {launched}");
+        }
+        assert_eq!(ends, ["on stdout\n", "on stdout\n"], "{way}");
+    }
+}

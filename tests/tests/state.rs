@@ -1,8 +1,9 @@
 //! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
 //! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
+use std::process::Command;
 use std::time::{Duration, SystemTime};
-use tests::{program, text, Job, Scratch};
+use tests::{program, splitproc, text, Job, Scratch};
 
 /// A program that holds a thing of this kind, at its checkpoint.
 fn start(source: &str, name: &str) -> (Scratch, Job) {
@@ -160,4 +161,57 @@ fn a_log_that_has_grown() {
     );
     let lines = std::fs::read_to_string(&log).expect("the log");
     assert_eq!(lines, "before\nafter\nagain\n");
+}
+
+/// A command whose input is a pipe into which a shell writes this, and that then stays open.
+fn with_input(scratch: &Scratch, input: &str, command: Command) -> Job {
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "rm -f in; mkfifo -m 600 in; exec 3<>in; printf \"$0\" >&3; exec \"$@\" <&3",
+    ]);
+    shell.arg(input).arg(command.get_program());
+    shell.args(command.get_args()).current_dir(scratch.path());
+    Job::start(scratch, shell)
+}
+
+/// A program that waits for input is restarted with another pipe, and other files for its output.
+#[test]
+fn the_standard_streams_are_those_of_the_restart() {
+    let scratch = Scratch::new("state-streams");
+    let script = "read first; echo \"out $first\"; read second; echo \"out $second\"; echo \"err $second\" >&2";
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).args(["--", "sh", "-c", script]);
+    let mut job = with_input(&scratch, "one\n", command);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    assert_eq!(text(&job.kill()), "out one\n");
+    let mut command = splitproc(["restart"]);
+    command.arg(scratch.ckpt());
+    let done = with_input(&scratch, "two\n", command).finish().ok();
+    assert_eq!(
+        (text(&done.stdout), text(&done.stderr)),
+        ("out two\n".into(), "err two\n".into())
+    );
+}
+
+/// A tracer would hold the threads that are stopped for a checkpoint.
+#[test]
+fn a_traced_program_is_refused_until_it_is_let_go() {
+    let (scratch, mut job) = start("state", "mappings");
+    let (pid, none) = (job.pid(), std::ptr::null_mut::<libc::c_void>());
+    // SAFETY: tracing a child has no effect on this process's memory.
+    unsafe {
+        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, pid, none, none), 0);
+        job.try_checkpoint(&scratch)
+            .fails_with(&["traces the program"]);
+        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none), 0);
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid);
+        assert!(libc::WIFSTOPPED(status));
+        assert_eq!(libc::ptrace(libc::PTRACE_DETACH, pid, none, none), 0);
+    }
+    job.checkpoint(&scratch);
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
 }

@@ -1,5 +1,5 @@
 //! A thread that waits does not notice a checkpoint (`tests/c/waits.c`): no call ends with EINTR, none
-//! ends early, and a time limit is not begun anew.
+//! ends early, and a time limit is not begun anew. Nor does one end with a part of its work done.
 
 use tests::{program, text, wait_for, Job, Scratch, LIMIT};
 
@@ -63,4 +63,27 @@ fn waits_go_on_after_a_restart() {
     std::fs::write(&go, "").expect("the go file");
     let done = Job::restart(&scratch, 0).finish().ok();
     assert!(text(&done.stdout).ends_with("ok\n"));
+}
+
+/// A write of more than a pipe holds is not seen to be short, nor is a receive of all (`tests/c/transfers.c`).
+#[test]
+fn transfers_are_whole() {
+    let scratch = Scratch::new("transfers");
+    let app = program("transfers", "transfers", &[]);
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 0, &app, ["5000".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    for _ in 0..5 {
+        job.checkpoint(&scratch);
+    }
+    job.kill();
+    let mut job = Job::restart(&scratch, 0);
+    wait_for("the restarted program's checkpoint", LIMIT, || {
+        let done = job.try_checkpoint(&scratch);
+        done.status.success().then_some(())
+    });
+    job.kill();
+    std::fs::write(&go, "").expect("the go file");
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
 }

@@ -8,6 +8,7 @@ use super::coordinator::{Answer, Failed, Job, Order, Outcome, Work};
 use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
+use super::turn::{self, Turn};
 use super::{save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
@@ -151,7 +152,8 @@ impl Run<'_> {
 
     /// Every rank: one checkpoint. Afterwards the program runs on, or has ended.
     fn take_part(&mut self, order: &Order) -> Result<()> {
-        let result = self.steps(order);
+        let turn = turn::take();
+        let result = self.steps(order, &turn);
         stop::release();
         match self.events.request(RESUME, &[], EVENT_BOUND) {
             Some((0, _)) => {}
@@ -164,12 +166,13 @@ impl Run<'_> {
         result
     }
 
-    fn steps(&mut self, order: &Order) -> Result<()> {
+    fn steps(&mut self, order: &Order, turn: &Result<Turn>) -> Result<()> {
         let timeout = self.settings.timeout;
         let folder = manifest::generation_dir(&self.settings.dir, order.generation);
         let mut objects = Vec::new();
-        let cut = self.presuspend().and_then(|described| {
-            objects = described;
+        let turn = turn.as_ref().map_err(|why| anyhow!("{why:#}"));
+        let cut = turn.and_then(|_| {
+            objects = self.presuspend()?;
             Ok(manifest::make_dir(&folder)?)
         });
         self.vote(order, 1, EVENT_BOUND, cut)?;

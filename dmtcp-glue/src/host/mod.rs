@@ -22,6 +22,7 @@ mod save;
 mod service;
 mod stop;
 mod trigger;
+mod turn;
 
 use coordinator::{Job, Work};
 use launch::Settings;

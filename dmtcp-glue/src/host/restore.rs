@@ -322,6 +322,11 @@ fn adopt(saved: &LhInfo) -> Result<()> {
             .generation
             .store(generation, Ordering::Release);
         (*info).upper.release.store(0, Ordering::Release);
+        // The checkpoint's, when it was saved.
+        (*info)
+            .upper
+            .turn
+            .store(lhinfo::TURN_FREE, Ordering::Release);
         let pid = std::process::id();
         (*info).upper.real_pid.store(pid, Ordering::Release);
         let count = saved.thread_count.load(Ordering::Acquire);

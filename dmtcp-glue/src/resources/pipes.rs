@@ -149,8 +149,15 @@ impl Channel {
             // SAFETY: sets the room of our own pipe; a smaller one only matters if it is too small.
             unsafe { libc::fcntl(b.as_raw_fd(), libc::F_SETPIPE_SZ, self.capacity) };
         }
-        socket::set_options(a.as_raw_fd(), &self.options[0]);
-        socket::set_options(b.as_raw_fd(), &self.options[1]);
+        let set_options = || {
+            socket::set_options(a.as_raw_fd(), &self.options[0]);
+            socket::set_options(b.as_raw_fd(), &self.options[1]);
+        };
+        set_options();
+        if self.socket.is_some() {
+            socket::make_room(a.as_raw_fd());
+            socket::make_room(b.as_raw_fd());
+        }
         set_status(&a, libc::O_NONBLOCK)?;
         set_status(&b, libc::O_NONBLOCK)?;
         for (from, queued) in [(&b, &self.queued[0]), (&a, &self.queued[1])] {
@@ -160,6 +167,7 @@ impl Channel {
                     .context("what was in it does not fit")?;
             }
         }
+        set_options();
         if self.open == [true; 2] {
             for (end, shut) in [(&a, self.shut[0]), (&b, self.shut[1])] {
                 for (bit, how) in [(1, libc::SHUT_RD), (2, libc::SHUT_WR)] {

@@ -185,6 +185,19 @@ fn parent(real: isize) -> isize {
     pid_out(real)
 }
 
+/// This process and its parent as the application knows them, if the kernel has other numbers.
+pub fn known() -> Option<[u32; 2]> {
+    let pid = virtual_pid()?;
+    // SAFETY: getppid has no preconditions.
+    let real = unsafe { syscall6(libc::SYS_getppid as usize, 0, 0, 0, 0, 0, 0) };
+    Some([pid, parent(real) as u32])
+}
+
+/// Notes by which number the application knows its parent.
+pub fn set_parent(known: u32) {
+    info().upper.ppid.store(known, Relaxed);
+}
+
 /// A clock: those of a process or a thread have its id, inverted, above three bits.
 pub fn clock_in(clock: usize) -> usize {
     const THREAD: i32 = 4;

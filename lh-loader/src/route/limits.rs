@@ -174,6 +174,12 @@ fn may_raise() -> bool {
     !is_err(result) && sets[0] >> SYS_RESOURCE & 1 != 0
 }
 
+/// The program's hard limit, where the kernel's is still higher.
+pub fn lowered() -> Option<u64> {
+    let [_, hard] = programs();
+    (hard < kernel()[1]).then_some(hard)
+}
+
 /// Makes an `exec`: what is executed has the program's own limits, unless this process has set others. The program
 /// itself keeps its lower halves' hard limit, for the call may fail.
 pub fn executing(exec: impl FnOnce() -> isize) -> isize {

@@ -17,10 +17,12 @@ mod memory;
 pub mod patch;
 mod paths;
 pub mod policy;
+mod program;
 pub mod scan;
 pub mod segment;
 mod signals;
 mod tasks;
+mod turn;
 mod waits;
 
 #[cfg(test)]
@@ -37,6 +39,9 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 /// 0 quiet, 1 sites that could not be patched, 2 segments and counts as well.
 static LOG: AtomicU8 = AtomicU8::new(0);
+
+pub use exec::init as can_execute;
+pub use ids::set_parent;
 
 /// How much is said on standard error.
 pub fn log_level() -> u8 {

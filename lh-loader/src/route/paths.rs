@@ -51,22 +51,44 @@ pub unsafe fn call(r: &Regs) -> isize {
         if !begins(*path, b"/proc/") {
             return native(r);
         }
-        let text = CStr::from_ptr(*path as *const _);
-        let real = translated(text.to_bytes());
-        if is_own_exe(text.to_bytes()) {
+        if is_own_exe(CStr::from_ptr(*path as *const _).to_bytes()) {
             match nr {
                 libc::SYS_readlink if r.rdx as i32 > 0 => return read_exe(r.rsi, r.rdx),
                 libc::SYS_readlinkat if r.r10 as i32 > 0 => return read_exe(r.rdx, r.r10),
                 // The link itself.
-                libc::SYS_newfstatat if r.r10 as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {}
-                libc::SYS_statx if r.rdx as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {}
-                // The program, and not the loader.
-                _ => *path = lhinfo::get().upper.exe.as_ptr() as usize,
+                libc::SYS_newfstatat if r.r10 as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {
+                    return native(r)
+                }
+                libc::SYS_statx if r.rdx as i32 & libc::AT_SYMLINK_NOFOLLOW != 0 => {
+                    return native(r)
+                }
+                _ => {}
             }
-        } else if let Some(real) = &real {
-            *path = real.bytes().as_ptr() as usize;
         }
+        let mut kept = None;
+        *path = real(*path, &mut kept);
         native(&c)
+    }
+}
+
+/// The path for the kernel: the program's and not the loader's, and with the kernel's ids. `kept` holds it where it is
+/// not the one at `at`.
+///
+/// # Safety
+/// `at` is null, or a string's address.
+pub unsafe fn real(at: usize, kept: &mut Option<Text<LONGEST>>) -> usize {
+    // SAFETY: the caller's; lhInfo is mapped before the router runs.
+    unsafe {
+        if !begins(at, b"/proc/") {
+            return at;
+        }
+        let text = CStr::from_ptr(at as *const _).to_bytes();
+        if is_own_exe(text) {
+            return lhinfo::get().upper.exe.as_ptr() as usize;
+        }
+        *kept = translated(text);
+        kept.as_ref()
+            .map_or(at, |real| real.bytes().as_ptr() as usize)
     }
 }
 
@@ -74,7 +96,7 @@ pub unsafe fn call(r: &Regs) -> isize {
 ///
 /// # Safety
 /// `at` is null, or a string's address; reading stops at its first different byte.
-unsafe fn begins(at: usize, with: &[u8]) -> bool {
+pub unsafe fn begins(at: usize, with: &[u8]) -> bool {
     // The first page is never a string: the kernel refuses it.
     at >= crate::layout::PAGE
         && with

@@ -82,7 +82,7 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             // The main thread's one rseq area is the upper half's. A thread born here registers its own, and
             // must: libc inherits the wish from the creating thread, which may be an upper-half one.
             libc::SYS_rseq if lower && !tasks::is_lower_task() => -(libc::ENOSYS as isize),
-            libc::SYS_execve | libc::SYS_execveat if !lower => limits::executing(|| exec::call(r)),
+            libc::SYS_execve | libc::SYS_execveat if !lower => exec::call(r),
             _ if limits::concerns(r) => limits::call(owner, r),
             _ if lower && fds::routed(nr) => fds::call(r),
             _ if !lower && ids::routed(nr) => ids::call(r),

@@ -64,10 +64,71 @@ pub fn init() {
         restorer,
         0,
     ];
+    inherited();
     for signal in LIBC_SIGNALS {
         let (nr, at) = (libc::SYS_rt_sigaction as usize, action.as_ptr() as usize);
         // SAFETY: the handler and its restorer stay as long as the process.
         unsafe { syscall6(nr, signal as usize, at, 0, 8, 0, 0) };
+    }
+}
+
+/// Notes which signals the program was started to ignore.
+fn inherited() {
+    for signal in 1..=64 {
+        let mut action: Action = [0; 4];
+        let (nr, at) = (
+            libc::SYS_rt_sigaction as usize,
+            action.as_mut_ptr() as usize,
+        );
+        // SAFETY: only asks; the entry is this table's, and no half runs yet.
+        unsafe {
+            syscall6(nr, signal, 0, at, 8, 0, 0);
+            if action[0] == libc::SIG_IGN as u64 {
+                entry(signal as i32)[0].store(action[0], Relaxed);
+            }
+        }
+    }
+}
+
+/// The application's own action.
+fn entry(signal: i32) -> &'static [AtomicU64; 4] {
+    // SAFETY: lhInfo is mapped before the router runs; an atomic word lies as a plain one.
+    unsafe { &*(&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).cast() }
+}
+
+/// Signals that ask for checkpoints, and that the application ignores: the kernel ignores them until this is dropped.
+pub struct Unclaimed([(i32, Action); 2]);
+
+/// The kernel is told of signals that ask for checkpoints what the application has told us, as far as the next
+/// program inherits it.
+pub fn unclaim() -> Unclaimed {
+    let mut unclaimed = Unclaimed([(0, [0; 4]); 2]);
+    // SAFETY: lhInfo is mapped before the router runs.
+    let upper = unsafe { &lhinfo::get().upper };
+    let claimed = [&upper.ckpt_signal, &upper.term_signal].map(|s| s.load(Relaxed) as i32);
+    for (signal, kept) in claimed.into_iter().zip(&mut unclaimed.0) {
+        let ignored = |signal| entry(signal)[0].load(Relaxed) == libc::SIG_IGN as u64;
+        if (1..=64).contains(&signal) && ignored(signal) {
+            kept.0 = signal;
+            let ignore: Action = [libc::SIG_IGN as u64, 0, 0, 0];
+            let (nr, old) = (
+                libc::SYS_rt_sigaction as usize,
+                kept.1.as_mut_ptr() as usize,
+            );
+            // SAFETY: both are live actions.
+            unsafe { syscall6(nr, signal as usize, ignore.as_ptr() as usize, old, 8, 0, 0) };
+        }
+    }
+    unclaimed
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        for (signal, action) in self.0.iter().filter(|(signal, _)| *signal != 0) {
+            let (nr, at) = (libc::SYS_rt_sigaction as usize, action.as_ptr() as usize);
+            // SAFETY: the action that was there.
+            unsafe { syscall6(nr, *signal as usize, at, 0, 8, 0, 0) };
+        }
     }
 }
 
@@ -194,8 +255,7 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
             return native(r);
         }
         let upper = &lhinfo::get().upper;
-        let entry: &[AtomicU64; 4] =
-            &*(&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).cast();
+        let entry = entry(signal);
         if signal == PARK_SIGNAL {
             let park = upper.park_handler.load(Relaxed) as u64;
             if park != 0 && !new.is_null() && new.read_unaligned()[0] == park {

@@ -38,6 +38,11 @@ pub fn pid() -> u32 {
     simple(libc::SYS_getpid)
 }
 
+/// The calling task's real id.
+pub fn tid() -> u32 {
+    simple(libc::SYS_gettid)
+}
+
 /// The process whose memory this is: not that of a child which shares it until it execs.
 pub fn owner_pid() -> u32 {
     OWNER.load(Relaxed)
@@ -66,7 +71,7 @@ pub fn registered(tid: u32) -> bool {
 
 /// Whether the calling task was born in a lower half.
 pub fn is_lower_task() -> bool {
-    registered(simple(libc::SYS_gettid))
+    registered(tid())
 }
 
 fn register(tid: u32) -> bool {
@@ -151,7 +156,7 @@ pub extern "C" fn child_start(frame: &ChildFrame) {
     if frame.kind == PROCESS {
         return;
     }
-    let tid = simple(libc::SYS_gettid);
+    let tid = tid();
     if frame.kind & CHECKED != 0 {
         await_verdict(tid);
     }
@@ -320,7 +325,7 @@ fn fork(mut q: Request) -> isize {
 /// # Safety
 /// As for the system call.
 pub unsafe fn exit(owner: Owner, r: &Regs) -> isize {
-    let tid = simple(libc::SYS_gettid);
+    let tid = tid();
     if matches!(owner, Owner::Lower(_)) {
         set_mask(!0);
         unregister(tid);

@@ -93,6 +93,8 @@ pub const MAX_OBJECT_NAME: usize = 128;
 pub const MAX_INFO_KEY: usize = 255;
 
 pub const SUCCESS: i32 = 0;
+/// The bits of an error code that tell its class.
+pub const ERR_CLASS: i32 = 0x7f;
 pub const ERR_COUNT: i32 = 2;
 pub const ERR_TYPE: i32 = 3;
 pub const ERR_COMM: i32 = 5;

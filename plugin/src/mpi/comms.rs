@@ -152,40 +152,32 @@ unsafe fn made(
     child.handle.load(Relaxed)
 }
 
-fn low(c: &Comm) -> u64 {
-    c.lower.load(Relaxed) as u64
-}
-
 fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
     to.meta.get(guard).info = from.meta.get(guard).info.clone();
     to.meta.get(guard).topology = from.meta.get(guard).topology.clone();
 }
 
+/// Duplicates a communicator, but for its attributes.
+unsafe fn dup(comm: i32, out: usize) -> i32 {
+    let call = |c: &Comm, at, _: &Inside| lower::call(ix::Comm_dup, &[c.low(), at]);
+    create(comm, out, call, copy_info)
+}
+
 pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
-    let code = create(
-        comm,
-        out,
-        |c, at, _| lower::call(ix::Comm_dup, &[low(c), at]),
-        copy_info,
-    );
-    if code != SUCCESS {
-        return code;
+    match dup(comm, out) {
+        SUCCESS => attrs::copy_all(comm, out),
+        code => code,
     }
-    attrs::copy_all(comm, out)
 }
 
 pub unsafe fn comm_dup_with_info(comm: i32, info: i32, out: usize) -> i32 {
-    let code = create(
-        comm,
-        out,
-        |c, at, _| lower::call(ix::Comm_dup, &[low(c), at]),
-        copy_info,
-    );
-    if code != SUCCESS {
-        return code;
+    match dup(comm, out) {
+        SUCCESS => {
+            comm_set_info(*(out as *const i32), info);
+            attrs::copy_all(comm, out)
+        }
+        code => code,
     }
-    comm_set_info(*(out as *const i32), info);
-    attrs::copy_all(comm, out)
 }
 
 pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
@@ -236,21 +228,21 @@ pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
     };
     lower::call(
         ix::Comm_idup,
-        &[low(c), new.lower.as_ptr() as u64, r.lower.as_ptr() as u64],
+        &[c.low(), new.lower.as_ptr() as u64, r.lower.as_ptr() as u64],
     )
 }
 
 /// A non-blocking duplication is complete.
 pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
     // SAFETY: the lower half has filled in the new communicator's handle.
-    unsafe { must(ix::Comm_set_errhandler, &[low(new), ERRORS_RETURN as u64]) };
+    unsafe { must(ix::Comm_set_errhandler, &[new.low(), ERRORS_RETURN as u64]) };
 }
 
 pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at, _| lower::call(ix::Comm_split, &[low(c), color as u64, key as u64, at]),
+        |c, at, _| lower::call(ix::Comm_split, &[c.low(), color as u64, key as u64, at]),
         |_, _, _| {},
     )
 }
@@ -262,7 +254,7 @@ pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: u
         |c, at, _| {
             lower::call(
                 ix::Comm_split_type,
-                &[low(c), kind as u64, key as u64, INFO_NULL as u64, at],
+                &[c.low(), kind as u64, key as u64, INFO_NULL as u64, at],
             )
         },
         |_, _, _| {},
@@ -282,7 +274,7 @@ pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
             inside.set(Call::MustComplete);
             let outcome = with_group(&ranks, |g| {
                 inside.set(Call::Reexecutable);
-                let outcome = lower::call(ix::Comm_create, &[low(c), g, at]);
+                let outcome = lower::call(ix::Comm_create, &[c.low(), g, at]);
                 inside.set(Call::MustComplete);
                 outcome
             });
@@ -316,7 +308,7 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
 pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
     create_apart(comm, out, |c, at| {
         with_group(&groups::ranks(group)?, |g| {
-            lower::call(ix::Comm_create_group, &[low(c), g, tag as u64, at])
+            lower::call(ix::Comm_create_group, &[c.low(), g, tag as u64, at])
         })
     })
 }
@@ -331,10 +323,10 @@ pub unsafe fn intercomm_create(
 ) -> i32 {
     create_apart(comm, out, |c, at| {
         // Only the leader's peer communicator means anything.
-        let peer = comms::get(peer).map_or(COMM_NULL as u64, low);
+        let peer = comms::get(peer).map_or(COMM_NULL as u64, Comm::low);
         lower::call(
             ix::Intercomm_create,
-            &[low(c), leader as u64, peer, remote as u64, tag as u64, at],
+            &[c.low(), leader as u64, peer, remote as u64, tag as u64, at],
         )
     })
 }
@@ -343,7 +335,7 @@ pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
     create(
         comm,
         out,
-        |c, at, _| lower::call(ix::Intercomm_merge, &[low(c), high as u64, at]),
+        |c, at, _| lower::call(ix::Intercomm_merge, &[c.low(), high as u64, at]),
         |_, _, _| {},
     )
 }

@@ -3,29 +3,36 @@
 use super::abi::*;
 use super::front::{finish, forward, put, put_status, slice};
 use super::lower::{self, ix, must, Fail};
-use super::model::request::{self, Kind, Request};
+use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
-use super::p2p::{count_received, count_sent};
+use super::together::{put_at, put_error};
 use super::{icoll, status, sync};
+use crate::block;
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Takes note of what the lower half completed.
-pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status) {
+/// Takes note of what the lower half completed, for the application or for the cut's helper.
+#[inline(always)]
+pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: bool) {
     let Some(c) = r.comm.get() else { return };
-    match r.kind.get() {
-        Kind::Send if status.cancelled() => count_sent(c, r.peer.get(), u64::MAX),
-        // No message was sent for this one; MPICH leaves the status as it was.
-        Kind::Recv if r.peer.get() == PROC_NULL => {
-            let source = PROC_NULL;
-            *status = Status {
-                source,
-                ..Status::EMPTY
-            };
+    let kind = r.kind.get();
+    if matches!(kind, Kind::Coll | Kind::Idup) {
+        icoll::complete(guard, r, c);
+    } else if status.cancelled() {
+        if let (Kind::Send, Some(traffic)) = (kind, c.traffic(r.peer.get())) {
+            traffic.unsend();
         }
-        Kind::Recv | Kind::MatchedRecv if !status.cancelled() => count_received(c, status.source),
-        Kind::Coll | Kind::Idup => icoll::complete(guard, r, c),
-        _ => {}
+    } else if kind == Kind::Recv && r.peer.get() == PROC_NULL {
+        // No message was sent for this one; MPICH leaves the status as it was.
+        let source = PROC_NULL;
+        *status = Status {
+            source,
+            ..Status::EMPTY
+        };
+    } else if matches!(kind, Kind::Recv | Kind::MatchedRecv) {
+        if let Some(traffic) = c.traffic(status.source) {
+            traffic.receive(helper);
+        }
     }
 }
 
@@ -55,11 +62,47 @@ fn take(guard: &Guard, handle: &mut i32, r: &'static Request, out: &mut Status) 
 /// As the MPI standard says of the request.
 #[inline(always)]
 pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
+    if *handle == COMPLETE {
+        return take_complete(handle, out);
+    }
+    let inside = gate::enter(Call::Reexecutable);
+    if let Some(r) = request::get(*handle) {
+        let guard = lock();
+        if r.quick.get() && !r.done.get() && !r.waiting.get() {
+            r.waiting.set(true);
+            drop(guard);
+            *out = Status::EMPTY;
+            let args = [r.lower.as_ptr() as u64, &raw mut *out as u64];
+            let outcome = lower::call(ix::Wait, &args);
+            inside.set(Call::MustComplete);
+            let guard = lock();
+            r.waiting.set(false);
+            if let Ok(code) = outcome {
+                settle(&guard, r, out, false);
+                request::release(&guard, *handle, r);
+                *handle = REQUEST_NULL;
+                return code;
+            }
+            inside.set(Call::Reexecutable);
+        }
+    }
+    wait_slowly(handle, out, inside)
+}
+
+/// Takes a send that was complete when it was posted.
+#[inline(always)]
+fn take_complete(handle: &mut i32, out: &mut Status) -> i32 {
+    *handle = REQUEST_NULL;
+    *out = Status::EMPTY;
+    SUCCESS
+}
+
+/// Waits for one request that another than the lower half may have completed.
+unsafe fn wait_slowly(handle: &mut i32, out: &mut Status, inside: Inside) -> i32 {
     *out = Status::EMPTY;
     if *handle == REQUEST_NULL {
         return SUCCESS;
     }
-    let inside = gate::enter(Call::Reexecutable);
     let Some(r) = request::get(*handle) else {
         return ERR_REQUEST;
     };
@@ -110,7 +153,7 @@ unsafe fn wait_lower(
         r.waiting.set(false);
         if let Ok(code) = outcome {
             if r.order.get() == 0 {
-                settle(&guard, r, &mut raw);
+                settle(&guard, r, &mut raw, false);
                 close(&guard, handle, r);
                 *out = raw;
                 return code;
@@ -134,6 +177,9 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
     *out = Status::EMPTY;
     if *handle == REQUEST_NULL {
         return Some(SUCCESS);
+    }
+    if *handle == COMPLETE {
+        return Some(take_complete(handle, out));
     }
     let _inside = gate::enter(Call::MustComplete);
     let Some(r) = request::get(*handle) else {
@@ -193,7 +239,9 @@ unsafe fn test_lower(r: &'static Request) -> bool {
     if flag == 0 && code == SUCCESS {
         return false;
     }
-    settle(&lock(), r, &mut raw);
+    // SAFETY: the block is this thread's own.
+    let helper = (*block::mine()).exempt != 0;
+    settle(&lock(), r, &mut raw, helper);
     raw.error = code;
     r.status.set(raw);
     true
@@ -242,59 +290,6 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
             put_status(status, own);
             finish(COMM_WORLD, Ok(code))
         }
-    }
-}
-
-/// Statuses of calls that complete several requests: the error field is set when one failed.
-unsafe fn put_at(statuses: usize, i: usize, s: Status) {
-    if statuses != STATUS_IGNORE && statuses != 0 {
-        put_status(statuses + i * size_of::<Status>(), s);
-    }
-}
-
-unsafe fn put_error(statuses: usize, i: usize, code: i32) {
-    if statuses != STATUS_IGNORE && statuses != 0 {
-        (*((statuses + i * size_of::<Status>()) as *mut Status)).error = code;
-    }
-}
-
-pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
-    let mut failed = false;
-    let n = slice::<i32>(at, n).len();
-    for i in 0..n {
-        let mut own = Status::EMPTY;
-        let code = wait_one(&mut *((at + 4 * i) as *mut i32), &mut own);
-        put_at(statuses, i, own);
-        if code != SUCCESS && !failed {
-            failed = true;
-            (0..i).for_each(|j| put_error(statuses, j, SUCCESS));
-        }
-        if failed {
-            put_error(statuses, i, code);
-        }
-    }
-    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
-}
-
-pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
-    let list = slice::<i32>(at, n);
-    let ready = {
-        let _inside = gate::enter(Call::MustComplete);
-        let mut ready = true;
-        for h in list {
-            if let Some(r) = request::get(*h) {
-                let asks = r.active.get() && !sync::ready(r);
-                let done = asks && r.kind.get() != Kind::Generalized && poll(r);
-                ready &= !asks || (done && sync::ready(r));
-            }
-        }
-        ready
-    };
-    put(flag, ready as i32);
-    if ready {
-        waitall(n, at, statuses)
-    } else {
-        SUCCESS
     }
 }
 
@@ -387,11 +382,16 @@ pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses
 pub unsafe fn request_free(at: usize) -> i32 {
     forward(COMM_WORLD, || {
         let handle = &mut *(at as *mut i32);
+        if *handle == COMPLETE {
+            *handle = REQUEST_NULL;
+            return Ok(SUCCESS);
+        }
         let r = request::get(*handle).ok_or(Fail::Code(ERR_REQUEST))?;
         sweep();
         let guard = lock();
         if r.active.get() && !r.done.get() && r.kind.get() != Kind::Generalized {
             r.freed.set(true);
+            r.weigh();
             request::FREED.fetch_add(1, Relaxed); // it still has to be counted when it completes
         } else {
             if r.persistent.get() {
@@ -429,7 +429,7 @@ pub unsafe fn sweep() {
 pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32 {
     forward(COMM_WORLD, || {
         put(flag, 1);
-        if handle == REQUEST_NULL {
+        if handle == REQUEST_NULL || handle == COMPLETE {
             put_status(status, Status::EMPTY);
             return Ok(SUCCESS);
         }
@@ -454,6 +454,9 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
 
 pub unsafe fn cancel(at: usize) -> i32 {
     forward(COMM_WORLD, || {
+        if *(at as *const i32) == COMPLETE {
+            return Ok(SUCCESS);
+        }
         let r = request::get(*(at as *const i32)).ok_or(Fail::Code(ERR_REQUEST))?;
         if r.kind.get() == Kind::Generalized {
             return Ok(status::cancel(r));

@@ -113,8 +113,8 @@ unsafe fn start(required: i32, provided: usize) -> i32 {
     };
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
+    super::model::traffic::make(size as usize);
     comm::make_predefined(rank, size);
-    super::p2p::make_counters(size as usize);
     PROVIDED.store(granted, Relaxed);
     if granted == THREAD_MULTIPLE {
         super::model::lock::share();
@@ -169,6 +169,7 @@ pub unsafe fn finalize() -> i32 {
 }
 
 pub unsafe fn abort(comm: i32, code: i32) -> i32 {
+    crate::streams::flush();
     let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
     forward(comm, || lower::call(ix::Abort, &[lower, code as u64]))
 }

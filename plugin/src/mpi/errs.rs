@@ -48,6 +48,7 @@ pub fn text(code: i32) -> String {
 }
 
 fn fatal(comm: i32, code: i32) -> ! {
+    crate::streams::flush();
     eprintln!(
         "Abort({code}) on node {}: Fatal error in an MPI call: {}",
         WORLD_RANK.load(Relaxed),

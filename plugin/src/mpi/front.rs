@@ -2,7 +2,9 @@
 
 use super::abi::*;
 use super::lower::{self, ix, Fail, Outcome};
-use super::{coll, errs, handle, icoll};
+use super::model::request::Kind;
+use super::start::{self, Message};
+use super::{coll, errs, handle, icoll, p2p};
 use crate::gate;
 
 include!(concat!(env!("OUT_DIR"), "/exports.rs"));
@@ -10,6 +12,7 @@ include!(concat!(env!("OUT_DIR"), "/exports.rs"));
 /// Ends the program: a call that is not there yet is never passed through silently.
 #[cold]
 pub fn unsupported(name: &str) -> ! {
+    crate::streams::flush();
     eprintln!("splitproc: MPI_{name} is not supported yet");
     // SAFETY: ends the process.
     unsafe { libc::_exit(70) }
@@ -90,4 +93,15 @@ pub unsafe fn slice<'a, T>(at: usize, n: i32) -> &'a [T] {
         return &[];
     }
     std::slice::from_raw_parts(at as *const T, n as usize)
+}
+
+/// `n` places at an address.
+///
+/// # Safety
+/// They must be there, stay, and be nobody else's.
+pub unsafe fn slice_mut<'a, T>(at: usize, n: usize) -> &'a mut [T] {
+    if n == 0 || at == 0 {
+        return &mut [];
+    }
+    std::slice::from_raw_parts_mut(at as *mut T, n)
 }

@@ -6,7 +6,7 @@ use super::front::{forward, put, query, slice};
 use super::lower::{self, ix, Fail, Outcome, WEIGHTS};
 use super::model::comm::Topology;
 use super::model::{comm as comms, Comm};
-use super::topos::{copy, low, neighbours, of, unweighted, weights, with};
+use super::topos::{copy, make, neighbours, of, unweighted, weights};
 use crate::gate::Inside;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,23 +24,7 @@ pub unsafe fn graph_create(
         index: i.clone(),
         edges: e.clone(),
     };
-    let args = [
-        n as u64,
-        i.as_ptr() as u64,
-        e.as_ptr() as u64,
-        reorder as u64,
-    ];
-    with(
-        comm,
-        out,
-        |c, at, _| {
-            lower::call(
-                ix::Graph_create,
-                &[low(c), args[0], args[1], args[2], args[3], at],
-            )
-        },
-        t,
-    )
+    make(ix::Graph_create, comm, n, [&i, &e], reorder, out, t)
 }
 
 fn graph(comm: i32) -> Result<(Vec<i32>, Vec<i32>), Fail> {
@@ -112,7 +96,7 @@ unsafe fn record(new: &Comm, weighted: bool) -> Topology {
     let at = |p: &mut i32| p as *mut i32 as u64;
     lower::must(
         ix::Dist_graph_neighbors_count,
-        &[low(new), at(&mut i), at(&mut o), at(&mut w)],
+        &[new.low(), at(&mut i), at(&mut o), at(&mut w)],
     );
     let blank = |n: i32| vec![0i32; n.max(0) as usize];
     let (mut sources, mut in_weights, mut dests, mut out_weights) =
@@ -129,7 +113,7 @@ unsafe fn record(new: &Comm, weighted: bool) -> Topology {
     lower::must(
         ix::Dist_graph_neighbors,
         &[
-            low(new),
+            new.low(),
             i as u64,
             p(&mut sources),
             iw,
@@ -173,7 +157,7 @@ pub unsafe fn dist_graph_create_adjacent(
     dist(comm, out, !unweighted(iw), |c, at, _| {
         let (iw, ow, info) = (weights(iw), weights(ow), INFO_NULL as u64);
         let args = [
-            low(c),
+            c.low(),
             ni as u64,
             sources as u64,
             iw,
@@ -202,7 +186,7 @@ pub unsafe fn dist_graph_create(
     dist(comm, out, !unweighted(w), |c, at, _| {
         let (w, info) = (weights(w), INFO_NULL as u64);
         let args = [
-            low(c),
+            c.low(),
             n as u64,
             sources as u64,
             degrees as u64,

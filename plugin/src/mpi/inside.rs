@@ -3,7 +3,7 @@
 //! A thread notes its call in its block before it crosses; another thread reads the notes with the registry
 //! locked, so that the block's thread, and its stack, stay.
 
-use super::lower::{COUNT, KINDS, NAMES};
+use super::lower::{ix, COUNT, KINDS, NAMES};
 use super::model::{comm as comms, lock, WORLD_RANK};
 use crate::block::{self, Block};
 use crate::gate;
@@ -46,6 +46,16 @@ pub fn receives() -> Option<Vec<Receive>> {
         }
     });
     (!posting).then_some(list)
+}
+
+/// Is a thread asking the lower half about requests of which the model does not say so? See `together`.
+pub fn testing() -> bool {
+    let mut found = false;
+    gate::each_inside(|b, _, _| {
+        // SAFETY: as in `receives`.
+        found |= unsafe { (*b).function.load(Relaxed) } == ix::Testall as u32;
+    });
+    found
 }
 
 /// A thread that must come out of a call, in words: the call, its peer and its communicator.

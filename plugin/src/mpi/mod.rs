@@ -37,6 +37,7 @@ pub mod replay;
 pub mod start;
 pub mod status;
 pub mod sync;
+pub mod together;
 pub mod topos;
 pub mod typeq;
 pub mod types;

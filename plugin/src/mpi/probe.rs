@@ -10,7 +10,6 @@ use super::model::objects::find;
 use super::model::request::{self, Kind};
 use super::model::table::Table;
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::p2p::count_received;
 use super::start::complete_now;
 use super::unexpected::{self, Message};
 use crate::gate::{self, Call};
@@ -30,10 +29,6 @@ enum Held {
 /// Messages between a matched probe and its receive.
 static MESSAGES: Table<Matched> = Table::new();
 
-unsafe fn low(c: &Comm) -> u64 {
-    c.lower.load(Relaxed) as u64
-}
-
 unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool, Fail> {
     if unexpected::any() {
         if let Some(s) = unexpected::peek(c, source, tag) {
@@ -45,7 +40,7 @@ unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool
     let args = [
         source as u64,
         tag as u64,
-        low(c),
+        c.low(),
         &mut flag as *mut i32 as u64,
         own as *mut Status as u64,
     ];
@@ -110,7 +105,7 @@ unsafe fn take(
             let args = [
                 source as u64,
                 tag as u64,
-                low(c),
+                c.low(),
                 f,
                 m,
                 own as *mut Status as u64,
@@ -238,7 +233,7 @@ pub unsafe fn mrecv(buf: usize, n: i32, t: i32, at: usize, status: usize) -> i32
 /// Takes a matched message out of the lower half as packed bytes.
 ///
 /// # Safety
-/// `message` must be one of the lower half.
+/// On the cut's helper; `message` must be one of the lower half.
 pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Message {
     let mut bytes = vec![0u8; status.count() as usize];
     let mut done = Status::EMPTY;
@@ -251,7 +246,9 @@ pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Mes
         at,
     ];
     lower::must(ix::Mrecv, &args);
-    count_received(c, status.source);
+    if let Some(traffic) = c.traffic(status.source) {
+        traffic.receive(true);
+    }
     Message {
         comm: c.id.load(Relaxed),
         source: status.source,

@@ -5,18 +5,23 @@ use super::front::{finish, forward, put, slice};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
-use super::p2p::count_sent;
 use super::{handle, sync, unexpected};
+use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Arguments of a send or receive as the application gave them.
 #[derive(Clone, Copy)]
-struct Message {
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
+pub struct Message {
+    /// Buffer.
+    pub buf: usize,
+    /// Count.
+    pub n: i32,
+    /// Datatype.
+    pub t: i32,
+    /// Destination or source.
+    pub peer: i32,
+    /// Tag.
+    pub tag: i32,
 }
 
 #[inline(always)]
@@ -34,19 +39,33 @@ fn remember(r: &Request, function: usize, m: Message) {
 /// The request's arguments must still hold.
 #[inline(always)]
 pub unsafe fn issue(r: &Request) -> Outcome {
+    let m = Message {
+        buf: r.buffer.get(),
+        n: r.count.get(),
+        t: r.datatype.get(),
+        peer: r.peer.get(),
+        tag: r.tag.get(),
+    };
     let comm = r.comm.get().map_or(COMM_SELF, |c| c.lower.load(Relaxed));
-    lower::call(
-        r.function.get(),
+    call(r.function.get(), m, comm, r.lower.as_ptr())
+}
+
+#[inline(always)]
+unsafe fn call(function: usize, m: Message, comm: i32, request: *mut i32) -> Outcome {
+    let t = handle::datatype(m.t)?;
+    let code = lower::must(
+        function,
         &[
-            r.buffer.get() as u64,
-            r.count.get() as u64,
-            handle::datatype(r.datatype.get())?,
-            r.peer.get() as u64,
-            r.tag.get() as u64,
+            m.buf as u64,
+            m.n as u64,
+            t,
+            m.peer as u64,
+            m.tag as u64,
             comm as u64,
-            r.lower.as_ptr() as u64,
+            request as u64,
         ],
-    )
+    );
+    Ok(code)
 }
 
 #[inline(always)]
@@ -63,11 +82,8 @@ unsafe fn make(
         sync::begin(&guard, c, r);
     }
     drop(guard);
-    match issue(r) {
-        Ok(SUCCESS) => {
-            r.active.set(true);
-            Ok((h, r))
-        }
+    match call(function, m, c.lower.load(Relaxed), r.lower.as_ptr()) {
+        Ok(SUCCESS) => Ok((h, r)),
         other => {
             request::release(&lock(), h, r);
             Err(other.map_or_else(|e| e, Fail::Code))
@@ -80,37 +96,41 @@ unsafe fn make(
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn post_send(
-    function: usize,
-    c: &'static Comm,
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-) -> Result<i32, Fail> {
-    count_sent(c, peer, 1);
+pub unsafe fn post_send(function: usize, c: &'static Comm, m: Message) -> Result<i32, Fail> {
+    let traffic = c.traffic(m.peer);
+    if let Some(traffic) = traffic {
+        traffic.send();
+    }
     if function != ix::Issend {
-        sync::sending(c, peer, tag);
+        sync::sending(c, m.peer, m.tag);
     }
-    match make(
-        Kind::Send,
-        function,
-        c,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-    ) {
-        Ok((h, _)) => Ok(h),
-        Err(e) => {
-            count_sent(c, peer, u64::MAX); // nothing was sent
-            Err(e)
-        }
+    let made = if function == ix::Isend {
+        send_now(c, m)
+    } else {
+        make(Kind::Send, function, c, m).map(|(h, r)| begun(h, r, function != ix::Issend))
+    };
+    if let (Some(traffic), Err(_)) = (traffic, &made) {
+        traffic.unsend();
     }
+    made
+}
+
+/// `MPI_Isend`: a request is only made if the message is not on its way at once.
+#[inline(always)]
+unsafe fn send_now(c: &'static Comm, m: Message) -> Result<i32, Fail> {
+    let mut lower = REQUEST_NULL;
+    match call(ix::Isend, m, c.lower.load(Relaxed), &mut lower)? {
+        SUCCESS if lower == REQUEST_NULL => Ok(request::COMPLETE),
+        SUCCESS => Ok(under_way(c, m, lower)),
+        code => Err(Fail::Code(code)),
+    }
+}
+
+fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
+    let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
+    remember(r, ix::Isend, m);
+    r.lower.store(lower, Relaxed);
+    begun(h, r, true)
 }
 
 /// Posts a receive, or completes it with a drained message.
@@ -118,34 +138,37 @@ pub unsafe fn post_send(
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn post_recv(
-    c: &'static Comm,
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-) -> Result<i32, Fail> {
-    let message = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
+pub unsafe fn post_recv(c: &'static Comm, m: Message) -> Result<i32, Fail> {
     if unexpected::any() {
-        if let Some(m) = unexpected::take(c, peer, tag) {
-            let mut status = Status::EMPTY;
-            status.error = m.deliver(buf, n, t, &mut status)?;
-            let (h, r) = request::make(&lock(), Kind::Recv, c, t);
-            remember(r, ix::Irecv, message);
-            r.status.set(status);
-            r.done.set(true);
-            r.active.set(true);
+        if let Some(h) = drained(c, m)? {
             return Ok(h);
         }
     }
-    make(Kind::Recv, ix::Irecv, c, message).map(|(h, _)| h)
+    make(Kind::Recv, ix::Irecv, c, m).map(|(h, r)| begun(h, r, true))
+}
+
+/// The lower half has begun a request.
+#[inline(always)]
+fn begun(h: i32, r: &Request, quick: bool) -> i32 {
+    r.quick.set(quick);
+    r.active.set(true);
+    h
+}
+
+/// A request that a drained message completes, if one matches.
+#[cold]
+unsafe fn drained(c: &'static Comm, m: Message) -> Result<Option<i32>, Fail> {
+    let Some(found) = unexpected::take(c, m.peer, m.tag) else {
+        return Ok(None);
+    };
+    let mut status = Status::EMPTY;
+    status.error = found.deliver(m.buf, m.n, m.t, &mut status)?;
+    let (h, r) = request::make(&lock(), Kind::Recv, c, m.t);
+    remember(r, ix::Irecv, m);
+    r.status.set(status);
+    r.done.set(true);
+    r.active.set(true);
+    Ok(Some(h))
 }
 
 /// Makes a request that is complete from the start.
@@ -157,235 +180,49 @@ pub fn complete_now(c: &'static Comm, kind: Kind, status: Status) -> i32 {
     h
 }
 
+/// A non-blocking send.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
 #[inline(always)]
-unsafe fn isend_with(function: usize, m: Message, comm: i32, out: usize) -> i32 {
-    forward(comm, || {
-        let h = post_send(function, comms::get(comm)?, m.buf, m.n, m.t, m.peer, m.tag)?;
+pub unsafe fn isend(function: usize, m: Message, comm: i32, out: usize) -> i32 {
+    let inside = gate::enter(Call::MustComplete);
+    let outcome = match comms::get(comm) {
+        Ok(c) => post_send(function, c, m),
+        Err(e) => Err(e),
+    };
+    let outcome = outcome.map(|h| {
         put(out, h);
+        SUCCESS
+    });
+    drop(inside);
+    finish(comm, outcome)
+}
+
+/// `MPI_Irecv`.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+#[inline(always)]
+pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
+    forward(comm, || {
+        put(out, post_recv(comms::get(comm)?, m)?);
         Ok(SUCCESS)
     })
 }
 
-pub unsafe fn isend(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    isend_with(
-        ix::Isend,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn ibsend(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    isend_with(
-        ix::Ibsend,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn issend(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    isend_with(
-        ix::Issend,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn irsend(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    isend_with(
-        ix::Irsend,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn irecv(buf: usize, n: i32, t: i32, peer: i32, tag: i32, comm: i32, out: usize) -> i32 {
-    forward(comm, || {
-        let h = post_recv(comms::get(comm)?, buf, n, t, peer, tag)?;
-        put(out, h);
-        Ok(SUCCESS)
-    })
-}
-
-unsafe fn persistent(kind: Kind, function: usize, m: Message, comm: i32, out: usize) -> i32 {
+/// A persistent request.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+pub unsafe fn init(kind: Kind, function: usize, m: Message, comm: i32, out: usize) -> i32 {
     forward(comm, || {
         let (h, r) = make(kind, function, comms::get(comm)?, m)?;
         r.persistent.set(true);
-        r.active.set(false);
+        r.weigh();
         put(out, h);
         Ok(SUCCESS)
     })
-}
-
-pub unsafe fn send_init(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    persistent(
-        Kind::Send,
-        ix::Send_init,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn bsend_init(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    persistent(
-        Kind::Send,
-        ix::Bsend_init,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn ssend_init(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    persistent(
-        Kind::Send,
-        ix::Ssend_init,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn rsend_init(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    persistent(
-        Kind::Send,
-        ix::Rsend_init,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
-}
-
-pub unsafe fn recv_init(
-    buf: usize,
-    n: i32,
-    t: i32,
-    peer: i32,
-    tag: i32,
-    comm: i32,
-    out: usize,
-) -> i32 {
-    persistent(
-        Kind::Recv,
-        ix::Recv_init,
-        Message {
-            buf,
-            n,
-            t,
-            peer,
-            tag,
-        },
-        comm,
-        out,
-    )
 }
 
 unsafe fn begin(at: usize) -> Outcome {
@@ -393,8 +230,11 @@ unsafe fn begin(at: usize) -> Outcome {
     let r = r.ok_or(Fail::Code(ERR_REQUEST))?;
     let c = r.comm.get().ok_or(Fail::Code(ERR_REQUEST))?;
     r.serial.set(serial());
+    let traffic = c.traffic(r.peer.get());
     if r.kind.get() == Kind::Send {
-        count_sent(c, r.peer.get(), 1);
+        if let Some(traffic) = traffic {
+            traffic.send();
+        }
         if r.function.get() == ix::Ssend_init {
             sync::begin(&lock(), c, r);
         } else {
@@ -415,7 +255,9 @@ unsafe fn begin(at: usize) -> Outcome {
     if let Ok(SUCCESS) = outcome {
         r.active.set(true);
     } else if r.kind.get() == Kind::Send {
-        count_sent(c, r.peer.get(), u64::MAX);
+        if let Some(traffic) = traffic {
+            traffic.unsend();
+        }
         sync::end(r);
     }
     outcome

@@ -15,7 +15,8 @@ use super::front::put;
 use super::lower::{ix, must};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, Comm, Guard, Locked, WORLD_RANK, WORLD_SIZE};
-use super::{p2p, start, unexpected};
+use super::start::{self, Message};
+use super::unexpected;
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::*};
@@ -94,6 +95,7 @@ pub fn begin(guard: &Guard, comm: &Comm, r: &Request) {
         .or_insert(0);
     *n += 1;
     r.order.set(*n);
+    r.weigh();
 }
 
 /// The application has completed, or could not begin, a synchronous send.
@@ -180,7 +182,14 @@ pub unsafe fn settle() -> Result<(), String> {
             while !r.done.get() && !r.waiting.get() {
                 poll(r);
             }
-            let posted = start::post_recv(ours, 0, 0, BYTE, to as i32, number as i32);
+            let answer = Message {
+                buf: 0,
+                n: 0,
+                t: BYTE,
+                peer: to as i32,
+                tag: number as i32,
+            };
+            let posted = start::post_recv(ours, answer);
             r.ack
                 .set(posted.map_err(|_| "a receive of our own can't be posted")?);
             r.done.set(false);
@@ -197,7 +206,9 @@ pub unsafe fn matched((sender, number): (i32, i32)) {
     let Ok(ours) = comms::get(OURS.load(Relaxed)) else {
         return;
     };
-    p2p::count_sent(ours, sender, 1);
+    if let Some(traffic) = ours.traffic(sender) {
+        traffic.send();
+    }
     let comm = ours.lower.load(Relaxed) as u64;
     let args = [0, 0, BYTE as u64, sender as u64, number as u64, comm];
     must(ix::Send, &args);

@@ -105,11 +105,7 @@ pub unsafe fn build(t: &Topology, base: i32, out: u64) -> i32 {
     }
 }
 
-pub(super) fn low(c: &Comm) -> u64 {
-    c.lower.load(Relaxed) as u64
-}
-
-pub(super) unsafe fn with(
+unsafe fn with(
     comm: i32,
     out: usize,
     call: impl FnMut(&Comm, u64, &Inside) -> Outcome,
@@ -118,6 +114,26 @@ pub(super) unsafe fn with(
     create(comm, out, call, |guard, _, new| {
         new.meta.get(guard).topology = Some(t)
     })
+}
+
+/// Makes a communicator with a topology that two lists of the application describe.
+pub(super) unsafe fn make(
+    index: usize,
+    comm: i32,
+    n: i32,
+    lists: [&[i32]; 2],
+    reorder: i32,
+    out: usize,
+    t: Topology,
+) -> i32 {
+    let [first, second] = lists.map(|list| list.as_ptr() as u64);
+    let call = |c: &Comm, at, _: &Inside| {
+        lower::call(
+            index,
+            &[c.low(), n as u64, first, second, reorder as u64, at],
+        )
+    };
+    with(comm, out, call, t)
 }
 
 pub unsafe fn cart_create(
@@ -136,23 +152,7 @@ pub unsafe fn cart_create(
         dims: d.clone(),
         periods: p.iter().map(|v| (*v != 0) as i32).collect(),
     };
-    let args = [
-        n as u64,
-        d.as_ptr() as u64,
-        p.as_ptr() as u64,
-        reorder as u64,
-    ];
-    with(
-        comm,
-        out,
-        |c, at, _| {
-            lower::call(
-                ix::Cart_create,
-                &[low(c), args[0], args[1], args[2], args[3], at],
-            )
-        },
-        t,
-    )
+    make(ix::Cart_create, comm, n, [&d, &p], reorder, out, t)
 }
 
 fn cart(comm: i32) -> Result<(&'static Comm, Vec<i32>, Vec<i32>), Fail> {
@@ -271,7 +271,7 @@ pub unsafe fn cart_sub(comm: i32, remain: usize, out: usize) -> i32 {
     with(
         comm,
         out,
-        |c, at, _| lower::call(ix::Cart_sub, &[low(c), keep.as_ptr() as u64, at]),
+        |c, at, _| lower::call(ix::Cart_sub, &[c.low(), keep.as_ptr() as u64, at]),
         t,
     )
 }

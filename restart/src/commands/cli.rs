@@ -153,6 +153,15 @@ pub struct Half {
     pub library: String,
 }
 
+/// A process and its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// The process.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+}
+
 /// `splitproc launch`
 #[derive(Args, Debug)]
 pub struct Launch {
@@ -164,6 +173,19 @@ pub struct Launch {
     pub half: Vec<Half>,
     #[command(flatten)]
     pub taking: Taking,
+    /// The process is one of ours, whose program executes another in its place: PROGRAM is a path, and its
+    /// arguments begin with `argv[0]`
+    #[arg(long, hide = true)]
+    pub again: bool,
+    /// With --again: a launcher started the process
+    #[arg(long, hide = true)]
+    pub ranked: bool,
+    /// With --again: the process and its parent as the program knows them, where the kernel has other numbers
+    #[arg(long, hide = true, value_name = "PID,PARENT", value_parser = ids)]
+    pub known_as: Option<Ids>,
+    /// With --again: the hard limit of open files that the program has set
+    #[arg(long, hide = true, value_name = "N")]
+    pub open_files: Option<u64>,
     /// The program and its arguments
     #[arg(
         required = true,
@@ -264,6 +286,15 @@ pub struct Doctor {
 fn half(text: &str) -> Result<Half, String> {
     let (name, library) = restart::half::parse(text)?;
     Ok(Half { name, library })
+}
+
+/// Reads a value of `--known-as`.
+fn ids(text: &str) -> Result<Ids, String> {
+    let numbers = text.split_once(',').and_then(|(pid, parent)| {
+        let (pid, parent) = (pid.parse().ok()?, parent.parse().ok()?);
+        Some(Ids { pid, parent })
+    });
+    numbers.ok_or_else(|| "say PID,PARENT".into())
 }
 
 /// Reads a value of `--ckpt-signal`: a name with or without SIG, or a number.

@@ -14,8 +14,8 @@ use std::path::Path;
 /// A 64-bit x86 program or library.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Elf {
-    /// It asks for a dynamic loader (`PT_INTERP`).
-    pub interpreter: bool,
+    /// The dynamic loader that it asks for (`PT_INTERP`).
+    pub interpreter: Option<String>,
     /// Its thread-local storage, if it has any.
     pub tls: Option<Tls>,
     /// `DT_NEEDED`.
@@ -139,8 +139,13 @@ impl Elf {
                 .map(str::to_owned)
                 .collect();
         }
+        let interpreter = find(PT_INTERP).map(|i| {
+            let name = bytes.get(i.p_offset as usize..).unwrap_or_default();
+            let end = name.iter().take(i.p_filesz as usize).position(|&b| b == 0);
+            String::from_utf8_lossy(&name[..end.unwrap_or(0)]).into_owned()
+        });
         Ok(Elf {
-            interpreter: find(PT_INTERP).is_some(),
+            interpreter,
             tls,
             needed,
         })
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn files_that_are_no_programs_are_named() {
         let me = Elf::read(&std::env::current_exe().unwrap()).unwrap();
-        assert!(me.interpreter && me.tls.is_some());
+        assert!(me.interpreter.is_some() && me.tls.is_some());
         assert!(
             me.needed.iter().any(|n| n == "libc.so.6"),
             "{:?}",

@@ -2,14 +2,78 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
-use super::{elf, mpi, program, room, Failure, Outcome};
+use super::program::Program;
+use super::{elf, mpi, program, replace, room, Failure, Outcome};
 use restart::{manifest, mpich};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Most words of arguments and environment that the loader puts on the program's stack.
+const MOST_WORDS: usize = 60_000;
+
 /// Runs the command; returns only when it fails.
 pub fn run(args: &Launch) -> Outcome {
-    let program = program::find(&args.program)?;
+    if args.again {
+        return again(args);
+    }
+    start(args, &program::find(&args.program)?)
+}
+
+/// The program of one of our processes executes another in its place. It runs, whatever we think of it.
+fn again(args: &Launch) -> Outcome {
+    let Some((path, argv)) = args.program.split_first() else {
+        return Err(Failure::new(2, "--again: no program was named"));
+    };
+    let path = Path::new(path);
+    if let Some(hard) = args.open_files {
+        limit_open_files(hard);
+    }
+    if let Err(failure) = go_on(args, path, argv) {
+        eprintln!(
+            "splitproc: {:#}; it is executed without splitproc: it can't be checkpointed",
+            failure.error
+        );
+    }
+    let error = replace::exec(path, argv, &replace::environment());
+    Err(Failure::new(126, format!("{}: {error}", path.display())))
+}
+
+/// Lowers the hard limit of open files.
+fn limit_open_files(hard: u64) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one limit and reads one; a limit that is not lowered is the program's to raise.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_max = hard;
+            limit.rlim_cur = limit.rlim_cur.min(hard);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+/// Takes the program under splitproc; fails if that can't be. Returns without failure if it needs no help: it is
+/// the `splitproc` command itself.
+fn go_on(args: &Launch, path: &Path, argv: &[OsString]) -> Outcome {
+    let program = program::at(path, argv)?;
+    if Parts::beside_us()?.splitproc == program.exe {
+        return Ok(());
+    }
+    let refused = |why: &str| Err(Failure::new(126, format!("{}: {why}", path.display())));
+    if args.ranked && mpi::launcher() == mpi::Launcher::None {
+        return refused("has not got the MPI launcher's variables in its environment");
+    }
+    if argv.len() + replace::environment().len() > MOST_WORDS {
+        return refused("has too many arguments and variables");
+    }
+    start(args, &program)
+}
+
+/// Launches a program; returns only when that fails.
+fn start(args: &Launch, program: &Program) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
     let needs_mpi = program
@@ -49,6 +113,7 @@ pub fn run(args: &Launch) -> Outcome {
         exe: &program.exe,
         argv: &program.argv,
         execfn: Some(&program.execfn),
+        known_as: args.known_as,
     };
     Err(start.exec(&parts))
 }

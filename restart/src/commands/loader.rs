@@ -1,15 +1,16 @@
 //! The last step of a launch or restart: this process becomes the loader.
 
-use super::cli::{Crossing, Taking};
-use super::Failure;
-use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
+use super::cli::{Crossing, Ids, Taking};
+use super::{mpi, replace, Failure};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The files that lie beside this program.
 #[derive(Debug)]
 pub struct Parts {
+    /// This program.
+    pub splitproc: PathBuf,
     /// The freestanding loader.
     pub loader: PathBuf,
     /// Lower half 0.
@@ -41,6 +42,7 @@ impl Parts {
                 .iter()
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),
+            splitproc: me,
         })
     }
 
@@ -89,6 +91,15 @@ pub struct Start<'a> {
     pub argv: &'a [OsString],
     /// AT_EXECFN, where it is not `exe`.
     pub execfn: Option<&'a Path>,
+    /// The process and its parent as the program knows them, where the kernel has other numbers.
+    pub known_as: Option<Ids>,
+}
+
+/// `--NAME=VALUE`.
+fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut text = OsString::from(format!("--{name}="));
+    text.push(value);
+    text
 }
 
 impl Start<'_> {
@@ -118,12 +129,58 @@ impl Start<'_> {
         }
         a.extend(["--crossing".into(), self.crossing.name().into()]);
         a.extend(["--log".into(), self.taking.log.name().into()]);
+        if let Some(Ids { pid, parent }) = self.known_as {
+            a.extend(["--known-as".into(), pid.to_string().into()]);
+            a.push(parent.to_string().into());
+        }
+        let again = self.again(parts);
+        a.extend(["--again".into(), again.len().to_string().into()]);
+        a.extend(again);
         a.extend(["--exe".into(), self.exe.into()]);
         if let Some(execfn) = self.execfn {
             a.extend(["--execfn".into(), execfn.into()]);
         }
         a.push("--".into());
         a.extend(self.argv.iter().cloned());
+        a
+    }
+
+    /// The command by which what the program executes in its place goes on under splitproc, without its last words:
+    /// the program's path and its arguments.
+    fn again(&self, parts: &Parts) -> Vec<OsString> {
+        let t = self.taking;
+        let mut a: Vec<OsString> = vec![parts.splitproc.clone().into(), "launch".into()];
+        a.push("--again".into());
+        if mpi::launcher() != mpi::Launcher::None {
+            a.push("--ranked".into());
+        }
+        // A path is good in any directory.
+        let library = std::fs::canonicalize(&t.mpi)
+            .ok()
+            .filter(|_| t.mpi.contains('/'));
+        a.extend([
+            option("ckpt-dir", self.ckpt_dir),
+            option(
+                "mpi",
+                library.map_or(OsString::from(&t.mpi), PathBuf::into_os_string),
+            ),
+            option("zstd", &t.zstd),
+            option("keep", t.keep.to_string()),
+            option("timeout", t.timeout.to_string()),
+            option("log", t.log.name()),
+            option("crossing", self.crossing.name()),
+        ]);
+        a.extend(
+            t.interval
+                .map(|seconds| option("interval", seconds.to_string())),
+        );
+        a.extend(
+            t.ckpt_signal
+                .map(|signal| option("ckpt-signal", signal.0.to_string())),
+        );
+        a.extend(t.on_term.then(|| "--on-term".into()));
+        let half = |(name, library): &(String, String)| option("half", format!("{name}={library}"));
+        a.extend(self.halves.iter().map(half));
         a
     }
 
@@ -159,15 +216,34 @@ impl Start<'_> {
         all
     }
 
+    /// The loader's environment: the program's, in its order, and our variables.
+    fn environment(&self, parts: &Parts) -> Vec<CString> {
+        const REMOVED: [&str; 3] = [
+            "SPLITPROC_INTERVAL",
+            "SPLITPROC_CKPT_SIGNAL",
+            "SPLITPROC_ON_TERM",
+        ];
+        let ours = self.variables(parts);
+        let names: Vec<&str> = ours.iter().map(|(name, _)| *name).chain(REMOVED).collect();
+        let is = |entry: &CString, name: &&str| {
+            let rest = entry.to_bytes().strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"="))
+        };
+        let mut all = replace::environment();
+        all.retain(|entry| !names.iter().any(|name| is(entry, name)));
+        for (name, value) in ours {
+            let text = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            // What came from a command line or a variable has no NUL.
+            all.extend(CString::new(text));
+        }
+        all
+    }
+
     /// Replaces this process; returns only when that fails.
     pub fn exec(&self, parts: &Parts) -> Failure {
-        let error = Command::new(&parts.loader)
-            .env_remove("SPLITPROC_INTERVAL")
-            .env_remove("SPLITPROC_CKPT_SIGNAL")
-            .env_remove("SPLITPROC_ON_TERM")
-            .envs(self.variables(parts))
-            .args(self.arguments(parts))
-            .exec();
+        let mut argv = vec![parts.loader.clone().into_os_string()];
+        argv.extend(self.arguments(parts));
+        let error = replace::exec(&parts.loader, &argv, &self.environment(parts));
         Failure::new(126, format!("{}: {error}", parts.loader.display()))
     }
 }
@@ -180,6 +256,7 @@ mod tests {
 
     fn parts() -> Parts {
         Parts {
+            splitproc: "/b/splitproc".into(),
             loader: "/b/lh-loader".into(),
             host: "/b/host".into(),
             mpi: "/b/mpi".into(),
@@ -217,11 +294,12 @@ mod tests {
             exe: Path::new("/p"),
             argv: &argv,
             execfn: Some(Path::new("./p")),
+            known_as: None,
         };
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --exe /p --execfn ./p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --again 12 /b/splitproc launch --again --ckpt-dir=/c --mpi=auto --zstd=off --keep=2 --timeout=120 --log=debug --crossing=borrowed-prctl --interval=5 --half=blas=libblas.so.3 --exe /p --execfn ./p -- p -x"
         );
         let get = |start: &Start, name| {
             start
@@ -240,7 +318,7 @@ mod tests {
             .join(" ".as_ref())
             .into_string()
             .unwrap();
-        assert!(!joined.contains("mpi") && !joined.contains("random"));
+        assert!(!joined.contains("--half mpi") && !joined.contains("random"));
         assert!(!get(&start, "SPLITPROC_PRELOAD").unwrap().contains("fronts"));
     }
 }

@@ -13,6 +13,7 @@ mod loader;
 mod mpi;
 mod program;
 mod progress;
+mod replace;
 pub mod restart;
 mod room;
 pub mod status;

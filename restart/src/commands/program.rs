@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// How many interpreters of interpreters there may be, as in the kernel.
 const DEPTH: usize = 5;
 
+/// The dynamic loader of glibc's programs, in whatever folder.
+const GLIBC: &str = "/ld-linux-x86-64.so.2";
+
 /// A program that can be run.
 #[derive(Debug)]
 pub struct Program {
@@ -46,6 +49,12 @@ pub fn find(argv: &[OsString]) -> Result<Program, Failure> {
         .first()
         .ok_or_else(|| Failure::new(127, "no program was named"))?;
     resolve(look_up(name, &path)?, argv.to_vec(), &path)
+}
+
+/// The program that `execve` would run for this path, and what runs it.
+pub fn at(path: &Path, argv: &[OsString]) -> Result<Program, Failure> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    resolve(path.to_owned(), argv.to_vec(), &folders)
 }
 
 /// Looks a name up along PATH, unless it is a path itself.
@@ -126,11 +135,19 @@ fn resolve(mut file: PathBuf, mut argv: Vec<OsString>, path: &OsStr) -> Result<P
             .map_err(|e| cannot(&file, format!("cannot read it: {e}; splitproc loads programs itself, so they must be readable")))?;
         if start.starts_with(b"\x7fELF") {
             let elf = Elf::read(&file).map_err(|e| cannot(&file, e))?;
-            if !elf.interpreter {
-                return Err(cannot(
-                    &file,
-                    "is statically linked: splitproc needs a dynamically linked program",
-                ));
+            match &elf.interpreter {
+                None => {
+                    return Err(cannot(
+                        &file,
+                        "is statically linked: splitproc needs a dynamically linked program",
+                    ))
+                }
+                Some(ld) if !ld.ends_with(GLIBC) => {
+                    let why =
+                        format!("is loaded by {ld}: splitproc needs a program for glibc ({GLIBC})");
+                    return Err(cannot(&file, why));
+                }
+                Some(_) => {}
             }
             let exe = fs::canonicalize(&file).map_err(|e| cannot(&file, e))?;
             return Ok(Program {

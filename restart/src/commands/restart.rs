@@ -87,6 +87,7 @@ fn become_loader(args: &Restart) -> Outcome {
         restore: Some((&meta.random, &path)),
         exe: Path::new(&meta.exe),
         execfn: None,
+        known_as: None,
         argv: &argv,
     };
     Err(start.exec(&parts))

@@ -26,6 +26,19 @@ pub fn options(fd: RawFd) -> Vec<(i32, Blob)> {
     KEPT.into_iter().filter_map(get).collect()
 }
 
+/// Makes a socket's room as large as may be: what was sent in other pieces may need more of it.
+pub fn make_room(fd: RawFd) {
+    // Twice that is the most that fits in the kernel's own number.
+    let most = i32::MAX / 2;
+    let len = size_of::<i32>() as libc::socklen_t;
+    for name in [libc::SO_SNDBUF, libc::SO_SNDBUFFORCE] {
+        let at = (&raw const most).cast();
+        // SAFETY: the kernel reads one int; it cuts the first to the system's limit, and refuses the second without
+        // the right to it.
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, at, len) };
+    }
+}
+
 /// Sets what `options` gave.
 pub fn set_options(fd: RawFd, options: &[(i32, Blob)]) {
     for (name, value) in options {

@@ -3,7 +3,7 @@
 use super::super::blob::Blob;
 use super::super::info::Info;
 pub use super::listening::Listening;
-pub use super::options::{options, set_options};
+pub use super::options::{make_room, options, set_options};
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -3,6 +3,7 @@
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
 use super::table::Table;
+use super::traffic::{self, Traffic};
 use super::{lock, serial, Guard, Locked};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -53,6 +54,8 @@ pub struct Comm {
     pub group: Vec<i32>,
     /// World ranks of the remote group of an intercommunicator.
     pub remote: Option<Vec<i32>>,
+    /// Messages to and from the processes that point-to-point ranks name.
+    pub traffic: Box<[&'static Traffic]>,
     /// The same number on all members, and no other communicator's.
     pub id: AtomicU64,
     /// Creation number.
@@ -86,10 +89,13 @@ impl Comm {
     /// A new model object.
     pub fn new(lower: i32, rank: i32, group: Vec<i32>, remote: Option<Vec<i32>>, id: u64) -> Comm {
         let errhandler = ERRORS_ARE_FATAL;
+        let peers = remote.as_ref().unwrap_or(&group);
+        let traffic = peers.iter().map(|w| &traffic::all()[*w as usize]);
         Comm {
             lower: AtomicI32::new(lower),
             handle: AtomicI32::new(COMM_NULL),
             rank,
+            traffic: traffic.collect(),
             group,
             remote,
             id: AtomicU64::new(id),
@@ -107,6 +113,11 @@ impl Comm {
         }
     }
 
+    /// The lower half's handle, as an argument of a call.
+    pub fn low(&self) -> u64 {
+        self.lower.load(Relaxed) as u64
+    }
+
     /// World ranks of the processes that point-to-point ranks name.
     #[inline(always)]
     pub fn peers(&self) -> &[i32] {
@@ -121,8 +132,13 @@ impl Comm {
         self.group.len() + self.remote.as_ref().map_or(0, Vec::len)
     }
 
-    /// The world rank of a peer, if it is a process.
+    /// The messages to and from a peer, if it is a process.
     #[inline(always)]
+    pub fn traffic(&self, rank: i32) -> Option<&'static Traffic> {
+        self.traffic.get(rank as usize).copied()
+    }
+
+    /// The world rank of a peer, if it is a process.
     pub fn world_rank(&self, rank: i32) -> Option<usize> {
         self.peers().get(rank as usize).map(|r| *r as usize)
     }
@@ -181,16 +197,16 @@ pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
 /// The communicator that a handle names.
 #[inline(always)]
 pub fn get(handle: i32) -> Result<&'static Comm, Fail> {
-    let found = if handle == COMM_WORLD {
-        // SAFETY: null before MPI_Init, a leaked box after.
-        unsafe { WORLD.load(Relaxed).as_ref() }
-    } else if handle == COMM_SELF {
-        // SAFETY: as above.
-        unsafe { SELF.load(Relaxed).as_ref() }
-    } else if handle & KIND_MASK == V_COMM {
+    let found = if handle & KIND_MASK == V_COMM {
         COMMS.get(handle & INDEX_MASK)
     } else {
-        None
+        let predefined = match handle {
+            COMM_WORLD => &WORLD,
+            COMM_SELF => &SELF,
+            _ => return Err(Fail::Code(ERR_COMM)),
+        };
+        // SAFETY: null before MPI_Init, a leaked box after.
+        unsafe { predefined.load(Relaxed).as_ref() }
     };
     found.ok_or(Fail::Code(ERR_COMM))
 }

@@ -6,6 +6,7 @@ pub mod lock;
 pub mod objects;
 pub mod request;
 pub mod table;
+pub mod traffic;
 
 pub use comm::Comm;
 pub use datatype::Datatype;
@@ -21,6 +22,7 @@ pub static WORLD_SIZE: AtomicI32 = AtomicI32::new(0);
 pub static WORLD_RANK: AtomicI32 = AtomicI32::new(0);
 
 /// The next creation number.
+#[inline(always)]
 pub fn serial() -> u64 {
     if shared() {
         return SERIAL.fetch_add(1, Relaxed);

@@ -6,6 +6,9 @@ use super::{datatype, serial, Comm, Guard};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
+/// The handle of every send that was complete when it was posted: there is nothing to know of it.
+pub const COMPLETE: i32 = V_REQUEST | INDEX_MASK;
+
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -50,6 +53,10 @@ pub struct Request {
     pub kind: Cell<Kind>,
     /// In use.
     pub live: Cell<bool>,
+    /// A plain send or receive: until it is `done` the lower half alone knows whether it is complete.
+    pub quick: Cell<bool>,
+    /// Nothing but the request itself has to be given back.
+    light: Cell<bool>,
     /// Made by `MPI_*_init`.
     pub persistent: Cell<bool>,
     /// Started and not completed.
@@ -102,6 +109,8 @@ const fn blank() -> Request {
         lower: AtomicI32::new(REQUEST_NULL),
         kind: Cell::new(Kind::Send),
         live: Cell::new(false),
+        quick: Cell::new(false),
+        light: Cell::new(false),
         persistent: Cell::new(false),
         active: Cell::new(false),
         done: Cell::new(false),
@@ -155,6 +164,10 @@ pub fn make(
     let r = at(index).expect("a pool chunk was just made");
     r.kind.set(kind);
     r.live.set(true);
+    r.quick.set(false);
+    let light = comm.predefined() && datatype::get(datatype).is_none();
+    r.light
+        .set(light && matches!(kind, Kind::Send | Kind::Recv));
     r.persistent.set(false);
     r.active.set(false);
     r.done.set(false);
@@ -163,8 +176,10 @@ pub fn make(
     r.comm.set(Some(comm));
     r.datatype.set(datatype);
     r.serial.set(serial());
-    comm.hold();
-    datatype::hold(datatype);
+    if !light {
+        comm.hold();
+        datatype::hold(datatype);
+    }
     (V_REQUEST | index, r)
 }
 
@@ -184,6 +199,13 @@ fn grow(guard: &Guard) -> i32 {
 pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
     r.live.set(false);
     r.active.set(false);
+    if !r.light.get() {
+        give_back(guard, r);
+    }
+    FREE.get(guard).push(handle & INDEX_MASK);
+}
+
+fn give_back(guard: &Guard, r: &'static Request) {
     if r.freed.replace(false) {
         FREED.fetch_sub(1, Relaxed);
     }
@@ -198,7 +220,13 @@ pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
         }
         super::super::ops::release(guard, extra.op);
     }
-    FREE.get(guard).push(handle & INDEX_MASK);
+}
+
+impl Request {
+    /// There is more to give back than the request itself.
+    pub fn weigh(&self) {
+        self.light.set(false);
+    }
 }
 
 /// All live requests, in the order they were started.

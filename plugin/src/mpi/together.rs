@@ -1,0 +1,255 @@
+//! Completing all of several requests: `MPI_Waitall`, `MPI_Testall`.
+//!
+//! Requests that only the lower half can complete are asked about in one call, `MPI_Testall`, again and again. Between
+//! two looks the thread passes the gate, so that a cut can test each by itself: in a wait for all of them it could not
+//! learn which are complete.
+
+use super::abi::*;
+use super::complete::{poll, settle, wait_one};
+use super::front::{finish, put, put_status, slice_mut};
+use super::lower::{ix, must};
+use super::model::request::{self, Kind, Request, COMPLETE};
+use super::model::{lock, shared};
+use super::{inside, sync};
+use crate::gate::{self, Call};
+use arrayvec::ArrayVec;
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Most requests that are asked about in one call.
+const BATCH: usize = 32;
+/// So few are waited for one after the other, which costs less than a look at them.
+const FEW: usize = 2;
+/// Looks in a row after which the processor is offered to others: they may be who is waited for.
+const PATIENCE: u32 = 1000;
+
+/// The place of status `i`, if the application wants statuses.
+#[inline(always)]
+fn status_at(statuses: usize, i: usize) -> usize {
+    match statuses {
+        0 | STATUS_IGNORE => STATUS_IGNORE,
+        _ => statuses + i * size_of::<Status>(),
+    }
+}
+
+/// Stores status `i`, but for the error, which is set when one request failed.
+///
+/// # Safety
+/// `statuses` must be to be ignored, or have a place `i`.
+#[inline(always)]
+pub unsafe fn put_at(statuses: usize, i: usize, s: Status) {
+    put_status(status_at(statuses, i), s);
+}
+
+/// Sets the error of status `i`.
+///
+/// # Safety
+/// As `put_at`.
+pub unsafe fn put_error(statuses: usize, i: usize, code: i32) {
+    let at = status_at(statuses, i);
+    if at != STATUS_IGNORE {
+        (*(at as *mut Status)).error = code;
+    }
+}
+
+/// What one look at a batch found.
+enum Look {
+    /// All are complete; they are gone.
+    Complete,
+    /// Not yet.
+    Pending,
+    /// Each has to be looked at by itself.
+    Apart,
+}
+
+/// The request, if the lower half alone can say whether it is complete.
+#[inline(always)]
+fn plain(handle: i32) -> Option<&'static Request> {
+    request::get(handle).filter(|r| r.quick.get() && !r.done.get())
+}
+
+/// Looks whether all of up to `BATCH` requests are complete. `errors`: the statuses' errors are set too, as MPICH's
+/// `MPI_Waitall` does.
+///
+/// Nothing says that the lower half has them but the note of the function, made before the gate is passed: as long
+/// as a thread is inside with it, the drain asks about no request (see `inside::testing`). So little is stored here
+/// because stores queue up behind the one that has just sent a message to another processor.
+///
+/// # Safety
+/// The handles and, unless ignored, the statuses are the application's.
+#[inline(always)]
+unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
+    inside::function(ix::Testall);
+    let inside = gate::enter(Call::MustComplete);
+    if inside.nested() || shared() {
+        return Look::Apart;
+    }
+    let mut lower = ArrayVec::<i32, BATCH>::new();
+    for handle in handles.iter() {
+        lower.push(match plain(*handle) {
+            Some(r) => r.lower.load(Relaxed),
+            None if matches!(*handle, REQUEST_NULL | COMPLETE) => REQUEST_NULL,
+            None => return Look::Apart,
+        });
+    }
+    let mut flag = 0i32;
+    let mut own = [const { MaybeUninit::<Status>::uninit() }; BATCH];
+    let code = must(
+        ix::Testall,
+        &[
+            handles.len() as u64,
+            lower.as_mut_ptr() as u64,
+            &raw mut flag as u64,
+            own.as_mut_ptr() as u64,
+        ],
+    );
+    if code != SUCCESS {
+        if code & ERR_CLASS == ERR_IN_STATUS {
+            // SAFETY: the call has stored all statuses.
+            note(
+                handles,
+                std::slice::from_raw_parts(own.as_ptr().cast(), handles.len()),
+            );
+        }
+        return Look::Apart;
+    }
+    if flag == 0 {
+        return Look::Pending;
+    }
+    let guard = lock();
+    for (i, (handle, own)) in handles.iter_mut().zip(&mut own).enumerate() {
+        // SAFETY: as above.
+        let own = own.assume_init_mut();
+        if let Some(r) = plain(*handle) {
+            settle(&guard, r, own, false);
+            request::release(&guard, *handle, r);
+        }
+        if errors && *handle != REQUEST_NULL {
+            put_error(statuses, i, SUCCESS);
+        }
+        *handle = REQUEST_NULL;
+        put_at(statuses, i, *own);
+    }
+    Look::Complete
+}
+
+/// Some are complete, at least one of them with an error.
+#[cold]
+fn note(handles: &[i32], own: &[Status]) {
+    let guard = lock();
+    for (handle, own) in handles.iter().zip(own) {
+        let mut own = *own;
+        match plain(*handle) {
+            Some(r) if own.error & ERR_CLASS != ERR_PENDING => {
+                settle(&guard, r, &mut own, false);
+                r.status.set(own);
+                r.done.set(true);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Looks until they are complete; false if each has to be waited for by itself.
+unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> bool {
+    let mut looks = 0u32;
+    loop {
+        match look(handles, statuses, true) {
+            Look::Complete => return true,
+            Look::Apart => return false,
+            Look::Pending => looks = looks.wrapping_add(1),
+        }
+        if looks > PATIENCE && looks.is_multiple_of(16) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
+    let handles = slice_mut::<i32>(at, n.max(0) as usize);
+    if handles.len() <= FEW {
+        return few(handles, statuses);
+    }
+    for from in (0..handles.len()).step_by(BATCH) {
+        let to = handles.len().min(from + BATCH);
+        if !wait_batch(&mut handles[from..to], status_at(statuses, from)) {
+            return apart(from, handles, statuses);
+        }
+    }
+    SUCCESS
+}
+
+/// Waits for each by itself: for the sends first, which may be complete before anything has been received.
+#[inline(always)]
+unsafe fn few(handles: &mut [i32], statuses: usize) -> i32 {
+    let mut failed = false;
+    let mut sends = 0u32;
+    for i in 0..handles.len() {
+        let send = |r: &Request| r.kind.get() == Kind::Send;
+        if handles[i] == COMPLETE || request::get(handles[i]).is_some_and(send) {
+            sends |= 1 << i;
+            failed |= one(i, handles, statuses, failed);
+        }
+    }
+    for i in 0..handles.len() {
+        if sends & 1 << i == 0 {
+            failed |= one(i, handles, statuses, failed);
+        }
+    }
+    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
+}
+
+/// Waits for each by itself, from number `from` on.
+unsafe fn apart(from: usize, handles: &mut [i32], statuses: usize) -> i32 {
+    let mut failed = false;
+    for i in from..handles.len() {
+        failed |= one(i, handles, statuses, failed);
+    }
+    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
+}
+
+/// Waits for number `i`: has it failed? Statuses of null requests have their errors set when another has failed.
+#[inline(always)]
+unsafe fn one(i: usize, handles: &mut [i32], statuses: usize, failed: bool) -> bool {
+    let active = handles[i] != REQUEST_NULL;
+    let mut own = Status::EMPTY;
+    let code = wait_one(&mut handles[i], &mut own);
+    put_at(statuses, i, own);
+    if code != SUCCESS && !failed {
+        (0..handles.len()).for_each(|j| put_error(statuses, j, SUCCESS));
+    }
+    if active {
+        put_error(statuses, i, code);
+    }
+    code != SUCCESS
+}
+
+pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
+    let handles = slice_mut::<i32>(at, n.max(0) as usize);
+    if handles.len() <= BATCH {
+        let found = look(handles, statuses, false);
+        put(flag, matches!(found, Look::Complete) as i32);
+        if !matches!(found, Look::Apart) {
+            return SUCCESS;
+        }
+    }
+    let ready = ready(handles);
+    put(flag, ready as i32);
+    if ready {
+        apart(0, handles, statuses)
+    } else {
+        SUCCESS
+    }
+}
+
+/// Asks about each by itself: are all complete in the model?
+unsafe fn ready(handles: &[i32]) -> bool {
+    let _inside = gate::enter(Call::MustComplete);
+    let mut ready = true;
+    for r in handles.iter().filter_map(|h| request::get(*h)) {
+        let asks = r.active.get() && !sync::ready(r);
+        let done = asks && r.kind.get() != Kind::Generalized && poll(r);
+        ready &= !asks || (done && sync::ready(r));
+    }
+    ready
+}
