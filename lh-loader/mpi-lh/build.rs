@@ -1,7 +1,8 @@
-//! The stub exports what it interposes, so that the half's libraries find ours before libc's.
+//! The stub exports what it interposes, so that the half's libraries find ours before libc's, and what the front calls.
 fn main() {
     for arg in [
         "-Wl,--export-dynamic-symbol=dlopen",
+        "-Wl,--export-dynamic-symbol=splitproc_isend",
         "-Wl,--export-dynamic-symbol=pthread_mutexattr_setprotocol",
         "-Wl,--defsym=rust_eh_personality=main",
     ] {

@@ -9,6 +9,7 @@
 
 mod dlopen;
 mod donor;
+mod isend;
 mod keys;
 mod mutexes;
 mod sys;

@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::front::{finish, forward, put, put_status, slice};
 use super::lower::{self, ix, must, Fail};
-use super::model::request::{self, Kind, Request};
+use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
 use super::together::{put_at, put_error};
 use super::{icoll, status, sync};
@@ -62,6 +62,9 @@ fn take(guard: &Guard, handle: &mut i32, r: &'static Request, out: &mut Status) 
 /// As the MPI standard says of the request.
 #[inline(always)]
 pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
+    if *handle == COMPLETE {
+        return take_complete(handle, out);
+    }
     let inside = gate::enter(Call::Reexecutable);
     if let Some(r) = request::get(*handle) {
         let guard = lock();
@@ -84,6 +87,14 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
         }
     }
     wait_slowly(handle, out, inside)
+}
+
+/// Takes a send that was complete when it was posted.
+#[inline(always)]
+fn take_complete(handle: &mut i32, out: &mut Status) -> i32 {
+    *handle = REQUEST_NULL;
+    *out = Status::EMPTY;
+    SUCCESS
 }
 
 /// Waits for one request that another than the lower half may have completed.
@@ -166,6 +177,9 @@ pub unsafe fn test_one(handle: &mut i32, out: &mut Status) -> Option<i32> {
     *out = Status::EMPTY;
     if *handle == REQUEST_NULL {
         return Some(SUCCESS);
+    }
+    if *handle == COMPLETE {
+        return Some(take_complete(handle, out));
     }
     let _inside = gate::enter(Call::MustComplete);
     let Some(r) = request::get(*handle) else {
@@ -368,6 +382,10 @@ pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses
 pub unsafe fn request_free(at: usize) -> i32 {
     forward(COMM_WORLD, || {
         let handle = &mut *(at as *mut i32);
+        if *handle == COMPLETE {
+            *handle = REQUEST_NULL;
+            return Ok(SUCCESS);
+        }
         let r = request::get(*handle).ok_or(Fail::Code(ERR_REQUEST))?;
         sweep();
         let guard = lock();
@@ -411,7 +429,7 @@ pub unsafe fn sweep() {
 pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32 {
     forward(COMM_WORLD, || {
         put(flag, 1);
-        if handle == REQUEST_NULL {
+        if handle == REQUEST_NULL || handle == COMPLETE {
             put_status(status, Status::EMPTY);
             return Ok(SUCCESS);
         }
@@ -436,6 +454,9 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
 
 pub unsafe fn cancel(at: usize) -> i32 {
     forward(COMM_WORLD, || {
+        if *(at as *const i32) == COMPLETE {
+            return Ok(SUCCESS);
+        }
         let r = request::get(*(at as *const i32)).ok_or(Fail::Code(ERR_REQUEST))?;
         if r.kind.get() == Kind::Generalized {
             return Ok(status::cancel(r));

@@ -47,11 +47,11 @@ pub unsafe fn issue(r: &Request) -> Outcome {
         tag: r.tag.get(),
     };
     let comm = r.comm.get().map_or(COMM_SELF, |c| c.lower.load(Relaxed));
-    call(r.function.get(), m, comm, r)
+    call(r.function.get(), m, comm, r.lower.as_ptr())
 }
 
 #[inline(always)]
-unsafe fn call(function: usize, m: Message, comm: i32, r: &Request) -> Outcome {
+unsafe fn call(function: usize, m: Message, comm: i32, request: *mut i32) -> Outcome {
     let t = handle::datatype(m.t)?;
     let code = lower::must(
         function,
@@ -62,7 +62,7 @@ unsafe fn call(function: usize, m: Message, comm: i32, r: &Request) -> Outcome {
             m.peer as u64,
             m.tag as u64,
             comm as u64,
-            r.lower.as_ptr() as u64,
+            request as u64,
         ],
     );
     Ok(code)
@@ -82,7 +82,7 @@ unsafe fn make(
         sync::begin(&guard, c, r);
     }
     drop(guard);
-    match call(function, m, c.lower.load(Relaxed), r) {
+    match call(function, m, c.lower.load(Relaxed), r.lower.as_ptr()) {
         Ok(SUCCESS) => Ok((h, r)),
         other => {
             request::release(&lock(), h, r);
@@ -104,11 +104,33 @@ pub unsafe fn post_send(function: usize, c: &'static Comm, m: Message) -> Result
     if function != ix::Issend {
         sync::sending(c, m.peer, m.tag);
     }
-    let made = make(Kind::Send, function, c, m);
+    let made = if function == ix::Isend {
+        send_now(c, m)
+    } else {
+        make(Kind::Send, function, c, m).map(|(h, r)| begun(h, r, function != ix::Issend))
+    };
     if let (Some(traffic), Err(_)) = (traffic, &made) {
         traffic.unsend();
     }
-    made.map(|(h, r)| begun(h, r, function != ix::Issend))
+    made
+}
+
+/// `MPI_Isend`: a request is only made if the message is not on its way at once.
+#[inline(always)]
+unsafe fn send_now(c: &'static Comm, m: Message) -> Result<i32, Fail> {
+    let mut lower = REQUEST_NULL;
+    match call(ix::Isend, m, c.lower.load(Relaxed), &mut lower)? {
+        SUCCESS if lower == REQUEST_NULL => Ok(request::COMPLETE),
+        SUCCESS => Ok(under_way(c, m, lower)),
+        code => Err(Fail::Code(code)),
+    }
+}
+
+fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
+    let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
+    remember(r, ix::Isend, m);
+    r.lower.store(lower, Relaxed);
+    begun(h, r, true)
 }
 
 /// Posts a receive, or completes it with a drained message.

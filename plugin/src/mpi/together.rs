@@ -8,7 +8,7 @@ use super::abi::*;
 use super::complete::{poll, settle, wait_one};
 use super::front::{finish, put, put_status, slice_mut};
 use super::lower::{ix, must};
-use super::model::request::{self, Kind, Request};
+use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, shared};
 use super::{inside, sync};
 use crate::gate::{self, Call};
@@ -88,7 +88,7 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
     for handle in handles.iter() {
         lower.push(match plain(*handle) {
             Some(r) => r.lower.load(Relaxed),
-            None if *handle == REQUEST_NULL => REQUEST_NULL,
+            None if matches!(*handle, REQUEST_NULL | COMPLETE) => REQUEST_NULL,
             None => return Look::Apart,
         });
     }
@@ -123,11 +123,11 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
         if let Some(r) = plain(*handle) {
             settle(&guard, r, own, false);
             request::release(&guard, *handle, r);
-            *handle = REQUEST_NULL;
-            if errors {
-                put_error(statuses, i, SUCCESS);
-            }
         }
+        if errors && *handle != REQUEST_NULL {
+            put_error(statuses, i, SUCCESS);
+        }
+        *handle = REQUEST_NULL;
         put_at(statuses, i, *own);
     }
     Look::Complete
@@ -185,7 +185,8 @@ unsafe fn few(handles: &mut [i32], statuses: usize) -> i32 {
     let mut failed = false;
     let mut sends = 0u32;
     for i in 0..handles.len() {
-        if request::get(handles[i]).is_some_and(|r| r.kind.get() == Kind::Send) {
+        let send = |r: &Request| r.kind.get() == Kind::Send;
+        if handles[i] == COMPLETE || request::get(handles[i]).is_some_and(send) {
             sends |= 1 << i;
             failed |= one(i, handles, statuses, failed);
         }

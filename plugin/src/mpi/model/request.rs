@@ -6,6 +6,9 @@ use super::{datatype, serial, Comm, Guard};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
+/// The handle of every send that was complete when it was posted: there is nothing to know of it.
+pub const COMPLETE: i32 = V_REQUEST | INDEX_MASK;
+
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
