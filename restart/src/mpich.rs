@@ -20,7 +20,8 @@ pub fn find() -> Option<PathBuf> {
     find_along(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default())
 }
 
-fn find_along(library_path: &OsStr) -> Option<PathBuf> {
+/// The same with another `LD_LIBRARY_PATH` than this process's.
+pub fn find_along(library_path: &OsStr) -> Option<PathBuf> {
     let folders: Vec<PathBuf> = std::env::split_paths(library_path)
         .filter(|p| !p.as_os_str().is_empty())
         .chain(FOLDERS.map(PathBuf::from))

@@ -223,7 +223,9 @@ int main(int argc, char **argv)
 		printf("%s\n", argv[2]);
 		if (!atoi(argv[2]))
 			return 0;
-		usleep(20000);
+		/* Each time the checkpoint is a little further. */
+		kill(getpid(), SIGUSR1);
+		usleep(atoi(argv[2]) * 100);
 		sprintf(number, "%d", atoi(argv[2]) - 1);
 		execl(self, "exec", "chain", number, NULL);
 	}
