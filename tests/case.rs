@@ -48,7 +48,12 @@ impl Case {
 
     /// counter, which takes its time by itself.
     pub fn counter(scratch: &Scratch) -> Self {
-        Self::new(scratch, 0, "counter", &["150".into(), "10".into()])
+        Self::counter_of(scratch, 150)
+    }
+
+    /// The same with so many counts, each of which takes 10 ms.
+    pub fn counter_of(scratch: &Scratch, counts: usize) -> Self {
+        Self::new(scratch, 0, "counter", &[counts.to_string(), "10".into()])
     }
 
     fn long_enough(

@@ -4,10 +4,12 @@
 //! Every wait has a deadline, and a wait is for a condition, never for a time to pass.
 
 mod case;
+mod dmtcp;
 mod job;
 mod programs;
 
 pub use case::Case;
+pub use dmtcp::{dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, run, splitproc, Done, Job};
 pub use programs::{bin, example, half_libraries, program, repo, STACK_PROTECTORS};
 

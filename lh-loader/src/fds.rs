@@ -38,6 +38,10 @@ pub fn moved(fd: &CStr) -> u32 {
         return known;
     }
     let old: u32 = fd.to_str().ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    if old as usize >= limits::base() {
+        PMI_FD.store(old, Ordering::Relaxed);
+        return old;
+    }
     // SAFETY: fcntl and close on a number; nothing else runs yet.
     let new = unsafe {
         let (fcntl, how) = (libc::SYS_fcntl as usize, libc::F_DUPFD as usize);

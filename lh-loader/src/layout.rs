@@ -29,8 +29,11 @@ pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
 pub const VDSO_BASE: usize = 0x2f80_0000_0000;
 /// The upper half's window.
 pub const UPPER_BASE: usize = 0x3000_0000_0000;
-/// The first descriptor number that belongs to lower halves where the upper half is another host's.
-pub const LOWER_FD_BASE: i32 = 512;
+/// The first descriptor number that belongs to lower halves where the upper half is another host's, if the limit
+/// allows it.
+pub const LOWER_FD_BASE: i32 = 1024;
+/// First and one-past-last of the numbers that DMTCP takes for itself.
+const DMTCP_FDS: [u64; 2] = [820, 842];
 /// The most numbers that an application has: it would pay for a larger table with every fork.
 const UPPER_FDS: u64 = 4096;
 /// The numbers that lower halves have, where there is room.
@@ -65,7 +68,9 @@ pub const fn fd_base(limit: u64, attached: bool) -> u64 {
     } else {
         UPPER_FDS
     };
-    if base < most {
+    if attached && base >= DMTCP_FDS[0] && base < DMTCP_FDS[1] {
+        DMTCP_FDS[1]
+    } else if base < most {
         base
     } else {
         most
@@ -121,7 +126,8 @@ mod tests {
     fn descriptors_are_shared_out() {
         let bases = [64, 256, 1024, 4096, 1 << 20].map(|limit| fd_base(limit, false));
         assert_eq!(bases, [32, 128, 512, 3072, 4096]);
-        assert_eq!([256, 1 << 20].map(|limit| fd_base(limit, true)), [128, 512]);
+        let bases = [256, 1024, 1660, 2000, 2048, 1 << 20].map(|limit| fd_base(limit, true));
+        assert_eq!(bases, [128, 512, 842, 1000, 1024, 1024]);
         for fd in [0, 31, 500, 1023, 1024, 4095] {
             let limit = fd_limit(fd);
             assert!(fd_base(limit, false) > fd && fd_base(limit - 1, false) <= fd);

@@ -12,7 +12,7 @@ use lh_loader::args::{Plan, Start};
 use lh_loader::heap::Bump;
 use lh_loader::layout::{LHINFO_BASE, PAGE, VDSO_BASE};
 use lh_loader::lhinfo::{self, HalfStart};
-use lh_loader::{arch, die, elf, halves, restore, route, vdso};
+use lh_loader::{arch, die, elf, halves, restore, route, say, vdso};
 
 mod mem;
 
@@ -40,6 +40,9 @@ unsafe extern "C" fn _start() -> ! {
 unsafe extern "C" fn main(sp: *const usize) -> ! {
     // SAFETY: `sp` is the process's initial stack pointer.
     let start = unsafe { Start::new(sp) };
+    if let Some(code) = start.var(say::FAIL_CODE) {
+        say::set_fail_code(code.to_bytes());
+    }
     let plan = Plan::parse(&start);
     match plan.attach {
         // SAFETY: the plugin waits for `back`, and keeps what it passed until then.

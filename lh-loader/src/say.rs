@@ -2,6 +2,20 @@
 
 use crate::arch::syscall6;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicI32, Ordering};
+
+/// The variable by which a host says the code of processes that are given up, if it is not `die!`'s.
+pub const FAIL_CODE: &[u8] = b"SPLITPROC_FAIL_CODE";
+
+static CODE: AtomicI32 = AtomicI32::new(0);
+
+/// Takes the value of [`FAIL_CODE`].
+pub fn set_fail_code(value: &[u8]) {
+    let code = core::str::from_utf8(value)
+        .ok()
+        .and_then(|v| v.parse().ok());
+    CODE.store(code.unwrap_or(0), Ordering::Relaxed);
+}
 
 /// Text that is built on the stack; what does not fit is cut off.
 pub struct Text<const SIZE: usize> {
@@ -96,13 +110,21 @@ macro_rules! say {
     }};
 }
 
-/// Writes `splitproc: …` to stderr and ends the process with `code`.
+/// Writes `splitproc: …` to stderr and ends the process with `code`, or what the host wants in its place.
 #[macro_export]
 macro_rules! die {
     ($code:expr, $($arg:tt)*) => {{
         $crate::say!($($arg)*);
-        $crate::say::exit($code)
+        $crate::say::give_up($code)
     }};
+}
+
+/// Ends the process with `code`, or the host's.
+pub fn give_up(code: i32) -> ! {
+    match CODE.load(Ordering::Relaxed) {
+        0 => exit(code),
+        hosts => exit(hosts),
+    }
 }
 
 /// Ends the process.

@@ -52,6 +52,8 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     gate::init();
     park::init();
     signal::init();
+    // Before the program runs: it may send itself the signal that asks for a checkpoint.
+    trigger::init();
     helper::start();
 }
 

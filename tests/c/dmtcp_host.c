@@ -69,7 +69,7 @@ struct thread {
 };
 
 /* The host's own descriptors, and where an image keeps the program's (by number) until the restart. */
-enum { OWN_FDS = 860, KEPT_FDS = 900, MOST_KEPT = 100, LOWER_FDS = 512 };
+enum { OWN_FDS = 860, KEPT_FDS = 900, MOST_KEPT = 100, LOWER_FDS = 1024 };
 enum { STOP_SIGNAL = SIGUSR2 };
 
 static struct plugin plugins[16];

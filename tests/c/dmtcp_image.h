@@ -62,8 +62,8 @@ static void be_image(void)
         }
         close(fd);
     }
-    for (int fd = MOST_KEPT; fd < OWN_FDS; fd++)
-        close(fd);
+    close_range(MOST_KEPT, OWN_FDS - 1, 0);
+    close_range(LOWER_FDS, ~0u, 0);
     leave_out();
     close(ready[0]);
     close(ready[1]);

@@ -2,146 +2,10 @@
 //!
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::SystemTime;
-use tests::{
-    bin, lines, mpirun, program, run, splitproc, text, wait_for, Case, Done, Job, Moments, Scratch,
-    LIMIT,
-};
+use tests::{bin, dmtcp_is_there, lines, program, run, text, Case, Dmtcp, Done, Moments, Scratch};
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
 const SIDE: usize = 2048;
-
-/// A coordinator, and what its job is run with.
-struct Dmtcp<'a> {
-    scratch: &'a Scratch,
-    port: String,
-}
-
-/// Is DMTCP there?
-fn there() -> bool {
-    let found = Command::new("dmtcp_launch")
-        .arg("--version")
-        .output()
-        .is_ok();
-    if !found {
-        println!("skipped: dmtcp_launch is not on PATH");
-    }
-    found
-}
-
-impl<'a> Dmtcp<'a> {
-    fn new(scratch: &'a Scratch) -> Self {
-        let file = scratch.file("port");
-        let mut command = Command::new("dmtcp_coordinator");
-        command.args(["--daemon", "-q", "-q", "--coord-port", "0", "--port-file"]);
-        command.arg(&file).current_dir(scratch.path());
-        // Not a job of ours: what is killed is the program.
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        assert!(status.is_ok_and(|s| s.success()), "dmtcp_coordinator");
-        let port = std::fs::read_to_string(&file).expect("the coordinator's port");
-        Self {
-            scratch,
-            port: port.trim().into(),
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        self.surround(&mut command);
-        command.args(["-q", "-q"]);
-        command
-    }
-
-    fn surround(&self, command: &mut Command) {
-        command
-            .env("DMTCP_COORD_PORT", &self.port)
-            .env("DMTCP_COORD_HOST", "localhost");
-        command
-            .env("DMTCP_QUIET", "2")
-            .current_dir(self.scratch.path());
-    }
-
-    fn launch(&self, case: &Case, halves: &str, options: &[&str]) -> Job {
-        let mut command = self.command("dmtcp_launch");
-        command.env("SPLITPROC_LH", halves);
-        command
-            .args(["--join-coordinator", "--ckptdir"])
-            .arg(self.scratch.ckpt());
-        command
-            .args(options)
-            .arg("--with-plugin")
-            .arg(bin("libsplitproc.so"));
-        command.arg(&case.app).args(&case.args);
-        Job::start(self.scratch, mpirun(case.ranks, command))
-    }
-
-    /// A checkpoint of so many processes. `--bcheckpoint` of DMTCP 4.2 does not wait, and does nothing while a restart
-    /// goes on: the whole job and new images are waited for.
-    #[track_caller]
-    fn checkpoint(&self, processes: usize) {
-        wait_for("the whole job to run", LIMIT, || {
-            let mut command = self.command("dmtcp_command");
-            command.arg("--status");
-            let status = text(&run(self.scratch, command).stdout);
-            status.contains("RUNNING=yes").then_some(())
-        });
-        let before = self.stamps();
-        let mut command = self.command("dmtcp_command");
-        command.arg("--bcheckpoint");
-        run(self.scratch, command).ok();
-        wait_for("DMTCP's images", LIMIT, || {
-            let new = self.stamps().into_iter().filter(|s| !before.contains(s));
-            (new.count() >= processes).then_some(())
-        });
-    }
-
-    fn images(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.scratch.ckpt()).into_iter().flatten();
-        let files = entries.filter_map(|e| Some(e.ok()?.path()));
-        let image = |p: &PathBuf| {
-            p.to_string_lossy().contains("ckpt_") && p.to_string_lossy().ends_with(".dmtcp")
-        };
-        files.filter(image).collect()
-    }
-
-    /// Which images there are: a new one takes the old one's name, but is another file.
-    fn stamps(&self) -> Vec<(u64, SystemTime)> {
-        let stamp = |image: PathBuf| {
-            let about = std::fs::metadata(image).ok()?;
-            Some((about.ino(), about.modified().ok()?))
-        };
-        self.images().into_iter().filter_map(stamp).collect()
-    }
-
-    /// With a launcher by `splitproc dmtcp-restart`, without one by plain `dmtcp_restart`.
-    fn restart(&self, ranks: usize) -> Job {
-        let command = if ranks == 0 {
-            let mut command = self.command("dmtcp_restart");
-            command.arg("--join-coordinator").args(self.images());
-            command
-        } else {
-            let mut command = splitproc(["dmtcp-restart"]);
-            command.arg(self.scratch.ckpt());
-            self.surround(&mut command);
-            command
-        };
-        Job::start(self.scratch, mpirun(ranks, command))
-    }
-}
-
-impl Drop for Dmtcp<'_> {
-    fn drop(&mut self) {
-        // A coordinator that is gone is no error.
-        let _ = self.command("dmtcp_command").arg("--quit").output();
-    }
-}
 
 /// Launched, checkpointed at a random moment, all killed, restarted: the output is an undisturbed run's.
 fn killed_and_restarted(scratch: &Scratch, case: &Case, halves: &str, options: &[&str]) {
@@ -158,7 +22,7 @@ fn killed_and_restarted(scratch: &Scratch, case: &Case, halves: &str, options: &
 }
 
 fn heat2d(ranks: usize, threads: usize, options: &[&str]) {
-    if there() {
+    if dmtcp_is_there() {
         let scratch = Scratch::new(&format!("dmtcp-heat2d-{ranks}-{threads}"));
         let case = Case::heat2d_of(&scratch, ranks, threads, SIDE);
         killed_and_restarted(&scratch, &case, "", options);
@@ -187,7 +51,7 @@ fn heat2d_on_4_ranks() {
 
 #[test]
 fn threads_beside_a_lower_half() {
-    if there() {
+    if dmtcp_is_there() {
         let scratch = Scratch::new("dmtcp-threads");
         let case = Case::threads(&scratch);
         killed_and_restarted(&scratch, &case, "mpi", &["--no-gzip"]);
@@ -196,7 +60,7 @@ fn threads_beside_a_lower_half() {
 
 #[test]
 fn a_restart_of_a_restart_five_deep() {
-    if !there() {
+    if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-deep");
@@ -232,7 +96,7 @@ fn areas(image: &std::path::Path) -> Vec<u64> {
 
 #[test]
 fn an_image_holds_no_lower_half() {
-    if !there() {
+    if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-image");
@@ -270,7 +134,7 @@ fn refused(scratch: &Scratch, halves: &str, env: &[(&str, &str)]) -> Done {
 
 #[test]
 fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
-    if !there() {
+    if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-refused");
@@ -278,7 +142,7 @@ fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
         (
             "mpi",
             &[("SPLITPROC_MPI", "/no/such/lib.so")][..],
-            &["no mpich library", "splitproc_mpi"][..],
+            &["there is no such library", "splitproc_mpi"][..],
         ),
         ("cuda", &[], &["splitproc_lh: cuda", "name=library"]),
     ] {
@@ -290,7 +154,7 @@ fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
 
 #[test]
 fn a_forked_child_that_calls_mpi_is_told_why_it_cannot() {
-    if !there() {
+    if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-forks");

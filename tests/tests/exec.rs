@@ -40,15 +40,15 @@ fn exec(scratch: &Scratch) -> PathBuf {
     app
 }
 
-/// It prints the same natively and under splitproc, which says nothing.
-fn as_natively(scratch: &Scratch, app: &Path, args: &[&str]) -> String {
+/// It prints the same natively and under splitproc, where its stderr is `told`.
+fn as_natively(scratch: &Scratch, app: &Path, args: &[&str], told: &str) -> String {
     let mut native = Command::new(app);
     native.args(args).current_dir(scratch.path());
     let native = run(scratch, native).ok();
     let mut command = launch(scratch, app);
     command.args(args).current_dir(scratch.path());
     let done = run(scratch, command).ok();
-    assert_eq!(text(&done.stderr), "");
+    assert_eq!(text(&done.stderr), told);
     assert_eq!(text(&done.stdout), text(&native.stdout), "{args:?}");
     text(&native.stdout)
 }
@@ -117,7 +117,7 @@ fn what_is_executed_finds_what_it_would_find_natively() {
     for how in [
         "execve", "nameless", "thread", "fexecve", "folder", "self", "path", "script", "plain",
     ] {
-        let found = as_natively(&scratch, &app, &["go", how]);
+        let found = as_natively(&scratch, &app, &["go", how], "under splitproc\n");
         assert!(found.contains("process: the same"), "{how}: {found}");
     }
 }
@@ -147,7 +147,7 @@ fn what_cannot_be_executed_is_an_error_that_the_program_sees() {
     ] {
         file(&scratch, name, text);
     }
-    let told = as_natively(&scratch, &app, &["errors"]);
+    let told = as_natively(&scratch, &app, &["errors"], "");
     assert_eq!(told.lines().count(), 20, "{told}");
 }
 
@@ -198,30 +198,35 @@ fn what_splitproc_cannot_take_runs_without_it_and_that_is_said() {
         let stderr = text(&done.stderr);
         assert_eq!(stderr.matches(LEAVES).count(), 1, "{stderr}");
         assert!(stderr.contains(why), "{stderr}");
+        assert!(stderr.ends_with("without splitproc\n"), "{stderr}");
     }
 }
 
 #[test]
-fn checkpoints_while_a_program_is_replaced_again_and_again() {
+fn a_program_is_replaced_in_the_middle_of_checkpoints() {
     let scratch = Scratch::new("exec-chain");
     let app = exec(&scratch);
-    let count = 12;
+    let count = 30;
     let expected: String = (0..=count).rev().map(|n| format!("{n}\n")).collect();
-    let mut job = Job::launch(&scratch, 0, &app, ["chain", &count.to_string()]);
-    job.must_reach(1);
-    let mut taken = 0;
-    while tests::lines(&job.stdout()) <= count {
-        taken += u32::from(job.try_checkpoint(&scratch).status.success());
-    }
-    let done = job.finish().ok();
+    let options = ["--ckpt-signal".to_owned(), "USR1".to_owned()];
+    let args = ["chain", &count.to_string()];
+    let done = Job::launch_with(&scratch, 0, &options, &app, args)
+        .finish()
+        .ok();
     assert_eq!(text(&done.stdout), expected);
-    assert!(taken > 0, "{}", text(&done.stderr));
-    let done = Job::restart(&scratch, 0).finish().ok();
-    let stdout = text(&done.stdout);
-    assert!(
-        expected.ends_with(&stdout) && !stdout.is_empty(),
-        "{stdout}"
-    );
+    assert_eq!(text(&done.stderr), "");
+    // None was cut off in the middle.
+    let folders = std::fs::read_dir(scratch.ckpt()).expect("checkpoints");
+    let folders = folders.map(|f| f.expect("a name").path());
+    let generations: Vec<PathBuf> = folders.filter(|f| f.is_dir()).collect();
+    assert!(!generations.is_empty());
+    for generation in generations {
+        assert!(generation.join("manifest.json").exists(), "{generation:?}");
+    }
+    let mut command = splitproc(["restart", "--ckpt-signal", "USR1"]);
+    command.arg(scratch.ckpt());
+    let stdout = text(&run(&scratch, command).ok().stdout);
+    assert!(expected.ends_with(&stdout), "{stdout}");
 }
 
 #[test]

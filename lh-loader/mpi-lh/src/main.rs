@@ -16,10 +16,10 @@ mod sys;
 
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use lh_loader::die;
 use lh_loader::elf::BuildIds;
 use lh_loader::heap::Bump;
 use lh_loader::lhinfo::{self, Half, HalfStart};
+use lh_loader::{die, say};
 
 // The loader's library brings a disassembler, which is never run here.
 #[global_allocator]
@@ -50,19 +50,27 @@ fn name() -> &'static str {
         .trim_end_matches('\0')
 }
 
-/// What the loader handed over, by its address in the environment.
+/// A variable's value.
 ///
 /// # Safety
 /// `envp` must be the program's environment vector.
-unsafe fn half_start(envp: *const *const c_char) -> *mut HalfStart {
+unsafe fn variable(envp: *const *const c_char, name: &[u8]) -> Option<&'static [u8]> {
     // SAFETY: the vector ends with a null pointer, its strings with a NUL.
     let mut vars = (0..)
         .map(|i| unsafe { *envp.add(i) })
         .take_while(|p| !p.is_null())
         .map(|p| unsafe { CStr::from_ptr(p) }.to_bytes());
-    let at = vars
-        .find_map(|v| v.strip_prefix(b"SPLITPROC_HALF="))
-        .and_then(|hex| usize::from_str_radix(core::str::from_utf8(hex).ok()?, 16).ok());
+    vars.find_map(|v| v.strip_prefix(name)?.strip_prefix(b"="))
+}
+
+/// What the loader handed over, by its address in the environment.
+///
+/// # Safety
+/// `envp` must be the program's environment vector.
+unsafe fn half_start(envp: *const *const c_char) -> *mut HalfStart {
+    // SAFETY: the caller's.
+    let value = unsafe { variable(envp, b"SPLITPROC_HALF") };
+    let at = value.and_then(|hex| usize::from_str_radix(core::str::from_utf8(hex).ok()?, 16).ok());
     match at {
         Some(at) => at as *mut HalfStart,
         None => die!(126, "this is a lower half; use `splitproc launch`"),
@@ -84,6 +92,9 @@ unsafe extern "C" fn main(
 ) -> c_int {
     // SAFETY: libc passes the environment; the loader's HalfStart lives as long as the process.
     let (start, half) = unsafe {
+        if let Some(code) = variable(envp, say::FAIL_CODE) {
+            say::set_fail_code(code);
+        }
         let start = half_start(envp);
         (start, (*start).half)
     };

@@ -22,8 +22,9 @@ fn word() -> &'static AtomicU32 {
 
 fn futex(operation: i32, value: u32) {
     let (nr, at) = (libc::SYS_futex as usize, word().as_ptr() as usize);
+    let operation = (operation | libc::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: waits on a word that stays, or wakes who waits there.
-    unsafe { syscall6(nr, at, operation as usize, value as usize, 0, 0, 0) };
+    unsafe { syscall6(nr, at, operation, value as usize, 0, 0, 0) };
 }
 
 /// Waits for the end of a checkpoint that is being taken, and keeps others away. The host bounds a checkpoint.

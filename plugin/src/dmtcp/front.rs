@@ -5,7 +5,8 @@
 //! process executes its program again with the fronts preloaded as well. That happens before DMTCP has done
 //! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
 
-use super::fail;
+use super::{fail, launcher};
+use lh_loader::lhinfo;
 use restart::{half, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -82,9 +83,10 @@ fn loaded() -> (bool, bool) {
     (found.1, found.2)
 }
 
-/// `SPLITPROC_LH`'s entries.
+/// `SPLITPROC_LH`'s entries: the launcher's, or else the program's own.
 fn asked() -> Vec<String> {
-    let list = std::env::var("SPLITPROC_LH").unwrap_or_default();
+    let list = launcher::value("SPLITPROC_LH").or_else(|| std::env::var_os("SPLITPROC_LH"));
+    let list = list.unwrap_or_default().to_string_lossy().into_owned();
     let entries = list.split(',').map(str::trim).filter(|e| !e.is_empty());
     entries.map(str::to_owned).collect()
 }
@@ -169,6 +171,24 @@ pub fn halves() -> Vec<Half> {
     wanted.iter().map(|entry| half(entry)).collect()
 }
 
+/// A restart needs halves of the same names, whatever libraries they open.
+pub fn same(halves: &[Half], saved: &[lhinfo::Half]) {
+    let now: Vec<_> = halves.iter().map(|h| h.name.to_string_lossy()).collect();
+    let text = |h: &lhinfo::Half| {
+        String::from_utf8_lossy(&h.name)
+            .trim_end_matches('\0')
+            .to_owned()
+    };
+    let then: Vec<_> = saved.iter().map(text).collect();
+    if now != then {
+        fail(&format!(
+            "the image has the lower halves {}, but SPLITPROC_LH names {}: name the same",
+            then.join(","),
+            now.join(",")
+        ));
+    }
+}
+
 fn half(entry: &str) -> Half {
     if entry == "mpi" {
         return Half {
@@ -185,12 +205,16 @@ fn half(entry: &str) -> Half {
     }
 }
 
-/// The MPI library: `SPLITPROC_MPI`, or MPICH's where libraries are.
+/// The MPI library: the launcher's `SPLITPROC_MPI`, or MPICH's where libraries are.
 fn mpi() -> CString {
-    let named = std::env::var_os("SPLITPROC_MPI").filter(|p| !p.is_empty());
-    let found = match named {
-        Some(path) => Some(PathBuf::from(path)).filter(|p| p.is_file()),
-        None => mpich::find(),
+    let named = launcher::value("SPLITPROC_MPI").filter(|p| !p.is_empty());
+    let found = match named.map(PathBuf::from) {
+        Some(path) if !path.is_file() => fail(&format!(
+            "SPLITPROC_MPI={}: there is no such library; name MPICH's libmpich.so.12",
+            path.display()
+        )),
+        None => mpich::find_along(&launcher::value("LD_LIBRARY_PATH").unwrap_or_default()),
+        path => path,
     };
     match found {
         Some(path) => CString::new(path.into_os_string().into_vec()).unwrap_or_default(),

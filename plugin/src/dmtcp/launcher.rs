@@ -7,8 +7,9 @@
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
-use lh_loader::layout::LOWER_FD_BASE;
-use std::ffi::{CStr, CString};
+use lh_loader::layout;
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Mutex;
 
 const PMI_FD: &[u8] = b"PMI_FD=";
@@ -17,8 +18,10 @@ extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The new launcher's environment, from the beginning of a restart.
-static ARRIVED: Mutex<Vec<CString>> = Mutex::new(Vec::new());
+/// The launcher's environment: the first one's, and after a restart the new one's.
+static LAUNCHER: Mutex<Vec<CString>> = Mutex::new(Vec::new());
+/// Descriptors that DMTCP takes for itself.
+const PROTECTED: std::ops::Range<u64> = 820..842;
 
 /// This process's own environment.
 pub fn variables() -> Vec<CString> {
@@ -32,20 +35,18 @@ pub fn variables() -> Vec<CString> {
     }
 }
 
-/// What the lower halves are started with: the launcher's environment.
-pub fn environment() -> Vec<CString> {
-    let arrived = ARRIVED.lock().unwrap_or_else(|e| e.into_inner());
-    if arrived.is_empty() {
-        variables()
-    } else {
-        arrived.clone()
-    }
+/// The process starts: moves PMI_FD into the lower halves' range.
+pub fn begin() {
+    take(variables());
 }
 
-/// A restart begins: reads the new environment and moves PMI_FD out of the application's way.
+/// A restart begins: reads the new environment, and moves PMI_FD out of the application's way.
 pub fn arrive() {
-    let mut new = read();
-    for variable in &mut new {
+    take(read());
+}
+
+fn take(mut environment: Vec<CString>) {
+    for variable in &mut environment {
         let fd = variable.to_bytes().strip_prefix(PMI_FD);
         let fd = fd.and_then(|fd| std::str::from_utf8(fd).ok()?.parse().ok());
         if let Some(fd) = fd {
@@ -53,25 +54,90 @@ pub fn arrive() {
             *variable = CString::new(text).unwrap_or_default();
         }
     }
-    *ARRIVED.lock().unwrap_or_else(|e| e.into_inner()) = new;
+    *LAUNCHER.lock().unwrap_or_else(|e| e.into_inner()) = environment;
 }
 
-fn moved(fd: usize) -> usize {
-    let call = |nr: libc::c_long, a: usize, b: usize, c: usize| {
-        // SAFETY: fcntl and close on a number that the launcher named.
-        unsafe { syscall6(nr as usize, a, b, c, 0, 0, 0) }
-    };
-    let new = call(
-        libc::SYS_fcntl,
-        fd,
-        libc::F_DUPFD as usize,
-        LOWER_FD_BASE as usize,
-    );
-    if is_err(new) {
-        return fd;
+/// What the lower halves are started with: the launcher's environment, with PMI_FD's new number.
+pub fn environment() -> Vec<CString> {
+    let launcher = LAUNCHER.lock().unwrap_or_else(|e| e.into_inner());
+    if launcher.is_empty() {
+        return variables();
     }
-    call(libc::SYS_close, fd, 0, 0);
-    new as usize
+    launcher.clone()
+}
+
+/// The value of a variable of the launcher's environment.
+pub fn value(name: &str) -> Option<OsString> {
+    let variable = |v: CString| {
+        let value = v.to_bytes().strip_prefix(name.as_bytes())?;
+        Some(OsString::from_vec(value.strip_prefix(b"=")?.to_vec()))
+    };
+    environment().into_iter().find_map(variable)
+}
+
+/// The numbers from which lower halves have their descriptors, and the limits of open files.
+fn range() -> (u64, libc::rlimit) {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: libc fills the structure.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limits) };
+    (layout::fd_base(limits.rlim_max, true), limits)
+}
+
+/// Moves a descriptor into that range, which lies above the soft limit.
+fn moved(fd: c_int) -> c_int {
+    let (base, limits) = range();
+    let most = libc::rlimit {
+        rlim_cur: limits.rlim_max,
+        ..limits
+    };
+    // SAFETY: limits are read, and fcntl and close get a number that the launcher named. DMTCP, which follows
+    // the application's descriptors through libc, does not see this one's.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &most);
+        let how = libc::F_DUPFD as usize;
+        let nr = libc::SYS_fcntl as usize;
+        let new = syscall6(nr, fd as usize, how, base as usize, 0, 0, 0);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limits);
+        if is_err(new) {
+            return fd;
+        }
+        syscall6(libc::SYS_close as usize, fd as usize, 0, 0, 0, 0, 0);
+        new as c_int
+    }
+}
+
+/// The process is about to execute another program, which gets the launcher's descriptor but no other of the lower
+/// halves'.
+pub fn hand_on(environment: *mut *const c_char) {
+    let keep = value("PMI_FD").map(|fd| fd.to_string_lossy().into_owned());
+    let (base, _) = range();
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    for name in open.filter_map(|e| e.ok()?.file_name().into_string().ok()) {
+        let number = name.parse().unwrap_or(0);
+        if number >= base && !PROTECTED.contains(&number) && keep.as_ref() != Some(&name) {
+            let (nr, set) = (libc::SYS_fcntl as usize, libc::F_SETFD as usize);
+            let flag = libc::FD_CLOEXEC as usize;
+            // SAFETY: sets a flag of a descriptor.
+            unsafe { syscall6(nr, number as usize, set, flag, 0, 0, 0) };
+        }
+    }
+    let Some(text) = keep.and_then(|fd| CString::new(format!("PMI_FD={fd}")).ok()) else {
+        return;
+    };
+    // SAFETY: DMTCP's copy of the new program's environment ends with a null; the string is never freed.
+    unsafe {
+        let mut entry = environment;
+        while !(*entry).is_null() {
+            if CStr::from_ptr(*entry).to_bytes().starts_with(PMI_FD) {
+                *entry = text.into_raw();
+                break;
+            }
+            entry = entry.add(1);
+        }
+    }
 }
 
 /// The environment that `dmtcp_restart` was given.

@@ -3,13 +3,14 @@
 //! The loader is the program that `splitproc launch` executes. Mapped at its own address and entered with
 //! `--attach`, it starts the halves on this thread and comes back. Neither it nor they are ever in an image.
 
-use super::{fail, front};
+use super::{fail, fail_code, front, launcher};
 use crate::block;
 use core::ptr::addr_of_mut;
 use lh_loader::arch::{self, syscall6, Context};
 use lh_loader::elf;
 use lh_loader::layout::{LOADER_BASE, WINDOW_LEN};
 use lh_loader::lhinfo::{self, Attach};
+use lh_loader::say;
 use lh_loader::stack::StackBuilder;
 use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
@@ -159,7 +160,8 @@ fn arguments(
     let (start, end) = block::hole();
     line.push(c"--hole".into());
     line.extend([text(start.to_string()), text(end.to_string())]);
-    if let Ok(way) = std::env::var("SPLITPROC_CROSSING") {
+    if let Some(way) = launcher::value("SPLITPROC_CROSSING") {
+        let way = way.to_string_lossy().into_owned();
         line.extend([c"--crossing".into(), text(way)]);
     }
     // SAFETY: AT_RANDOM points to 16 bytes, for the process's life; after a restart they are the image's.
@@ -196,6 +198,14 @@ unsafe fn stack(arguments: &[CString], environment: &[CString]) -> usize {
         .iter()
         .filter(lower)
         .for_each(|v| stack.string(v));
+    let code = format!(
+        "{}={}\0",
+        String::from_utf8_lossy(say::FAIL_CODE),
+        fail_code()
+    );
+    if let Ok(code) = CStr::from_bytes_with_nul(code.as_bytes()) {
+        stack.string(code);
+    }
     stack.word(0);
     let platform = stack.bytes(&[b"x86_64\0"]);
     let own = [

@@ -15,6 +15,7 @@ mod kvdb;
 mod launcher;
 mod loader;
 mod signals;
+mod umask;
 
 use crate::exports::splitproc_half;
 use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
@@ -34,10 +35,15 @@ static ACTIVE: AtomicBool = AtomicBool::new(false);
 /// Ends the process as DMTCP ends one.
 fn fail(message: &str) -> ! {
     eprintln!("splitproc: {message}");
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(fail_code()) }
+}
+
+/// The exit code of a process that is given up.
+fn fail_code() -> i32 {
     let code = std::env::var("DMTCP_FAIL_RC").ok();
     let code = code.and_then(|c| c.parse().ok()).filter(|c| *c != 0);
-    // SAFETY: ends the process.
-    unsafe { libc::_exit(code.unwrap_or(abi::FAIL_CODE)) }
+    code.unwrap_or(abi::FAIL_CODE)
 }
 
 /// DMTCP calls the first of these that it finds, and each calls the next.
@@ -85,11 +91,16 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
 }
 
 /// Events for the plugin that is around all others.
-unsafe extern "C" fn around(event: c_uint, _: *mut EventData) {
+unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
+    let event = Event::from_number(event);
+    if event == Some(Event::PreExec) && raw::present() {
+        // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
+        launcher::hand_on(unsafe { (*data).pre_exec.envp });
+    }
     if !ACTIVE.load(Ordering::Relaxed) {
         return;
     }
-    match Event::from_number(event) {
+    match event {
         Some(Event::Presuspend) => presuspend(),
         Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
         Some(Event::Restart) => restart(),
@@ -105,8 +116,14 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
         Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
-            Event::Precheckpoint => image::name_by_rank(),
-            Event::Restart => launcher::arrive(),
+            Event::Precheckpoint => {
+                umask::save();
+                image::name_by_rank();
+            }
+            Event::Restart => {
+                umask::restore();
+                launcher::arrive();
+            }
             _ => {}
         },
         _ => {}
@@ -119,6 +136,7 @@ fn init() {
     if halves.is_empty() {
         return;
     }
+    launcher::begin();
     host::set(&kvdb::Coordinator);
     loader::load(&halves, launcher::environment(), None);
     raw::set_present();
@@ -150,7 +168,9 @@ fn restart() {
     let info = unsafe { lhinfo::get() };
     info.upper.generation.fetch_add(1, Ordering::AcqRel);
     let random = info.random;
-    loader::load(&front::halves(), launcher::environment(), Some(random));
+    let halves = front::halves();
+    front::same(&halves, &info.halves[1..info.half_count as usize]);
+    loader::load(&halves, launcher::environment(), Some(random));
     must("the restart", helper::event(helper::RESTART));
 }
 

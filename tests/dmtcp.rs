@@ -1,0 +1,164 @@
+//! Jobs under DMTCP: a coordinator, `dmtcp_launch` with the plugin, and `dmtcp_restart`.
+
+use crate::{bin, mpirun, run, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// A coordinator, and what its job is run with.
+pub struct Dmtcp<'a> {
+    scratch: &'a Scratch,
+    port: String,
+}
+
+/// Is DMTCP there? If not, says that the test is skipped.
+pub fn dmtcp_is_there() -> bool {
+    let found = Command::new("dmtcp_launch")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !found {
+        println!("skipped: dmtcp_launch is not on PATH");
+    }
+    found
+}
+
+impl<'a> Dmtcp<'a> {
+    /// Starts a coordinator.
+    pub fn new(scratch: &'a Scratch) -> Self {
+        let file = scratch.file("port");
+        let mut command = Command::new("dmtcp_coordinator");
+        command.args(["--daemon", "-q", "-q", "--coord-port", "0", "--port-file"]);
+        command.arg(&file).current_dir(scratch.path());
+        // Not a job of ours: what is killed is the program.
+        let status = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.is_ok_and(|s| s.success()), "dmtcp_coordinator");
+        let port = std::fs::read_to_string(&file).expect("the coordinator's port");
+        Self {
+            scratch,
+            port: port.trim().into(),
+        }
+    }
+
+    /// One of DMTCP's programs, which finds the coordinator.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        self.surround(&mut command);
+        command.args(["-q", "-q"]);
+        command
+    }
+
+    fn surround(&self, command: &mut Command) {
+        command
+            .env("DMTCP_COORD_PORT", &self.port)
+            .env("DMTCP_COORD_HOST", "localhost");
+        command
+            .env("DMTCP_QUIET", "2")
+            .current_dir(self.scratch.path());
+    }
+
+    /// A program under DMTCP with the plugin.
+    pub fn launch(&self, case: &Case, halves: &str, options: &[&str]) -> Job {
+        let mut app = vec![case.app.to_str().expect("a path")];
+        app.extend(case.args.iter().map(String::as_str));
+        self.start(case.ranks, &[("SPLITPROC_LH", halves)], options, &app)
+    }
+
+    /// The same for any program, with more variables.
+    pub fn start(&self, ranks: usize, env: &[(&str, &str)], options: &[&str], app: &[&str]) -> Job {
+        self.start_with(&[bin("libsplitproc.so")], ranks, env, options, app)
+    }
+
+    /// The same with these plugins.
+    pub fn start_with(
+        &self,
+        plugins: &[PathBuf],
+        ranks: usize,
+        env: &[(&str, &str)],
+        options: &[&str],
+        app: &[&str],
+    ) -> Job {
+        let plugins: Vec<_> = plugins.iter().map(|p| p.display().to_string()).collect();
+        let mut command = self.command("dmtcp_launch");
+        command
+            .envs(env.iter().copied())
+            .args(["--join-coordinator", "--ckptdir"])
+            .arg(self.scratch.ckpt())
+            .args(options)
+            .args(["--with-plugin", &plugins.join(":")])
+            .args(app);
+        Job::start(self.scratch, mpirun(ranks, command))
+    }
+
+    /// A checkpoint of so many processes. `--bcheckpoint` of DMTCP 4.2 does not wait, and does nothing while a restart
+    /// goes on: the whole job and new images are waited for.
+    #[track_caller]
+    pub fn checkpoint(&self, processes: usize) {
+        wait_for("the whole job to run", LIMIT, || {
+            let mut command = self.command("dmtcp_command");
+            command.arg("--status");
+            let status = text(&run(self.scratch, command).stdout);
+            status.contains("RUNNING=yes").then_some(())
+        });
+        let before = self.stamps();
+        let mut command = self.command("dmtcp_command");
+        command.arg("--bcheckpoint");
+        run(self.scratch, command).ok();
+        wait_for("DMTCP's images", LIMIT, || {
+            let new = self.stamps().into_iter().filter(|s| !before.contains(s));
+            (new.count() >= processes).then_some(())
+        });
+    }
+
+    /// The images that there are.
+    pub fn images(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.scratch.ckpt()).into_iter().flatten();
+        let files = entries.filter_map(|e| Some(e.ok()?.path()));
+        let image = |p: &PathBuf| {
+            p.to_string_lossy().contains("ckpt_") && p.to_string_lossy().ends_with(".dmtcp")
+        };
+        files.filter(image).collect()
+    }
+
+    /// Which images there are: a new one takes the old one's name, but is another file.
+    fn stamps(&self) -> Vec<(u64, SystemTime)> {
+        let stamp = |image: PathBuf| {
+            let about = std::fs::metadata(image).ok()?;
+            Some((about.ino(), about.modified().ok()?))
+        };
+        self.images().into_iter().filter_map(stamp).collect()
+    }
+
+    /// With a launcher by `splitproc dmtcp-restart`, without one by plain `dmtcp_restart`.
+    pub fn restart(&self, ranks: usize) -> Job {
+        self.restart_with(ranks, &[])
+    }
+
+    /// The same with more variables.
+    pub fn restart_with(&self, ranks: usize, env: &[(&str, &str)]) -> Job {
+        let mut command = if ranks == 0 {
+            let mut command = self.command("dmtcp_restart");
+            command.arg("--join-coordinator").args(self.images());
+            command
+        } else {
+            let mut command = splitproc(["dmtcp-restart"]);
+            command.arg(self.scratch.ckpt());
+            self.surround(&mut command);
+            command
+        };
+        command.envs(env.iter().copied());
+        Job::start(self.scratch, mpirun(ranks, command))
+    }
+}
+
+impl Drop for Dmtcp<'_> {
+    fn drop(&mut self) {
+        // A coordinator that is gone is no error.
+        let _ = self.command("dmtcp_command").arg("--quit").output();
+    }
+}
