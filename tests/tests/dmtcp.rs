@@ -2,23 +2,31 @@
 //!
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
-use tests::{bin, dmtcp_is_there, lines, program, run, text, Case, Dmtcp, Done, Moments, Scratch};
+use tests::{
+    bin, dmtcp_is_there, lines, moments, program, run, text, Case, Dmtcp, Done, Moments, Scratch,
+};
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
 const SIDE: usize = 2048;
 
-/// Launched, checkpointed at a random moment, all killed, restarted: the output is an undisturbed run's.
+/// Launched, checkpointed, all killed, restarted, at random moments: the output is an undisturbed run's.
 fn killed_and_restarted(scratch: &Scratch, case: &Case, halves: &str, options: &[&str]) {
     let mut random = Moments::new();
-    let dmtcp = Dmtcp::new(scratch);
-    let mut job = dmtcp.launch(case, halves, options);
-    job.must_reach(case.moment(&mut random));
-    dmtcp.checkpoint(case.ranks.max(1));
-    let so_far = lines(&job.stdout());
-    job.reaches(so_far + 2);
-    case.check_killed(&job.kill());
-    let done = Dmtcp::new(scratch).restart(case.ranks).finish().ok();
-    case.check_restarted(scratch, &done.stdout);
+    for _ in 0..moments() {
+        let moment = case.moment(&mut random);
+        println!("after {moment} lines");
+        let dmtcp = Dmtcp::new(scratch);
+        let mut job = dmtcp.launch(case, halves, options);
+        job.must_reach(moment);
+        dmtcp.checkpoint(case.ranks.max(1));
+        let so_far = lines(&job.stdout());
+        job.reaches(so_far + 2);
+        case.check_killed(&job.kill());
+        let done = Dmtcp::new(scratch).restart(case.ranks).finish().ok();
+        case.check_restarted(scratch, &done.stdout);
+        std::fs::remove_dir_all(scratch.ckpt()).expect("the images' folder");
+        std::fs::remove_file(scratch.file("out.txt")).expect("the program's file");
+    }
 }
 
 fn heat2d(ranks: usize, threads: usize, options: &[&str]) {
@@ -47,6 +55,11 @@ fn heat2d_on_2_ranks() {
 #[test]
 fn heat2d_on_4_ranks() {
     heat2d(4, 1, &[]);
+}
+
+#[test]
+fn heat2d_with_8_threads_a_process() {
+    heat2d(2, 8, &["--no-gzip"]);
 }
 
 #[test]
