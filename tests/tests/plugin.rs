@@ -301,6 +301,19 @@ fn events_come_in_dmtcps_order() {
 }
 
 #[test]
+fn a_program_that_wants_the_hosts_signal_does_not_get_it() {
+    let scratch = Scratch::new("plugin-signal");
+    let app = program("takes_signal", "takes_signal", &[]);
+    let go = scratch.file("go");
+    let app = [&app, &go].map(|p| p.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 0, API_4, &[("SPLITPROC_LH", "mpi")], &app);
+    life.job.must_reach(1);
+    let life = life.restarted(1).1;
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&life.job.finish().ok().stdout), "ok\n");
+}
+
+#[test]
 fn ranks_that_have_not_called_mpi_init() {
     let scratch = Scratch::new("plugin-early");
     let app = program("late_init", "late_init", &[]);
