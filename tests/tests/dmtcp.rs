@@ -93,43 +93,63 @@ fn a_restart_of_a_restart_five_deep() {
     case.check_restarted(&scratch, &job.finish().ok().stdout);
 }
 
-/// The start addresses of an uncompressed image's areas: each stands in a page of its own before its bytes.
-fn areas(image: &std::path::Path) -> Vec<u64> {
+/// An uncompressed image's areas, by start address and name: each stands in a page of its own before its bytes.
+fn areas(image: &std::path::Path) -> Vec<(u64, String)> {
+    const NAME: usize = 88;
     let bytes = std::fs::read(image).expect("the image");
     let word = |page: &[u8], i: usize| {
         u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().expect("8 bytes"))
     };
     let area = |page: &[u8]| {
         let (start, end, size) = (word(page, 0), word(page, 1), word(page, 2));
+        let name = page[NAME..].split(|b| *b == 0).next().unwrap_or(&[]);
         (start != 0 && size != 0 && start.checked_add(size) == Some(end) && start % 4096 == 0)
-            .then_some(start)
+            .then(|| (start, text(name)))
     };
     bytes.chunks_exact(4096).filter_map(area).collect()
 }
 
+/// No window of a lower half, and nothing that MPI mapped anywhere else: its library, its shared memory.
 #[test]
-fn an_image_holds_no_lower_half() {
+fn an_image_holds_the_upper_half_and_lhinfo_only() {
     if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-image");
-    let case = Case::heat2d_of(&scratch, 0, 1, SIDE);
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
     let dmtcp = Dmtcp::new(&scratch);
     let mut job = dmtcp.launch(&case, "", &["--no-gzip"]);
     job.must_reach(2);
-    dmtcp.checkpoint(1);
+    dmtcp.checkpoint(2);
     job.kill();
-    let starts = areas(&dmtcp.images()[0]);
-    let within = |from: u64, to: u64| starts.iter().filter(|s| (from..to).contains(s)).count();
-    assert!(
-        within(0x2f00_0000_0000, 0x2f80_0000_0000) > 0,
-        "lhInfo is saved"
-    );
-    assert_eq!(
-        within(0x1000_0000_0000, 0x2800_0000_0000),
-        0,
-        "the loader and the lower halves are not"
-    );
+    assert_eq!(dmtcp.images().len(), 2);
+    for image in dmtcp.images() {
+        let areas = areas(&image);
+        let within = |from: u64, to: u64| {
+            let inside = |a: &&(u64, String)| (from..to).contains(&a.0);
+            areas.iter().filter(inside).count()
+        };
+        assert!(
+            within(0x2f00_0000_0000, 0x2f80_0000_0000) > 0,
+            "lhInfo is saved"
+        );
+        let windows = within(0x1000_0000_0000, 0x2800_0000_0000);
+        assert_eq!(windows, 0, "the loader and the lower halves are not");
+        let named = |word: &str| areas.iter().filter(|a| a.1.contains(word)).count();
+        assert!(
+            named("heat2d") > 0 && named("libc.so") > 0,
+            "names are read"
+        );
+        for lower in [
+            "ucx",
+            "/dev/shm",
+            "libucp",
+            "gnu/libmpich",
+            "splitproc-mpi-lh",
+        ] {
+            assert_eq!(named(lower), 0, "{lower} in {areas:#x?}");
+        }
+    }
 }
 
 fn refused(scratch: &Scratch, halves: &str, env: &[(&str, &str)]) -> Done {
