@@ -1,6 +1,6 @@
 //! Jobs under DMTCP: a coordinator, `dmtcp_launch` with the plugin, and `dmtcp_restart`.
 
-use crate::{bin, mpirun, run, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
+use crate::{bin, mpirun, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -28,6 +28,7 @@ impl<'a> Dmtcp<'a> {
     /// Starts a coordinator.
     pub fn new(scratch: &'a Scratch) -> Self {
         let file = scratch.file("port");
+        let _ = std::fs::remove_file(&file);
         let mut command = Command::new("dmtcp_coordinator");
         command.args(["--daemon", "-q", "-q", "--coord-port", "0", "--port-file"]);
         command.arg(&file).current_dir(scratch.path());
@@ -38,10 +39,13 @@ impl<'a> Dmtcp<'a> {
             .stderr(Stdio::null())
             .status();
         assert!(status.is_ok_and(|s| s.success()), "dmtcp_coordinator");
-        let port = std::fs::read_to_string(&file).expect("the coordinator's port");
+        let port = wait_for("the coordinator's port", LIMIT, || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            text.trim().parse::<u16>().ok()
+        });
         Self {
             scratch,
-            port: port.trim().into(),
+            port: port.to_string(),
         }
     }
 
@@ -95,20 +99,27 @@ impl<'a> Dmtcp<'a> {
         Job::start(self.scratch, mpirun(ranks, command))
     }
 
-    /// A checkpoint of so many processes. `--bcheckpoint` of DMTCP 4.2 does not wait, and does nothing while a restart
-    /// goes on: the whole job and new images are waited for.
+    /// A checkpoint of so many processes. `--bcheckpoint` is refused while a restart or a checkpoint goes on, and that
+    /// of DMTCP 4.2 does not wait: it is asked for again, and new images are waited for.
     #[track_caller]
     pub fn checkpoint(&self, processes: usize) {
-        wait_for("the whole job to run", LIMIT, || {
-            let mut command = self.command("dmtcp_command");
-            command.arg("--status");
-            let status = text(&run(self.scratch, command).stdout);
-            status.contains("RUNNING=yes").then_some(())
-        });
         let before = self.stamps();
-        let mut command = self.command("dmtcp_command");
-        command.arg("--bcheckpoint");
-        run(self.scratch, command).ok();
+        wait_for("a checkpoint to be possible", LIMIT, || {
+            let mut status = self.command("dmtcp_command");
+            status.arg("--status");
+            let status = text(&status.output().expect("dmtcp_command").stdout);
+            let peers = status
+                .lines()
+                .find_map(|l| l.trim().strip_prefix("NUM_PEERS="));
+            let all = peers.and_then(|n| n.parse().ok()) >= Some(processes);
+            if !all || !status.contains("RUNNING=yes") {
+                return None;
+            }
+            let mut command = self.command("dmtcp_command");
+            command.arg("--bcheckpoint");
+            let asked = command.output().expect("dmtcp_command");
+            asked.status.success().then_some(())
+        });
         wait_for("DMTCP's images", LIMIT, || {
             let new = self.stamps().into_iter().filter(|s| !before.contains(s));
             (new.count() >= processes).then_some(())

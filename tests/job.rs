@@ -177,7 +177,7 @@ impl Job {
     #[track_caller]
     pub fn checkpoint(&mut self, scratch: &Scratch) {
         let done = wait_for("the job to be found", LIMIT, || {
-            let ended = self.child.try_wait().expect("wait").is_some();
+            let ended = self.ended();
             let done = self.try_checkpoint(scratch);
             let early = text(&done.stderr).contains("no job runs");
             (ended || !early).then_some(done)
@@ -200,6 +200,11 @@ impl Job {
         run(scratch, command)
     }
 
+    /// Has it ended?
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
     /// What the job has written so far.
     pub fn stdout(&self) -> Vec<u8> {
         std::fs::read(&self.stdout).unwrap_or_default()
@@ -215,7 +220,7 @@ impl Job {
     pub fn reaches(&mut self, count: usize) -> bool {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let ended = self.child.try_wait().expect("wait").is_some();
+            let ended = self.ended();
             if lines(&self.stdout()) >= count {
                 return true;
             }

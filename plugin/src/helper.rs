@@ -59,8 +59,13 @@ fn serve() {
         // SAFETY: the host fills the mailbox before it sets the state to 1 and reads the reply after 2.
         unsafe {
             let state = &(*mail).state;
-            while state.load(Ordering::Acquire) != 1 {
-                raw::futex_wait(state, state.load(Ordering::Acquire), None);
+            loop {
+                let seen = state.load(Ordering::Acquire);
+                if seen == 1 {
+                    break;
+                }
+                // Of what was seen: an event that comes in between must not be waited for.
+                raw::futex_wait(state, seen, None);
             }
             if (*mail).op == RESTART {
                 raw::take_only_own_signals(trigger::init());

@@ -84,11 +84,16 @@ pub fn set_stop_signal(signal: i32) {
     STOP.store(signal, Ordering::Relaxed);
 }
 
+/// See [`set_stop_signal`].
+pub fn stop_signal() -> i32 {
+    STOP.load(Ordering::Relaxed)
+}
+
 /// The mask of splitproc's own threads in the upper half: they take the host's stop signal, and libc's two, for a
 /// change of ids (`setuid`) waits until every thread that libc knows has made it. No other, but those in `more`.
 pub fn take_only_own_signals(more: u64) {
     let bit = |signal: i32| 1u64 << (signal - 1);
-    set_mask(!(bit(STOP.load(Ordering::Relaxed)) | bit(32) | bit(33) | more));
+    set_mask(!(bit(stop_signal()) | bit(32) | bit(33) | more));
 }
 
 fn set_mask(mask: u64) -> u64 {

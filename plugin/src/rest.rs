@@ -2,7 +2,7 @@
 //!
 //! A write to a full pipe, or a `recv` of so many bytes, waits in the kernel with a part of its work done, and ends
 //! with that part when a signal comes. A program without signals of its own never sees that. So the context of
-//! a thread that is found behind such a call is changed: it goes on in [`splitproc_rest`], which makes
+//! a thread that is found behind such a call is changed: it goes on in `splitproc_rest`, which makes
 //! the call for the rest and comes back with the sum. What it needs lies in the switch block, for the kernel's signal frame is
 //! where the stack would have room; RBX points there meanwhile. Vectors (`writev`, `sendmsg`) are left as they are.
 

@@ -1,7 +1,7 @@
 //! MPICH's library: what it is called, and where it is.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// SONAMEs of MPICH, and of the libraries that have its ABI; those of the fronts.
 pub const SONAMES: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
@@ -30,6 +30,13 @@ pub fn find_along(library_path: &OsStr) -> Option<PathBuf> {
     SONAMES.iter().find_map(found)
 }
 
+/// Whether a file is such a library, and not a front.
+pub fn is_real(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let front = file.parent().is_some_and(|p| p.ends_with("fronts"));
+    !front && SONAMES.iter().any(|s| name.starts_with(s))
+}
+
 /// What to say where it is not; `option` is how the library can be named.
 pub fn missing(option: &str) -> String {
     format!(
@@ -40,6 +47,18 @@ pub fn missing(option: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fronts_are_no_libraries() {
+        for (file, real) in [
+            ("/usr/lib/libmpich.so.12.2.2", true),
+            ("/opt/mpi/libmpi.so.12", true),
+            ("/opt/splitproc/fronts/libmpi.so.12", false),
+            ("/usr/lib/libmpi.so.40", false),
+        ] {
+            assert_eq!(is_real(Path::new(file)), real, "{file}");
+        }
+    }
 
     #[test]
     fn the_library_is_searched_for_in_order() {

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (!dmtcp_checkpoint)
         return 2;
+    MPI_Barrier(MPI_COMM_WORLD);
     if (rank == 0)
         told = dmtcp_checkpoint();
     MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);

@@ -175,6 +175,13 @@ int dmtcp_get_ckpt_signal(void)
     return STOP_SIGNAL;
 }
 
+/* The program can't have the host's signal, and is not told. */
+int sigaction(int signal, const struct sigaction *new, struct sigaction *old)
+{
+    int (*next)(int, const struct sigaction *, struct sigaction *) = dlsym(RTLD_NEXT, "sigaction");
+    return signal == STOP_SIGNAL ? 0 : next(signal, new, old);
+}
+
 const char *dmtcp_get_ckpt_filename(void)
 {
     static char name[200];

@@ -13,6 +13,7 @@ struct plugin {
 
 void dmtcp_register_plugin(struct plugin plugin);
 int dmtcp_pid_real_to_virtual(int pid) __attribute__((weak));
+void *dmtcp_dlsym(void *handle, const char *name) __attribute__((weak));
 
 static void hook(unsigned event, void *data)
 {
@@ -29,7 +30,9 @@ void dmtcp_initialize_plugin(void)
 {
     struct plugin own = {dmtcp_pid_real_to_virtual ? "4" : "3", "", "other", "", "", "", hook};
     dmtcp_register_plugin(own);
-    void (*next)(void) = dlsym(RTLD_NEXT, "dmtcp_initialize_plugin");
+    /* DMTCP 4 replaces dlsym by one that looks after itself. */
+    void *(*look)(void *, const char *) = dmtcp_dlsym ? dmtcp_dlsym : dlsym;
+    void (*next)(void) = look(RTLD_NEXT, "dmtcp_initialize_plugin");
     if (next)
         next();
 }

@@ -22,6 +22,18 @@ static char *self;
 
 static int prefixed(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
 
+/* Is this process splitproc's? */
+static void where(FILE *to)
+{
+	char line[4096];
+	int ours = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	while (fgets(line, sizeof line, maps))
+		ours |= strstr(line, "lh-loader") != NULL;
+	fclose(maps);
+	fprintf(to, "%s\n", ours ? "under splitproc" : "without splitproc");
+}
+
 /* Everything that the kernel hands from one program to the next. */
 static int show(int argc, char **argv, int named)
 {
@@ -60,6 +72,7 @@ static int show(int argc, char **argv, int named)
 	struct itimerval left;
 	getitimer(ITIMER_REAL, &left);
 	printf("alarm: %d\n", left.it_value.tv_sec > 0);
+	where(stderr);
 	return 0;
 }
 
@@ -158,18 +171,6 @@ static int errors(void)
 	return 0;
 }
 
-/* Is this process splitproc's? */
-static int where(void)
-{
-	char line[4096];
-	int ours = 0;
-	FILE *maps = fopen("/proc/self/maps", "r");
-	while (fgets(line, sizeof line, maps))
-		ours |= strstr(line, "lh-loader") != NULL;
-	printf("%s\n", ours ? "under splitproc" : "without splitproc");
-	return 0;
-}
-
 static int children(void)
 {
 	char *argv[] = { "exec", "where", NULL };
@@ -207,8 +208,10 @@ int main(int argc, char **argv)
 		return go(argv[2]);
 	if (!strcmp(what, "errors"))
 		return errors();
-	if (!strcmp(what, "where"))
-		return where();
+	if (!strcmp(what, "where")) {
+		where(stdout);
+		return 0;
+	}
 	if (!strcmp(what, "children"))
 		return children();
 	if (!strcmp(what, "later") && argc > 3) {

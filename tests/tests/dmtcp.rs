@@ -2,23 +2,31 @@
 //!
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
-use tests::{bin, dmtcp_is_there, lines, program, run, text, Case, Dmtcp, Done, Moments, Scratch};
+use tests::{
+    bin, dmtcp_is_there, lines, moments, program, run, text, Case, Dmtcp, Done, Moments, Scratch,
+};
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
 const SIDE: usize = 2048;
 
-/// Launched, checkpointed at a random moment, all killed, restarted: the output is an undisturbed run's.
+/// Launched, checkpointed, all killed, restarted, at random moments: the output is an undisturbed run's.
 fn killed_and_restarted(scratch: &Scratch, case: &Case, halves: &str, options: &[&str]) {
     let mut random = Moments::new();
-    let dmtcp = Dmtcp::new(scratch);
-    let mut job = dmtcp.launch(case, halves, options);
-    job.must_reach(case.moment(&mut random));
-    dmtcp.checkpoint(case.ranks.max(1));
-    let so_far = lines(&job.stdout());
-    job.reaches(so_far + 2);
-    case.check_killed(&job.kill());
-    let done = Dmtcp::new(scratch).restart(case.ranks).finish().ok();
-    case.check_restarted(scratch, &done.stdout);
+    for _ in 0..moments() {
+        let moment = case.moment(&mut random);
+        println!("after {moment} lines");
+        let dmtcp = Dmtcp::new(scratch);
+        let mut job = dmtcp.launch(case, halves, options);
+        job.must_reach(moment);
+        dmtcp.checkpoint(case.ranks.max(1));
+        let so_far = lines(&job.stdout());
+        job.reaches(so_far + 2);
+        case.check_killed(&job.kill());
+        let done = Dmtcp::new(scratch).restart(case.ranks).finish().ok();
+        case.check_restarted(scratch, &done.stdout);
+        std::fs::remove_dir_all(scratch.ckpt()).expect("the images' folder");
+        std::fs::remove_file(scratch.file("out.txt")).expect("the program's file");
+    }
 }
 
 fn heat2d(ranks: usize, threads: usize, options: &[&str]) {
@@ -47,6 +55,11 @@ fn heat2d_on_2_ranks() {
 #[test]
 fn heat2d_on_4_ranks() {
     heat2d(4, 1, &[]);
+}
+
+#[test]
+fn heat2d_with_8_threads_a_process() {
+    heat2d(2, 8, &["--no-gzip"]);
 }
 
 #[test]
@@ -80,43 +93,63 @@ fn a_restart_of_a_restart_five_deep() {
     case.check_restarted(&scratch, &job.finish().ok().stdout);
 }
 
-/// The start addresses of an uncompressed image's areas: each stands in a page of its own before its bytes.
-fn areas(image: &std::path::Path) -> Vec<u64> {
+/// An uncompressed image's areas, by start address and name: each stands in a page of its own before its bytes.
+fn areas(image: &std::path::Path) -> Vec<(u64, String)> {
+    const NAME: usize = 88;
     let bytes = std::fs::read(image).expect("the image");
     let word = |page: &[u8], i: usize| {
         u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().expect("8 bytes"))
     };
     let area = |page: &[u8]| {
         let (start, end, size) = (word(page, 0), word(page, 1), word(page, 2));
+        let name = page[NAME..].split(|b| *b == 0).next().unwrap_or(&[]);
         (start != 0 && size != 0 && start.checked_add(size) == Some(end) && start % 4096 == 0)
-            .then_some(start)
+            .then(|| (start, text(name)))
     };
     bytes.chunks_exact(4096).filter_map(area).collect()
 }
 
+/// No window of a lower half, and nothing that MPI mapped anywhere else: its library, its shared memory.
 #[test]
-fn an_image_holds_no_lower_half() {
+fn an_image_holds_the_upper_half_and_lhinfo_only() {
     if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new("dmtcp-image");
-    let case = Case::heat2d_of(&scratch, 0, 1, SIDE);
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
     let dmtcp = Dmtcp::new(&scratch);
     let mut job = dmtcp.launch(&case, "", &["--no-gzip"]);
     job.must_reach(2);
-    dmtcp.checkpoint(1);
+    dmtcp.checkpoint(2);
     job.kill();
-    let starts = areas(&dmtcp.images()[0]);
-    let within = |from: u64, to: u64| starts.iter().filter(|s| (from..to).contains(s)).count();
-    assert!(
-        within(0x2f00_0000_0000, 0x2f80_0000_0000) > 0,
-        "lhInfo is saved"
-    );
-    assert_eq!(
-        within(0x1000_0000_0000, 0x2800_0000_0000),
-        0,
-        "the loader and the lower halves are not"
-    );
+    assert_eq!(dmtcp.images().len(), 2);
+    for image in dmtcp.images() {
+        let areas = areas(&image);
+        let within = |from: u64, to: u64| {
+            let inside = |a: &&(u64, String)| (from..to).contains(&a.0);
+            areas.iter().filter(inside).count()
+        };
+        assert!(
+            within(0x2f00_0000_0000, 0x2f80_0000_0000) > 0,
+            "lhInfo is saved"
+        );
+        let windows = within(0x1000_0000_0000, 0x2800_0000_0000);
+        assert_eq!(windows, 0, "the loader and the lower halves are not");
+        let named = |word: &str| areas.iter().filter(|a| a.1.contains(word)).count();
+        assert!(
+            named("heat2d") > 0 && named("libc.so") > 0,
+            "names are read"
+        );
+        for lower in [
+            "ucx",
+            "/dev/shm",
+            "libucp",
+            "gnu/libmpich",
+            "splitproc-mpi-lh",
+        ] {
+            assert_eq!(named(lower), 0, "{lower} in {areas:#x?}");
+        }
+    }
 }
 
 fn refused(scratch: &Scratch, halves: &str, env: &[(&str, &str)]) -> Done {

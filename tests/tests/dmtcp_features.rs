@@ -10,7 +10,7 @@ use tests::{
 };
 
 fn heat2d(scratch: &Scratch) -> Case {
-    Case::heat2d_of(scratch, 0, 1, 1024)
+    Case::heat2d_of(scratch, 0, 1, 2048)
 }
 
 fn words(app: &Path, args: &[&str]) -> Vec<String> {

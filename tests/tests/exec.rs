@@ -40,15 +40,15 @@ fn exec(scratch: &Scratch) -> PathBuf {
     app
 }
 
-/// It prints the same natively and under splitproc, which says nothing.
-fn as_natively(scratch: &Scratch, app: &Path, args: &[&str]) -> String {
+/// It prints the same natively and under splitproc, where its stderr is `told`.
+fn as_natively(scratch: &Scratch, app: &Path, args: &[&str], told: &str) -> String {
     let mut native = Command::new(app);
     native.args(args).current_dir(scratch.path());
     let native = run(scratch, native).ok();
     let mut command = launch(scratch, app);
     command.args(args).current_dir(scratch.path());
     let done = run(scratch, command).ok();
-    assert_eq!(text(&done.stderr), "");
+    assert_eq!(text(&done.stderr), told);
     assert_eq!(text(&done.stdout), text(&native.stdout), "{args:?}");
     text(&native.stdout)
 }
@@ -117,7 +117,7 @@ fn what_is_executed_finds_what_it_would_find_natively() {
     for how in [
         "execve", "nameless", "thread", "fexecve", "folder", "self", "path", "script", "plain",
     ] {
-        let found = as_natively(&scratch, &app, &["go", how]);
+        let found = as_natively(&scratch, &app, &["go", how], "under splitproc\n");
         assert!(found.contains("process: the same"), "{how}: {found}");
     }
 }
@@ -147,7 +147,7 @@ fn what_cannot_be_executed_is_an_error_that_the_program_sees() {
     ] {
         file(&scratch, name, text);
     }
-    let told = as_natively(&scratch, &app, &["errors"]);
+    let told = as_natively(&scratch, &app, &["errors"], "");
     assert_eq!(told.lines().count(), 20, "{told}");
 }
 
@@ -198,6 +198,7 @@ fn what_splitproc_cannot_take_runs_without_it_and_that_is_said() {
         let stderr = text(&done.stderr);
         assert_eq!(stderr.matches(LEAVES).count(), 1, "{stderr}");
         assert!(stderr.contains(why), "{stderr}");
+        assert!(stderr.ends_with("without splitproc\n"), "{stderr}");
     }
 }
 

@@ -135,3 +135,18 @@ fn few_open_files_on_2_ranks() {
     let done = Job::start(&scratch, limited("-n 128", mpirun(2, restart(&scratch))));
     case.check_restarted(&scratch, &done.finish().ok().stdout);
 }
+
+#[test]
+fn an_inherited_file_beyond_the_programs_numbers() {
+    let scratch = Scratch::new("inherited");
+    let mut command = Command::new("bash");
+    let words = "ulimit -n 64 && exec 9>file && exec \"$@\" 40>&9";
+    command
+        .args(["-c", words, "sh"])
+        .current_dir(scratch.path());
+    let launch = launch(&scratch, "given");
+    command.arg(launch.get_program()).args(launch.get_args());
+    let done = Job::start(&scratch, command).finish();
+    assert_eq!(done.status.code(), Some(126));
+    done.fails_with(&["descriptor 40", "ulimit -Hn", "82 or more"]);
+}

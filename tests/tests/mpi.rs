@@ -226,3 +226,38 @@ fn what_was_printed_before_an_abort_is_there() {
         assert_eq!(ends, ["on stdout\n", "on stdout\n"], "{way}");
     }
 }
+
+/// A program that is not linked with MPI and opens it, as Python does: it gets the front.
+#[test]
+fn a_library_that_is_opened_by_its_name_is_the_front() {
+    let app = program("open-mpich", "open-mpich", &[]);
+    for name in ["libmpich.so.12", "libmpi.so.12"] {
+        let scratch = Scratch::new("open-mpich");
+        let go = scratch.file("go");
+        let mut job = Job::launch(&scratch, 2, &app, [name.as_ref(), go.as_os_str()]);
+        job.must_reach(1);
+        job.checkpoint(&scratch);
+        job.kill();
+        std::fs::write(&go, "").expect("the go file");
+        let done = Job::restart(&scratch, 2).finish().ok();
+        assert_eq!(text(&done.stdout), "2 ranks, sum 21\n", "{name}");
+    }
+}
+
+/// The real library in the upper half would be saved with its sockets and its ranks: that is refused by name.
+#[test]
+fn a_real_library_in_the_program_is_refused() {
+    let app = program("open-mpich", "open-mpich", &[]);
+    let scratch = Scratch::new("open-real");
+    let go = scratch.file("go");
+    let library = "/usr/lib/x86_64-linux-gnu/libmpich.so.12".as_ref();
+    let mut job = Job::launch(&scratch, 0, &app, [library, go.as_os_str()]);
+    job.must_reach(1);
+    job.try_checkpoint(&scratch).fails_with(&[
+        "libmpich.so.12",
+        "MPI library in the program itself",
+        "--mpi mpich",
+    ]);
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\n1 ranks, sum 10\n");
+}

@@ -300,6 +300,55 @@ fn events_come_in_dmtcps_order() {
     assert_eq!(second, expected.concat());
 }
 
+#[test]
+fn a_program_that_wants_the_hosts_signal_does_not_get_it() {
+    let scratch = Scratch::new("plugin-signal");
+    let app = program("takes_signal", "takes_signal", &[]);
+    let go = scratch.file("go");
+    let app = [&app, &go].map(|p| p.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 0, API_4, &[("SPLITPROC_LH", "mpi")], &app);
+    life.job.must_reach(1);
+    let life = life.restarted(1).1;
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&life.job.finish().ok().stdout), "ok\n");
+}
+
+#[test]
+fn ranks_that_have_not_called_mpi_init() {
+    let scratch = Scratch::new("plugin-early");
+    let app = program("late_init", "late_init", &[]);
+    let go = scratch.file("go");
+    let app = [&app, &go, &go, &go].map(|p| p.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    for number in 1..3 {
+        if number == 1 {
+            life.job.must_reach(2);
+        }
+        life = life.restarted(number).1;
+    }
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&life.job.finish().ok().stdout), "sum 1\nsum 1\n");
+}
+
+/// MPI_Init can't be left before all ranks have called it: the checkpoint waits, and the program goes on.
+#[test]
+fn one_rank_in_mpi_init_while_another_has_not_called_it() {
+    let scratch = Scratch::new("plugin-one-early");
+    let app = program("late_init", "late_init", &[]);
+    let (there, go, end) = (scratch.path(), scratch.file("go"), scratch.file("end"));
+    let app = [&app, there, &go, &end].map(|p| p.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    life.job.must_reach(2);
+    let late = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::fs::write(&go, "").expect("the go file");
+    });
+    let life = life.restarted(1).1;
+    late.join().expect("the file is written");
+    std::fs::write(&end, "").expect("the end file");
+    life.job.finish().ok();
+}
+
 /// A program under a host, which is refused with DMTCP's code.
 fn refused(plugins: &[PathBuf], flags: &[&str], halves: &str, words: &[&str]) {
     let scratch = Scratch::new("plugin-refused");

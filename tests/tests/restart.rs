@@ -106,7 +106,7 @@ fn a_restart_of_a_restart_five_deep() {
 #[test]
 fn one_process_five_deep() {
     let scratch = Scratch::new("five-deep-counter");
-    five_deep(&scratch, &Case::counter(&scratch));
+    five_deep(&scratch, &Case::counter_of(&scratch, 400));
 }
 
 #[test]

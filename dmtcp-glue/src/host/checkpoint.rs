@@ -9,13 +9,14 @@ use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
 use super::turn::{self, Turn};
-use super::{save, stop, EVENT_BOUND, STOPPED};
+use super::{disk, save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
 use restart::launcher;
 use restart::manifest::{self, ImageEntry, Manifest};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,10 +26,8 @@ const PRESUSPEND: u32 = 1;
 const RESUME: u32 = 2;
 /// A requester takes its answer within this.
 const ANSWER_BOUND: Duration = Duration::from_secs(5);
-/// How often progress is told.
-const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two signs of life to the other ranks.
-const BEAT: u32 = 10;
+/// Time between two signs of life to the other ranks.
+const BEAT: Duration = Duration::from_secs(1);
 /// Signals that come while a checkpoint is taken, or so soon after its beginning, belong to it: a launcher
 /// or a batch system sends one to every rank.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -43,7 +42,7 @@ struct Vote {
 }
 
 /// Serves the queue for ever.
-pub fn serve(job: &Arc<Job>, settings: &Settings, events: Channel, queue: &Receiver<Work>) {
+pub fn serve(job: &Arc<Job>, settings: &Arc<Settings>, events: Channel, queue: &Receiver<Work>) {
     let mut last: Option<(Instant, bool)> = None;
     while let Ok(work) = queue.recv() {
         job.set_busy(true);
@@ -94,7 +93,7 @@ fn key(order: &Order, phase: u32) -> Key {
 
 struct Run<'a> {
     job: &'a Arc<Job>,
-    settings: &'a Settings,
+    settings: &'a Arc<Settings>,
     events: Channel,
     begun: Instant,
     reply: Option<Sender<Answer>>,
@@ -113,12 +112,10 @@ impl Run<'_> {
                 let _ = reply.send(Answer::Progress(0, 0));
             }
             let taken = self.take_part(&order);
-            if taken.is_err() {
+            if taken.is_err() && !disk::hangs() {
                 // What the ranks wrote of it is of no use to anybody.
-                let _ = std::fs::remove_dir_all(manifest::generation_dir(
-                    &self.settings.dir,
-                    generation,
-                ));
+                let folder = manifest::generation_dir(&self.settings.dir, generation);
+                let _ = self.on_disk(0, move |_| Ok(std::fs::remove_dir_all(folder)?));
             }
             taken
         });
@@ -130,8 +127,49 @@ impl Run<'_> {
     }
 
     fn prepare(&self) -> Result<u64> {
-        manifest::make_dir(&self.settings.dir)?;
-        Ok(manifest::next_generation(&self.settings.dir)?)
+        disk::check()?;
+        self.on_disk(0, |settings| {
+            manifest::make_dir(&settings.dir)?;
+            Ok(manifest::next_generation(&settings.dir)?)
+        })
+    }
+
+    /// Does something in the checkpoint directory. The other ranks wait in this phase of the attempt.
+    fn on_disk<T: Send + 'static>(
+        &self,
+        phase: u32,
+        work: impl FnOnce(&Settings) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let what = self.settings.dir.display().to_string();
+        let settings = Arc::clone(self.settings);
+        let beat = self.beat(phase);
+        let still = move || {
+            beat();
+            false
+        };
+        disk::work(&what, self.patience(), still, move || work(&settings))?
+    }
+
+    /// How long the disk may do nothing.
+    fn patience(&self) -> Duration {
+        self.settings.timeout * 2
+    }
+
+    /// Lets the ranks know, when it is called often, that this one is at work.
+    fn beat(&self, phase: u32) -> impl Fn() + use<'_> {
+        let (job, attempt) = (self.job, self.job.attempt());
+        let told = Cell::new(Instant::now());
+        move || {
+            if phase != 0 && told.get().elapsed() >= BEAT {
+                told.set(Instant::now());
+                let seq = 0;
+                job.alive(Key {
+                    attempt,
+                    phase,
+                    seq,
+                });
+            }
+        }
     }
 
     /// Tells the requester; false: there is none, or it does not wait.
@@ -173,12 +211,16 @@ impl Run<'_> {
         let turn = turn.as_ref().map_err(|why| anyhow!("{why:#}"));
         let cut = turn.and_then(|_| {
             objects = self.presuspend()?;
-            Ok(manifest::make_dir(&folder)?)
+            disk::check()?;
+            let folder = folder.clone();
+            self.on_disk(1, move |_| Ok(manifest::make_dir(&folder)?))
         });
         self.vote(order, 1, EVENT_BOUND, cut)?;
 
         let since = Instant::now();
-        let stopped = save::obstacles(self.settings).and_then(|()| stop::stop(timeout));
+        let stopped = self
+            .on_disk(2, save::obstacles)
+            .and_then(|()| stop::stop(timeout));
         let (stopped, refusal) = match stopped {
             Ok(stopped) => (Some(stopped), Ok(())),
             Err(error) => (None, Err(error)),
@@ -193,9 +235,10 @@ impl Run<'_> {
             generation: order.generation,
         };
         let progress = Arc::new(Progress::default());
-        let saved = self.while_alive(order, &progress, || {
-            let (stopped, objects) = (&stopped, &objects);
-            save::save(&folder, place, self.settings, stopped, objects, &progress)
+        let saved = self.while_alive(&folder, &progress, {
+            let (folder, settings) = (folder.clone(), Arc::clone(self.settings));
+            let (slots, progress) = (stopped.slots().to_vec(), Arc::clone(&progress));
+            move || save::save(&folder, place, &settings, &slots, &objects, &progress)
         });
         let votes = self.vote_saved(order, saved, since)?;
 
@@ -235,32 +278,31 @@ impl Run<'_> {
         }
     }
 
-    /// Does the long part of a checkpoint, and lets the ranks and the requester know that it goes on.
-    fn while_alive<T>(&self, order: &Order, progress: &Progress, work: impl FnOnce() -> T) -> T {
-        let over = AtomicBool::new(false);
-        let (job, reply) = (self.job, &self.reply);
-        std::thread::scope(|scope| {
-            let tell = scope.spawn(|| {
-                for tick in 1_u32.. {
-                    std::thread::park_timeout(TICK);
-                    if over.load(Ordering::Acquire) {
-                        break;
-                    }
-                    if tick % BEAT == 0 {
-                        job.alive(key(order, 3));
-                    }
-                    if let Some(reply) = reply {
-                        let (done, total) = progress.now();
-                        // The requester may have gone away.
-                        let _ = reply.send(Answer::Progress(done, total));
-                    }
-                }
-            });
-            let result = work();
-            over.store(true, Ordering::Release);
-            tell.thread().unpark();
-            result
-        })
+    /// Does the long part of a checkpoint, and lets the ranks and the requester know that it goes on. When the disk hangs
+    /// it is given up, and reads the program's memory no more.
+    fn while_alive<T: Send + 'static>(
+        &self,
+        folder: &Path,
+        progress: &Progress,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, beat) = (&self.reply, self.beat(3));
+        let mut last = (0, 0);
+        let went_on = || {
+            beat();
+            let now = progress.now();
+            if let Some(reply) = reply {
+                // The requester may have gone away.
+                let _ = reply.send(Answer::Progress(now.0, now.1));
+            }
+            std::mem::replace(&mut last, now) != now
+        };
+        let what = folder.display().to_string();
+        let done = disk::work(&what, self.patience(), went_on, work);
+        if done.is_err() {
+            progress.abandon();
+        }
+        done?
     }
 
     /// Ends a step: goes on when every rank can.
@@ -340,11 +382,13 @@ impl Run<'_> {
             mpi: self.settings.mpi_library(),
             images: images.collect(),
         };
-        manifest.commit(&self.settings.dir)?;
-        if let Err(error) = manifest::prune(&self.settings.dir, self.settings.keep) {
-            super::say(&format!("old checkpoints could not be removed: {error}"));
-        }
-        Ok(())
+        self.on_disk(4, move |settings| {
+            manifest.commit(&settings.dir)?;
+            if let Err(error) = manifest::prune(&settings.dir, settings.keep) {
+                super::say(&format!("old checkpoints could not be removed: {error}"));
+            }
+            Ok(())
+        })
     }
 
     fn outcome(&self, order: &Order, votes: &[Vote]) -> Outcome {

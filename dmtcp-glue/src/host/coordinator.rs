@@ -257,6 +257,11 @@ impl Job {
         let _ = self.work.send(work);
     }
 
+    /// The attempt that is under way, or was last.
+    pub fn attempt(&self) -> u64 {
+        self.lock().attempt
+    }
+
     /// Marks the beginning or end of a checkpoint.
     pub fn set_busy(&self, busy: bool) {
         self.lock().busy = busy;

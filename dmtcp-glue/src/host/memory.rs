@@ -2,7 +2,9 @@
 
 use super::maps::Mapping;
 use anyhow::{bail, Context, Result};
+use restart::mpich;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Advice that is put back: the letters in `VmFlags`, and `madvise`'s number.
 const ADVICE: [(&str, i32); 8] = [
@@ -57,6 +59,8 @@ pub fn check(mapping: &Mapping) -> Result<()> {
         && std::fs::metadata(name).is_err()
     {
         "a shared mapping of what has no name; unmap it"
+    } else if mapping.prot & libc::PROT_EXEC != 0 && mpich::is_real(Path::new(name)) {
+        "an MPI library in the program itself; launch it with --mpi mpich, and let it open the library by no path"
     } else {
         return Ok(());
     };

@@ -4,7 +4,6 @@ use super::code;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
 use super::memory;
-use super::stop::Stopped;
 use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
@@ -72,19 +71,18 @@ pub fn loader() -> Result<Identity> {
     Ok(KNOWN.get_or_init(|| read).clone())
 }
 
-/// Writes the image.
+/// Writes the image of this process, whose threads are stopped: they have these slots.
 pub fn save(
     folder: &Path,
     place: Place,
     settings: &Settings,
-    stopped: &Stopped,
+    stopped: &[usize],
     objects: &[u8],
     progress: &Arc<Progress>,
 ) -> Result<Summary> {
     // SAFETY: lhInfo is mapped for the life of the process.
     let info = unsafe { lhinfo::get() };
     let tids: Vec<u32> = stopped
-        .slots()
         .iter()
         .map(|&s| info.threads[s].real_tid.load(Ordering::Acquire))
         .collect();
@@ -95,7 +93,7 @@ pub fn save(
         rank: place.rank,
         ranks: place.size,
         generation: place.generation,
-        progress: Some(Arc::clone(progress)),
+        progress: Arc::clone(progress),
     };
     // What is copied out of unreadable mappings must outlive the writer, whose workers read it: also when
     // an error drops both.
@@ -170,7 +168,7 @@ struct Thread {
     calls_again: bool,
 }
 
-fn threads(stopped: &Stopped) -> Vec<Thread> {
+fn threads(stopped: &[usize]) -> Vec<Thread> {
     // SAFETY: lhInfo is mapped for the life of the process.
     let info = unsafe { lhinfo::get() };
     let thread = |&slot: &usize| {
@@ -182,7 +180,7 @@ fn threads(stopped: &Stopped) -> Vec<Thread> {
             calls_again: thread.in_call == 1,
         }
     };
-    stopped.slots().iter().map(thread).collect()
+    stopped.iter().map(thread).collect()
 }
 
 /// Where regions are read from and written to.

@@ -53,7 +53,7 @@ pub fn init(log: u8, attached: bool) {
     LOG.store(log, Ordering::Relaxed);
     tasks::init();
     ids::init();
-    signals::init();
+    signals::init(attached);
     limits::init(attached);
     code::init();
     let entry = entry::splitproc_router_entry as *const () as usize;

@@ -52,8 +52,8 @@ unsafe extern "C" {
     fn splitproc_libc_restorer();
 }
 
-/// Installs the handler of libc's signals.
-pub fn init() {
+/// Installs the handler of libc's signals. `attached`: to a process that keeps its actions itself.
+pub fn init(attached: bool) {
     /// `SA_RESTORER`, which the libc crate does not name for this target.
     const SA_RESTORER: u64 = 0x0400_0000;
     let flags = (libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK) as u64 | SA_RESTORER;
@@ -64,7 +64,9 @@ pub fn init() {
         restorer,
         0,
     ];
-    inherited();
+    if !attached {
+        inherited();
+    }
     for signal in LIBC_SIGNALS {
         let (nr, at) = (libc::SYS_rt_sigaction as usize, action.as_ptr() as usize);
         // SAFETY: the handler and its restorer stay as long as the process.

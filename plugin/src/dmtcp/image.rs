@@ -1,6 +1,6 @@
 //! DMTCP's image of this process: what is left out of it, and how a rank's is found again.
 
-use super::kvdb;
+use super::{kvdb, launcher};
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use dmtcp_glue::abi::Area;
@@ -34,7 +34,8 @@ fn file() -> Option<&'static Path> {
 
 /// DMTCP names images by process ids. A rank's gets a link, by which `splitproc dmtcp-restart` finds it.
 pub fn name_by_rank() {
-    let (Some((rank, size)), Some(image)) = (kvdb::rank_and_size(), file()) else {
+    let job = kvdb::rank_and_size().or_else(launcher::rank_and_size);
+    let (Some((rank, size)), Some(image)) = (job, file()) else {
         return;
     };
     let (Some(name), Some(folder)) = (image.file_name(), image.parent()) else {

@@ -52,7 +52,7 @@ fn function(symbol: &std::ffi::CStr) -> Result<usize, String> {
     symbols::find(symbol).ok_or_else(missing)
 }
 
-fn set(id: &str, key: &str, value: &str) -> Result<(), String> {
+pub fn set(id: &str, key: &str, value: &str) -> Result<(), String> {
     let set = function(abi::KV_SET)?;
     let [id, key, value] = [id, key, value].map(|s| format!("{s}\0"));
     // SAFETY: the function has this type and reads the strings before it returns.
@@ -72,7 +72,7 @@ fn set(id: &str, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The value of a key; `None`: it has none.
-fn get(id: &str, key: &str) -> Result<Option<String>, String> {
+pub fn get(id: &str, key: &str) -> Result<Option<String>, String> {
     /// One string for all answers: DMTCP's allocator makes it as long as it must be, and it is never freed.
     struct Answer(CxxString);
     // SAFETY: used under the lock only.
@@ -101,7 +101,7 @@ fn get(id: &str, key: &str) -> Result<Option<String>, String> {
 }
 
 /// Asks again and again, ever more slowly, until `done` gives a result or the time is up.
-fn poll<T>(
+pub fn poll<T>(
     limit: Duration,
     mut done: impl FnMut() -> Result<Option<T>, String>,
 ) -> Result<Option<T>, String> {

@@ -7,7 +7,7 @@
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
-use lh_loader::layout;
+use lh_loader::{layout, lhinfo};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Mutex;
@@ -73,6 +73,18 @@ pub fn value(name: &str) -> Option<OsString> {
         Some(OsString::from_vec(value.strip_prefix(b"=")?.to_vec()))
     };
     environment().into_iter().find_map(variable)
+}
+
+/// The rank and the number of ranks that MPICH's launcher gave a process with an MPI half.
+pub fn rank_and_size() -> Option<(u32, u32)> {
+    // SAFETY: lhInfo is mapped; names do not change.
+    let info = unsafe { lhinfo::get() };
+    let mpi = info
+        .halves
+        .iter()
+        .any(|half| half.name.starts_with(b"mpi\0"));
+    let number = |name: &str| value(name).filter(|_| mpi)?.to_str()?.parse().ok();
+    Some((number("PMI_RANK")?, number("PMI_SIZE")?))
 }
 
 /// The numbers from which lower halves have their descriptors, and the limits of open files.

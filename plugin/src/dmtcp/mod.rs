@@ -9,6 +9,7 @@
 //! prepare, last to go on), `splitproc-launcher` is inside (INIT after they have looked at the descriptors that
 //! the process inherited, RESTART before they bring the application's back).
 
+mod early;
 mod front;
 mod image;
 mod kvdb;
@@ -155,7 +156,12 @@ fn presuspend() {
     // SAFETY: the block is this thread's own. The gate must not hold the thread that closes it.
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
-    while let Err(why) = kvdb::meet().and_then(|()| helper::event(helper::PRESUSPEND)) {
+    let cut = || {
+        early::settle()?;
+        kvdb::meet()?;
+        helper::event(helper::PRESUSPEND)
+    };
+    while let Err(why) = cut() {
         eprintln!("splitproc: the checkpoint waits: {why}");
         must("RESUME", helper::event(helper::RESUME));
         std::thread::sleep(PAUSE);

@@ -51,7 +51,9 @@ pub unsafe extern "C" fn sigaction(
     old: *mut libc::sigaction,
 ) -> c_int {
     let next = next();
-    if !ACTIVE.load(Ordering::Relaxed) || !(1..=64).contains(&signal) {
+    // DMTCP does not let the program have its signal.
+    let ours = (1..=64).contains(&signal) && signal != raw::stop_signal();
+    if !ACTIVE.load(Ordering::Relaxed) || !ours {
         // SAFETY: the caller's.
         return unsafe { next(signal, new, old) };
     }

@@ -1,7 +1,9 @@
-//! Limits of memory (`ulimit -d`, `-v`) that are too low for splitproc: the kernel would end the loader with a
-//! segmentation fault, and MPI libraries end with one themselves.
+//! Limits that are too low for splitproc. Of memory (`ulimit -d`, `-v`): the kernel would end the loader with a
+//! segmentation fault, and MPI libraries end with one themselves. Of open files: what the program inherits has to
+//! have numbers that are the program's.
 
 use super::{size, Failure};
+use lh_loader::layout;
 use restart::image::Reader;
 
 const MIB: u64 = 1 << 20;
@@ -55,8 +57,41 @@ fn check(need: Need, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses inherited files that have numbers of lower halves: a checkpoint would not hold them. Anything else that is
+/// inherited is the launcher's, of which a checkpoint holds nothing.
+fn check_inherited() -> Result<(), Failure> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one limit.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let base = layout::fd_base(limit.rlim_max, false);
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let inherited = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        // SAFETY: the kernel looks at a number; those that are closed at the exec are not the program's.
+        .filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } & libc::FD_CLOEXEC == 0)
+        .filter(|fd| std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|m| m.is_file()));
+    match inherited.max().filter(|fd| *fd as u64 >= base) {
+        None => Ok(()),
+        Some(fd) => Err(Failure::new(
+            126,
+            match layout::fd_limit(fd as u64) {
+                0 => format!("descriptor {fd} is an inherited file, and a program has the numbers below {base} here; close it"),
+                limit => format!(
+                    "descriptor {fd} is an inherited file, and with this hard limit of open files (ulimit -Hn) a program has \
+                     the numbers below {base}; close it, or raise the limit to {limit} or more"
+                ),
+            },
+        )),
+    }
+}
+
 /// Before a launch with so many lower halves beside the host.
 pub fn for_launch(halves: usize) -> Result<(), Failure> {
+    check_inherited()?;
     // The loader maps the whole stack; "unlimited" is 1 GiB.
     let stack = limit(libc::RLIMIT_STACK).map_or(1 << 30, |n| n.clamp(MIB, 1 << 30));
     let mut need = own(halves);

@@ -59,7 +59,7 @@ pub use writer::Writer;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// A mapping of the saved process.
@@ -130,8 +130,8 @@ pub struct Options {
     pub ranks: u32,
     /// Generation of the checkpoint.
     pub generation: u64,
-    /// Counts what is done, for whoever watches.
-    pub progress: Option<Arc<Progress>>,
+    /// Counts what is done, for whoever watches; and the image can be given up by it.
+    pub progress: Arc<Progress>,
 }
 
 /// How far the writing of an image is, in bytes of memory.
@@ -139,6 +139,17 @@ pub struct Options {
 pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    abandoned: AtomicBool,
+    readers: AtomicU32,
+}
+
+/// The memory that is written may be read while this lives.
+pub(crate) struct Reading<'a>(&'a Progress);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Progress {
@@ -150,6 +161,22 @@ impl Progress {
     /// So much more is done.
     pub(crate) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives the image up, whatever its writer waits for: when this returns, the memory that was given to it is not
+    /// read any more. (The kernel may, for a write that hangs.) The writer fails when it goes on.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        while self.readers.load(Ordering::SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Asks to read that memory; `None`: the image was given up.
+    pub(crate) fn read(&self) -> Option<Reading<'_>> {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        let reading = Reading(self);
+        (!self.abandoned.load(Ordering::SeqCst)).then_some(reading)
     }
 
     /// Done, and all.
@@ -167,7 +194,7 @@ impl Default for Options {
             rank: 0,
             ranks: 1,
             generation: 0,
-            progress: None,
+            progress: Arc::default(),
         }
     }
 }

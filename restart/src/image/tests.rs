@@ -73,7 +73,7 @@ fn write(path: &Path, samples: &[Vec<u8>], level: Option<i32>, workers: usize) -
         rank: 2,
         ranks: 4,
         generation: 9,
-        progress: None,
+        progress: Default::default(),
     };
     let mut w = Writer::create(path, options).unwrap();
     w.section("meta", &["a", "b"]).unwrap();

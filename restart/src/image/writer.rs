@@ -41,7 +41,7 @@ pub struct Writer {
     first: u64,
     buffers: Vec<Vec<u8>>,
     finished: bool,
-    progress: Option<Arc<Progress>>,
+    progress: Arc<Progress>,
 }
 
 struct Job {
@@ -78,9 +78,10 @@ impl Writer {
         for _ in 0..workers(options.workers) {
             let mut packer = Packer::new(options.level).map_err(Error::io(&path, "set up zstd"))?;
             let (queue, results) = (queue.clone(), results.clone());
+            let progress = Arc::clone(&options.progress);
             let thread = std::thread::Builder::new()
                 .name("image".into())
-                .spawn(move || work(&mut packer, &queue, &results))
+                .spawn(move || work(&mut packer, &queue, &results, &progress))
                 .map_err(Error::io(&path, "start a thread"))?;
             threads.push(thread);
         }
@@ -98,7 +99,7 @@ impl Writer {
         let mut writer = Writer {
             path,
             temporary,
-            file: BufWriter::with_capacity(1 << 20, file),
+            file: BufWriter::with_capacity(CHUNK, file),
             offset: 0,
             flushed: 0,
             header_crc: seal_of(&bytes),
@@ -143,9 +144,7 @@ impl Writer {
     }
 
     fn count(&self, bytes: usize) {
-        if let Some(progress) = &self.progress {
-            progress.add(bytes as u64);
-        }
+        self.progress.add(bytes as u64);
     }
 
     /// Adds a region without its contents: the restorer maps it from its file, or empty.
@@ -166,8 +165,8 @@ impl Writer {
     /// Returns the region's index.
     ///
     /// # Safety
-    /// The bytes must stay mapped, readable and unchanged until `finish` returns, or the writer is
-    /// dropped: workers still read them after this call.
+    /// The bytes must stay mapped, readable and unchanged until `finish` returns, the writer is
+    /// dropped, or `Progress::abandon` has returned: workers still read them after this call.
     pub unsafe fn memory(
         &mut self,
         region: &Region,
@@ -251,12 +250,30 @@ impl Writer {
                 self.put(&bytes)?;
                 self.buffers.push(bytes);
             }
-            // SAFETY: `memory`'s caller keeps the bytes as they are until `finish` or drop.
-            _ => self.put(unsafe { place.span.bytes() })?,
+            _ => self.put_in_place(&place.span)?,
         }
         self.memory += u64::from(chunk.packed);
         self.chunks.push(chunk);
         Ok(())
+    }
+
+    /// Writes memory as it is. Whole chunks are read by the kernel alone: a write that hangs reads them when nobody
+    /// wants the image any more, and fails if they are gone.
+    fn put_in_place(&mut self, span: &Span) -> Result<(), Error> {
+        let progress = Arc::clone(&self.progress);
+        let reading = progress
+            .read()
+            .ok_or_else(|| Error::io(&self.path, "write")(given_up()))?;
+        // SAFETY: `memory`'s caller keeps the bytes as they are until `finish`, drop, or the image is given up.
+        let bytes = unsafe { span.bytes() };
+        if bytes.len() >= CHUNK {
+            // Nothing of ours reads them: the buffer in between takes no more than it holds.
+            drop(reading);
+            return self.put(bytes);
+        }
+        let copy = bytes.to_vec();
+        drop(reading);
+        self.put(&copy)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -323,7 +340,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Workers read the application's memory: none may be left when the caller goes on.
+        // Workers read the application's memory: none may be left when the caller goes on. Those of an image that was
+        // given up read none.
         self.jobs = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -334,16 +352,30 @@ impl Drop for Writer {
     }
 }
 
+fn given_up() -> io::Error {
+    io::Error::other("it was given up")
+}
+
 /// A worker: packs chunks until the writer is done.
-fn work(packer: &mut Packer, queue: &Mutex<Receiver<Job>>, results: &Sender<(u64, Packed)>) {
+fn work(
+    packer: &mut Packer,
+    queue: &Mutex<Receiver<Job>>,
+    results: &Sender<(u64, Packed)>,
+    progress: &Progress,
+) {
     loop {
         let job = match queue.lock() {
             Ok(queue) => queue.recv(),
             Err(_) => return,
         };
         let Ok(job) = job else { return };
-        // SAFETY: `Writer::memory`'s caller keeps the bytes until the writer has joined this thread.
+        let Some(reading) = progress.read() else {
+            return;
+        };
+        // SAFETY: `Writer::memory`'s caller keeps the bytes until the writer has joined this thread, or gives the image
+        // up, which waits for `reading`.
         let packed = packer.pack(unsafe { job.span.bytes() }, job.buffer);
+        drop(reading);
         if results.send((job.number, packed)).is_err() {
             return;
         }
