@@ -4,6 +4,7 @@ use crate::{bin, mpirun, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 /// A coordinator, and what its job is run with.
@@ -27,8 +28,9 @@ pub fn dmtcp_is_there() -> bool {
 impl<'a> Dmtcp<'a> {
     /// Starts a coordinator.
     pub fn new(scratch: &'a Scratch) -> Self {
-        let file = scratch.file("port");
-        let _ = std::fs::remove_file(&file);
+        // A coordinator that ends removes its file, perhaps when the next one is there.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let file = scratch.file(format!("port-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let mut command = Command::new("dmtcp_coordinator");
         command.args(["--daemon", "-q", "-q", "--coord-port", "0", "--port-file"]);
         command.arg(&file).current_dir(scratch.path());

@@ -58,7 +58,11 @@ impl<'a> Life<'a> {
         app: &[&str],
     ) -> Self {
         let folder = scratch.file("life-0");
-        let mut command = preloaded(&plugin(), &host(&[api]), &folder);
+        let mut command = preloaded(
+            &plugin(),
+            &host(&api.split(' ').collect::<Vec<_>>()),
+            &folder,
+        );
         command.envs(env.iter().copied()).args(app);
         command.current_dir(scratch.path());
         let job = Job::start(scratch, mpirun(ranks, command));
@@ -365,6 +369,26 @@ fn another_plugin_interface_is_refused() {
     refused(&plugin(), &["-DAPI=5"], "", &words);
     let words = ["no dmtcp_register_plugin", "use dmtcp 4.2 or 5.0"];
     refused(&plugin(), &[API_4, "-DWITHOUT_REGISTER"], "", &words);
+}
+
+/// The program goes on, and stderr says why there is no checkpoint.
+#[test]
+fn a_dmtcp_without_a_key_value_store_is_told_of() {
+    let scratch = Scratch::new("plugin-store");
+    let app = program("late_init", "late_init", &[]);
+    let (there, end) = (scratch.path(), scratch.file("end"));
+    let app = [&app, there, there, &end].map(|p| p.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 1, "-DAPI=4 -DWITHOUT_STORE", &[], &app);
+    life.job.must_reach(2);
+    let socket = life.folder.join("run-0");
+    let mut host = wait_for("the host to listen", LIMIT, || connect(&socket));
+    host.write_all(b"c").expect("the host takes requests");
+    wait_for("the reason", LIMIT, || {
+        let words = "the checkpoint waits: this DMTCP has no key-value store";
+        text(&life.job.stderr()).contains(words).then_some(())
+    });
+    std::fs::write(&end, "").expect("the end file");
+    life.job.finish().ok();
 }
 
 #[test]
