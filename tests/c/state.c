@@ -266,12 +266,19 @@ static void with_itimer(void)
 static void with_timerfd(void)
 {
     uint64_t n;
-    struct itimerspec often = {{0, 5000000}, {0, 5000000}};
-    int fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    struct itimerspec often = {{0, 5000000}, {0, 5000000}}, once = {{0, 0}, {0, 5000000}}, left;
+    int fd = timerfd_create(CLOCK_MONOTONIC, 0), single = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK);
     CHECK(fd >= 0 && timerfd_settime(fd, 0, &often, NULL) == 0);
+    CHECK(single >= 0 && timerfd_settime(single, 0, &once, NULL) == 0);
+    struct pollfd p = {.fd = fd, .events = POLLIN}, q = {.fd = single, .events = POLLIN};
+    CHECK(poll(&p, 1, 2000) == 1 && poll(&q, 1, 2000) == 1); /* both have expired, unread */
     checkpoint_here();
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    CHECK(poll(&p, 1, 2000) == 1 && read(fd, &n, sizeof n) == sizeof n);
+    CHECK(timerfd_gettime(fd, &left) == 0 && left.it_interval.tv_nsec == 5000000);
+    for (int k = 0; k < 5; k++)
+        CHECK(poll(&p, 1, 2000) == 1 && read(fd, &n, sizeof n) == sizeof n && n > 0);
+    CHECK(read(single, &n, sizeof n) == sizeof n && n == 1);
+    CHECK(timerfd_gettime(single, &left) == 0 && left.it_value.tv_nsec == 0 && left.it_value.tv_sec == 0);
+    CHECK(read(single, &n, sizeof n) == -1 && errno == EAGAIN);
 }
 
 static void with_limits(void)

@@ -302,6 +302,38 @@ static void together(void)
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
+/* Messages in flight to MPI_BOTTOM: the datatype has the addresses. One of them fits in part. */
+static void bottom(void)
+{
+    static int in[8];
+    int lengths[2] = {1, 2}, data[6] = {1, 2, 3, 4, 5, 6}, one = 10 + rank;
+    MPI_Aint places[2];
+    MPI_Datatype here;
+    MPI_Message m;
+    MPI_Status s;
+    MPI_Get_address(&in[6], &places[0]);
+    MPI_Get_address(&in[1], &places[1]);
+    MPI_Type_create_hindexed(2, lengths, places, MPI_INT, &here);
+    MPI_Type_commit(&here);
+    MPI_Send(data, 3, MPI_INT, right(), 1, MPI_COMM_WORLD);
+    MPI_Send(data + 3, 3, MPI_INT, right(), 2, MPI_COMM_WORLD);
+    MPI_Send(data + 4, 2, MPI_INT, right(), 3, MPI_COMM_WORLD);
+    checkpoint_here();
+    MPI_Recv(MPI_BOTTOM, 1, here, left(), 1, MPI_COMM_WORLD, &s);
+    CHECK(in[6] == 1 && in[1] == 2 && in[2] == 3);
+    MPI_Mprobe(left(), 2, MPI_COMM_WORLD, &m, &s);
+    MPI_Mrecv(MPI_BOTTOM, 1, here, &m, &s);
+    CHECK(in[6] == 4 && in[1] == 5 && in[2] == 6);
+    MPI_Recv(MPI_BOTTOM, 1, here, left(), 3, MPI_COMM_WORLD, &s);
+    CHECK(in[6] == 5 && in[1] == 6 && in[2] == 6);
+    in[6] = in[1] = in[2] = one;
+    MPI_Sendrecv_replace(MPI_BOTTOM, 1, here, right(), 4, left(), 4, MPI_COMM_WORLD, &s);
+    CHECK(in[6] == 10 + left() && in[1] == 10 + left() && in[2] == 10 + left());
+    MPI_Recv(NULL, 0, MPI_INT, MPI_PROC_NULL, 5, MPI_COMM_WORLD, &s);
+    MPI_Sendrecv_replace(NULL, 0, here, right(), 6, left(), 6, MPI_COMM_WORLD, &s);
+    MPI_Type_free(&here);
+}
+
 /* Receives that are cancelled after the checkpoint, and requests that are freed while active. */
 static void cancelled(void)
 {
@@ -389,6 +421,7 @@ int main(int argc, char **argv)
         {"buffered", buffered},       {"proc_null", proc_null},         {"matched", matched},
         {"completion", completion},   {"cancelled", cancelled},         {"odd_sizes", odd_sizes},
         {"ready", ready},             {"together", together},
+        {"bottom", bottom},
         {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
@@ -48,6 +49,12 @@ impl Info {
             }
             stat
         };
+        if link.as_os_str() == "anon_inode:[timerfd]" {
+            // A periodic timer that has expired rests until somebody asks it: its fdinfo says that nothing is left.
+            let mut left = MaybeUninit::<libc::itimerspec>::uninit();
+            // SAFETY: the kernel writes one structure.
+            unsafe { libc::timerfd_gettime(fd, left.as_mut_ptr()) };
+        }
         let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{fd}"))
             .with_context(|| format!("fd {fd}: can't be examined"))?;
         let lines: Vec<(String, String)> = text

@@ -32,6 +32,7 @@ pub mod lower;
 pub mod model;
 pub mod ops;
 pub mod p2p;
+pub mod packed;
 pub mod probe;
 pub mod replay;
 pub mod start;

@@ -5,7 +5,7 @@ use super::front::{again, finish, put_status};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::{comm as comms, datatype, Comm};
 use super::start::Message;
-use super::{complete, handle, inside, start, sync, unexpected};
+use super::{complete, handle, inside, packed, start, sync, unexpected};
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -166,7 +166,7 @@ pub unsafe fn sendrecv_replace(
     comm: i32,
     status: usize,
 ) -> i32 {
-    let packed = match pack(sent, comm) {
+    let packed = match pack(sent) {
         Ok(bytes) => bytes,
         Err(Fail::Code(code)) => return finish(comm, Ok(code)),
         Err(Fail::Restarted) => return finish(comm, Ok(ERR_OTHER)),
@@ -187,21 +187,11 @@ pub unsafe fn sendrecv_replace(
 }
 
 /// Packs a message.
-unsafe fn pack(m: Message, comm: i32) -> Result<Vec<u8>, Fail> {
+unsafe fn pack(m: Message) -> Result<Vec<u8>, Fail> {
     let _inside = gate::enter(Call::MustComplete);
     let size = datatype::sizes(m.t)?.size;
     let mut bytes = vec![0u8; (size * m.n.max(0) as i64) as usize];
-    let mut position = 0i32;
-    let args = [
-        m.buf as u64,
-        m.n as u64,
-        handle::datatype(m.t)?,
-        bytes.as_mut_ptr() as u64,
-        bytes.len() as u64,
-        &mut position as *mut i32 as u64,
-        handle::comm(comm)?,
-    ];
-    match lower::must(ix::Pack, &args) {
+    match packed::pack(m.buf, m.n, handle::datatype(m.t)?, &mut bytes) {
         SUCCESS => Ok(bytes),
         code => Err(Fail::Code(code)),
     }

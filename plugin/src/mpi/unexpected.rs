@@ -2,9 +2,9 @@
 //! Later receives and probes look here first, in the order of arrival.
 
 use super::abi::*;
-use super::lower::{ix, must, Fail};
+use super::lower::Fail;
 use super::model::{datatype, lock, Comm, Locked};
-use super::{handle, sync};
+use super::{handle, packed, sync};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A drained message.
@@ -113,7 +113,7 @@ impl Message {
         let room = size * n.max(0) as usize;
         let len = self.bytes.len().min(room);
         if size > 0 && len > 0 {
-            unpack(&self.bytes[..len], buf, n, t, size)?;
+            unpack(&self.bytes[..len], buf, t, size)?;
         }
         if self.bytes.len() > room {
             status.set_count(room as u64);
@@ -123,7 +123,7 @@ impl Message {
     }
 }
 
-unsafe fn unpack(bytes: &[u8], buf: usize, n: i32, t: i32, size: usize) -> Result<(), Fail> {
+unsafe fn unpack(bytes: &[u8], buf: usize, t: i32, size: usize) -> Result<(), Fail> {
     if t & KIND_MASK == 0x4c00_0000 {
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), buf as *mut u8, bytes.len());
         return Ok(());
@@ -131,43 +131,17 @@ unsafe fn unpack(bytes: &[u8], buf: usize, n: i32, t: i32, size: usize) -> Resul
     // A last element that is not complete is unpacked from a padded copy of the packed buffer: first
     // the buffer as it is now, then the message over it.
     let whole = bytes.len().is_multiple_of(size);
-    let elements = if whole {
-        (bytes.len() / size) as i32
-    } else {
-        (bytes.len() / size) as i32 + 1
-    };
+    let elements = bytes.len().div_ceil(size) as i32;
     let lower = handle::datatype(t)?;
-    let mut position = 0i32;
-    let mut padded;
-    let mut source = bytes.as_ptr();
-    let mut len = bytes.len();
-    if !whole && elements <= n {
-        len = elements as usize * size;
-        padded = vec![0u8; len];
-        let args = [
-            buf as u64,
-            elements as u64,
-            lower,
-            padded.as_mut_ptr() as u64,
-            len as u64,
-            &mut position as *mut i32 as u64,
-            COMM_SELF as u64,
-        ];
-        must(ix::Pack, &args);
+    let code = if whole {
+        packed::unpack(bytes, buf, elements, lower)
+    } else {
+        let mut padded = vec![0u8; elements as usize * size];
+        packed::pack(buf, elements, lower, &mut padded);
         padded[..bytes.len()].copy_from_slice(bytes);
-        source = padded.as_ptr();
-        position = 0;
-    }
-    let args = [
-        source as u64,
-        len as u64,
-        &mut position as *mut i32 as u64,
-        buf as u64,
-        elements as u64,
-        lower,
-        COMM_SELF as u64,
-    ];
-    match must(ix::Unpack, &args) {
+        packed::unpack(&padded, buf, elements, lower)
+    };
+    match code {
         SUCCESS => Ok(()),
         code => Err(Fail::Code(code)),
     }

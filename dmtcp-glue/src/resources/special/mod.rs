@@ -11,6 +11,7 @@ use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null_mut;
 
 /// `TFD_IOC_SET_TICKS`: expirations that have not been read.
 const TFD_IOC_SET_TICKS: libc::c_ulong = 0x4008_5400;
@@ -144,21 +145,23 @@ impl Special {
                 ..
             } => {
                 let spec = |(tv_sec, tv_nsec)| libc::timespec { tv_sec, tv_nsec };
-                let new = libc::itimerspec {
-                    it_value: spec(*left),
-                    it_interval: spec(*interval),
+                let set = |left| {
+                    let new = libc::itimerspec {
+                        it_value: spec(left),
+                        it_interval: spec(*interval),
+                    };
+                    // SAFETY: our own timer; the value is live.
+                    let result =
+                        unsafe { libc::timerfd_settime(fd, 0, &raw const new, null_mut()) };
+                    check(result)
                 };
-                // SAFETY: our own timer; both values are live. Only some kernels can set the ticks.
-                unsafe {
-                    check(libc::timerfd_settime(
-                        fd,
-                        0,
-                        &raw const new,
-                        std::ptr::null_mut(),
-                    ))?;
-                    if *ticks > 0 {
-                        libc::ioctl(fd, TFD_IOC_SET_TICKS, &raw const *ticks);
-                    }
+                set(*left)?;
+                // SAFETY: our own timer; the number is live.
+                let all = *ticks == 0
+                    || unsafe { libc::ioctl(fd, TFD_IOC_SET_TICKS, &raw const *ticks) } == 0;
+                if !all {
+                    // A kernel that can't set them: at least one comes, at once.
+                    set((0, 1))?;
                 }
             }
             _ => {}
