@@ -29,6 +29,20 @@ fn inode(fd: u32) -> Option<u64> {
     }
 }
 
+/// Moves a descriptor up; `None`: it can't be.
+fn up(old: u32) -> Option<u32> {
+    // SAFETY: fcntl and close on a number; nothing else runs yet.
+    unsafe {
+        let (fcntl, how) = (libc::SYS_fcntl as usize, libc::F_DUPFD as usize);
+        let new = roomy(|| syscall6(fcntl, old as usize, how, limits::base(), 0, 0, 0));
+        if new < 0 {
+            return None;
+        }
+        syscall6(libc::SYS_close as usize, old as usize, 0, 0, 0, 0, 0);
+        Some(new as u32)
+    }
+}
+
 /// The number, at or above [`limits::base`], that the inherited descriptor `fd` (decimal digits) now has.
 ///
 /// Moved once, on the first call. A descriptor that can't be moved keeps its number.
@@ -38,20 +52,12 @@ pub fn moved(fd: &CStr) -> u32 {
         return known;
     }
     let old: u32 = fd.to_str().ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    if old as usize >= limits::base() {
-        PMI_FD.store(old, Ordering::Relaxed);
-        return old;
-    }
-    // SAFETY: fcntl and close on a number; nothing else runs yet.
-    let new = unsafe {
-        let (fcntl, how) = (libc::SYS_fcntl as usize, libc::F_DUPFD as usize);
-        let new = roomy(|| syscall6(fcntl, old as usize, how, limits::base(), 0, 0, 0));
-        if new >= 0 {
-            syscall6(libc::SYS_close as usize, old as usize, 0, 0, 0, 0, 0);
-        }
-        new
+    // What an executed program inherits has such a number already.
+    let new = if old as usize >= limits::base() {
+        old
+    } else {
+        up(old).unwrap_or(old)
     };
-    let new = if new >= 0 { new as u32 } else { old };
     INODE.store(inode(new).unwrap_or(0), Ordering::Relaxed);
     PMI_FD.store(new, Ordering::Relaxed);
     new

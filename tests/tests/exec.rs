@@ -59,7 +59,11 @@ fn wrapped(scratch: &Scratch, mut case: Case) {
     case.app = script(
         scratch,
         "wrapper.sh",
-        &format!("export WRAPPED=1\nexec {} \"$@\"", case.app.display()),
+        // A chain: the shell executes env, which executes the program.
+        &format!(
+            "export WRAPPED=1\nexec env CHAIN=2 {} \"$@\"",
+            case.app.display()
+        ),
     );
     let moment = case.moment(&mut random);
     let job = case.checkpointed(scratch, moment, || case.launch(scratch));

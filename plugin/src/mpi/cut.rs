@@ -4,10 +4,11 @@
 //! in and must complete, and at least the lowest that all members have entered. Collectives beyond the
 //! target are held in the upper half; everything else runs on.
 
+use super::abi::COMM_NULL;
 use super::coll::CUT;
 use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
-use super::model::{lock, request, Comm};
+use super::model::{lock, request, Comm, Guard};
 use super::{drain, env};
 use crate::{gate, host};
 use std::collections::HashMap;
@@ -230,6 +231,7 @@ pub fn presuspend() -> Result<(), String> {
     }
     super::model::lock::share();
     let guard = lock();
+    let whole = whole(&guard);
     // A communicator of one waits for nobody: nothing is ever held there.
     for c in comms::all(&guard).iter().filter(|c| c.size() > 1) {
         c.target.store(0, SeqCst);
@@ -237,7 +239,7 @@ pub fn presuspend() -> Result<(), String> {
     drop(guard);
     CUT.store(1, SeqCst);
     super::model::lock::barrier();
-    let outcome = targets().and_then(|()| {
+    let outcome = whole.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run() }
@@ -246,6 +248,23 @@ pub fn presuspend() -> Result<(), String> {
         resume();
     }
     outcome
+}
+
+/// An image of a model that has lost a lower handle could not be restarted.
+fn whole(guard: &Guard) -> Result<(), String> {
+    let unborn = |r: &request::Request| r.kind.get() == request::Kind::Idup;
+    let unborn = request::all(guard)
+        .iter()
+        .filter(|(_, r)| unborn(r))
+        .count();
+    let without = |c: &&Comm| c.lower.load(SeqCst) == COMM_NULL;
+    if comms::all(guard).into_iter().filter(without).count() > unborn {
+        return Err(
+            "a communicator has no handle in the MPI library, which is a defect of splitproc"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 /// The checkpoint is over: held collectives and the gate are let go.

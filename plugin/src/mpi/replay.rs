@@ -175,7 +175,19 @@ unsafe fn communicators(guard: &Guard) -> Result<(), String> {
             must(ix::Comm_free, &[place as u64]);
         }
     }
-    Ok(())
+    match mine.iter().find(|c| c.lower.load(Relaxed) == COMM_NULL) {
+        None => Ok(()),
+        Some(c) => {
+            let lengths: Vec<usize> = said.iter().map(Vec::len).collect();
+            Err(format!(
+                "communicator {:x} of {} ranks was not made again (of {} that this rank has; bytes from each rank: \
+                 {lengths:?}); restart once more",
+                c.id.load(Relaxed),
+                c.group.len(),
+                mine.len()
+            ))
+        }
+    }
 }
 
 unsafe fn communicator(
