@@ -77,7 +77,8 @@ fn a_restart_of_a_restart_five_deep() {
         return;
     }
     let scratch = Scratch::new("dmtcp-deep");
-    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+    // Five checkpoints have to find it running, DMTCP 4.2's after a moment each.
+    let case = Case::heat2d_of(&scratch, 2, 1, 2 * SIDE);
     let mut random = Moments::new();
     let mut dmtcp = Dmtcp::new(&scratch);
     let mut job = dmtcp.launch(&case, "", &["--no-gzip"]);
