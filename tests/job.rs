@@ -1,7 +1,8 @@
 //! A running job: the processes of one `splitproc launch` or `splitproc restart`.
 //!
 //! Each job's processes carry a mark in their environment, so that all of them can be found (and
-//! killed) however they are grouped: a launcher puts ranks in sessions of their own.
+//! killed) however they are grouped: a launcher puts ranks in sessions of their own. A restarted program
+//! shows the environment that it was first started with: it is found by its parent.
 
 use crate::{bin, lines, text, wait_for, Scratch, LIMIT};
 use std::ffi::OsStr;
@@ -278,22 +279,28 @@ impl Job {
     /// Pids of all the job's processes, the launcher's too.
     pub fn processes(&self) -> Vec<i32> {
         let wanted = format!("{MARK}={}", self.mark);
-        let mut pids = Vec::new();
-        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-                continue;
-            };
-            let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
-                continue;
-            };
-            if environment
+        let marked = |pid: i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment
                 .split(|&b| b == 0)
                 .any(|v| v == wanted.as_bytes())
-            {
-                pids.push(pid);
+        };
+        let own = std::process::id() as i32;
+        let is_child = |pid, parent| pid == self.pid() && parent == own;
+        let (mut found, mut others): (Vec<_>, Vec<_>) = living()
+            .into_iter()
+            .partition(|&(pid, parent)| marked(pid) || is_child(pid, parent));
+        // Their children, and those of these.
+        loop {
+            let known: Vec<i32> = found.iter().map(|p| p.0).collect();
+            let (more, rest): (Vec<_>, Vec<_>) =
+                others.into_iter().partition(|p| known.contains(&p.1));
+            if more.is_empty() {
+                return known;
             }
+            found.extend(more);
+            others = rest;
         }
-        pids
     }
 
     /// Pid of the process that was started: the launcher's, or the only rank's.
@@ -317,16 +324,34 @@ impl Job {
     }
 
     fn kill_all(&mut self) {
+        // Those whose parents die are known no more.
+        let mut left = self.processes();
         let _ = self.child.kill();
         let _ = self.child.wait();
         wait_for("the job's processes to end", LIMIT, || {
-            let left = self.processes();
+            let all = living();
+            left.retain(|pid| all.iter().any(|p| p.0 == *pid));
+            left.extend(self.processes());
             for &pid in &left {
                 signal(pid, libc::SIGKILL);
             }
             left.is_empty().then_some(())
         });
     }
+}
+
+/// All processes that have not ended: pid and parent.
+fn living() -> Vec<(i32, i32)> {
+    let stat = |pid: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some((pid, parent))
+    };
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter_map(stat).collect()
 }
 
 /// Sends a signal.

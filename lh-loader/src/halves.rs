@@ -9,8 +9,8 @@ use crate::args::{HalfPlan, Plan, Start};
 use crate::elf::{self, Image, TlsSlot};
 use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, VDSO_BASE, WINDOW_LEN};
 use crate::lhinfo::{self, Half, HalfStart, HALF_READY};
-use crate::stack::StackBuilder;
-use crate::{die, window};
+use crate::stack::{placed, StackBuilder};
+use crate::{die, shown, window};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -139,27 +139,30 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let execfn = plan.execfn.unwrap_or(plan.exe);
     name_process(execfn);
     let mut stack = new_stack(owner, upper_stack_len());
-    stack.word(start.args(plan.argv0).count());
-    for a in start.args(plan.argv0) {
-        stack.string(a);
+    // Two variables are ours; the kernel shows the user's.
+    let mut preload = start
+        .var(b"SPLITPROC_PRELOAD")
+        .map(|list| stack.bytes(&[b"LD_PRELOAD=", list.to_bytes_with_nul()]));
+    let var = stack.bytes(&[LHINFO_VAR]);
+    let (args, env) = (|| start.args(plan.argv0), || program_env(start));
+    // Directly behind the arguments: a program that writes a longer title over them goes on there.
+    let (env_begin, env_end) = stack.block(env);
+    let (args_begin, args_end) = stack.block(args);
+    stack.word(args().count());
+    for (at, _) in placed(args_begin, args()) {
+        stack.word(at);
     }
     stack.word(0);
-    let mut preload = start.var(b"SPLITPROC_PRELOAD");
-    let mut put = |stack: &mut StackBuilder| {
-        if let Some(list) = preload.take() {
-            let at = stack.bytes(&[b"LD_PRELOAD=", list.to_bytes_with_nul()]);
+    for (at, e) in placed(env_begin, env()) {
+        if !is(e, b"LD_PRELOAD") {
+            stack.word(at);
+        } else if let Some(at) = preload.take() {
             stack.word(at);
         }
-    };
-    for e in start.env() {
-        if is(e, b"LD_PRELOAD") {
-            put(&mut stack);
-        } else if !is(e, b"LHINFO_PTR") && !e.to_bytes().starts_with(b"SPLITPROC_") {
-            stack.string(e);
-        }
     }
-    put(&mut stack);
-    let var = stack.bytes(&[LHINFO_VAR]);
+    if let Some(at) = preload {
+        stack.word(at);
+    }
     stack.word(var);
     stack.word(0);
     auxv(
@@ -176,10 +179,21 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     hex(lhinfo::ptr() as usize, unsafe {
         core::slice::from_raw_parts_mut((var + 13) as *mut u8, 16)
     });
+    let strings = [args_begin, args_end, env_begin, env_end];
+    // SAFETY: lhInfo is mapped, and nobody reads this before a checkpoint.
+    unsafe { (*lhinfo::ptr()).upper.strings = strings };
+    shown::show(strings);
     let mut unused = Context::new();
     // SAFETY: as in `start_lower`; the upper half never comes back.
     unsafe { arch::enter_half(&mut unused, interp.entry, sp) };
     die!(126, "the upper half returned to the loader")
+}
+
+/// The environment that the program would have without splitproc.
+fn program_env(start: &Start) -> impl Iterator<Item = &'static CStr> + '_ {
+    start
+        .env()
+        .filter(|e| !is(e, b"LHINFO_PTR") && !e.to_bytes().starts_with(b"SPLITPROC_"))
 }
 
 /// The process's name (`comm`): the last part of its path, as after `execve`. The kernel cuts it to 15 bytes.

@@ -15,6 +15,7 @@ pub mod lhinfo;
 pub mod restore;
 pub mod route;
 pub mod say;
+pub mod shown;
 pub mod stack;
 pub mod vdso;
 pub mod window;

@@ -13,6 +13,7 @@
 use crate::arch::{is_err, syscall6};
 use crate::layout::LOADER_BASE;
 use crate::lhinfo::{self, HalfStart, LhInfo, Thread, MAX_THREADS, RSEQ_SIGNATURE};
+use crate::shown;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// `Thread::state` of a slot whose thread has been parked and recorded.
@@ -89,6 +90,7 @@ pub unsafe fn revive(start: &HalfStart) -> ! {
     wait_while(&start.go, 0);
     // SAFETY: the host sets `go` after it has put lhInfo's contents back.
     let info = unsafe { lhinfo::get() };
+    shown::show(info.upper.strings);
     let blocked = u64::MAX;
     // SAFETY: blocks every signal of this thread; threads cloned below inherit that.
     unsafe {

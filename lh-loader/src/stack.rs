@@ -45,14 +45,34 @@ impl StackBuilder {
         self.words += 1;
     }
 
-    /// Copies bytes to the string area; gives their address.
-    pub fn bytes(&mut self, parts: &[&[u8]]) -> usize {
-        let len: usize = parts.iter().map(|p| p.len()).sum();
-        if self.strings - len <= self.bottom + 8 * self.words {
+    /// Makes room in the string area; gives its address.
+    fn room(&mut self, len: usize) -> usize {
+        if self.strings.saturating_sub(len) <= self.bottom + 8 * self.words {
             crate::die!(126, "argument list too long");
         }
         self.strings -= len;
-        let mut at = self.strings;
+        self.strings
+    }
+
+    /// Copies C strings to the string area, one behind the other and in their order, as the kernel lays arguments and
+    /// environment out; gives where they begin and end.
+    pub fn block<'a, I: Iterator<Item = &'a CStr>>(
+        &mut self,
+        strings: impl Fn() -> I,
+    ) -> (usize, usize) {
+        let len = strings().map(|s| s.to_bytes_with_nul().len()).sum();
+        let begin = self.room(len);
+        for (at, s) in placed(begin, strings()) {
+            let s = s.to_bytes_with_nul();
+            // SAFETY: there is room for all of them, above the vectors.
+            unsafe { core::ptr::copy_nonoverlapping(s.as_ptr(), at as *mut u8, s.len()) };
+        }
+        (begin, begin + len)
+    }
+
+    /// Copies bytes to the string area; gives their address.
+    pub fn bytes(&mut self, parts: &[&[u8]]) -> usize {
+        let mut at = self.room(parts.iter().map(|p| p.len()).sum());
         for p in parts {
             // SAFETY: `len` bytes from `strings` on are in the mapping and above the vectors.
             unsafe { core::ptr::copy_nonoverlapping(p.as_ptr(), at as *mut u8, p.len()) };
@@ -83,4 +103,16 @@ impl StackBuilder {
         };
         to
     }
+}
+
+/// The strings of a [`StackBuilder::block`] that begins at `begin`, each with its address.
+pub fn placed<'a>(
+    begin: usize,
+    strings: impl Iterator<Item = &'a CStr>,
+) -> impl Iterator<Item = (usize, &'a CStr)> {
+    strings.scan(begin, |next, s| {
+        let at = *next;
+        *next += s.to_bytes_with_nul().len();
+        Some((at, s))
+    })
 }

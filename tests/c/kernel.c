@@ -315,6 +315,55 @@ __attribute__((target("avx"))) static void with_registers(void)
     }
 }
 
+/* The command line and the environment, as the kernel shows them. */
+static char **arguments;
+static size_t read_all(const char *path, char *to, size_t room)
+{
+    size_t len = 0;
+    ssize_t got;
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0);
+    while ((got = read(fd, to + len, room - len)) > 0)
+        len += got;
+    CHECK(got == 0 && len < room && close(fd) == 0);
+    return len;
+}
+
+static void shows_what_it_was_given(void)
+{
+    static char text[1 << 20];
+    size_t len = read_all("/proc/self/cmdline", text, sizeof text), at = 0;
+    for (int i = 0; arguments[i]; at += strlen(arguments[i]) + 1, i++)
+        CHECK(at < len && strcmp(text + at, arguments[i]) == 0);
+    CHECK(at == len);
+    len = read_all("/proc/self/environ", text, sizeof text);
+    CHECK(len > 0 && text[len - 1] == 0);
+    for (at = 0; at < len; at += strlen(text + at) + 1) {
+        char *value = strchr(text + at, '='), *had;
+        CHECK(value);
+        *value = 0;
+        CHECK((had = getenv(text + at)) && strcmp(had, value + 1) == 0);
+        *value = '=';
+    }
+}
+
+static void with_command_line(void)
+{
+    static char title[256];
+    shows_what_it_was_given();
+    checkpoint_here();
+    shows_what_it_was_given();
+    /* As setproctitle does it: a title that is longer than the arguments goes on in the environment. */
+    size_t len = 0;
+    for (int i = 0; arguments[i]; i++)
+        len += strlen(arguments[i]) + 1;
+    CHECK(arguments[0] + len == environ[0] && len + 5 < sizeof title);
+    memset(arguments[0], 'x', len + 4);
+    arguments[0][len + 4] = 0;
+    CHECK(read_all("/proc/self/cmdline", title, sizeof title) >= len + 4);
+    CHECK(strspn(title, "x") == len + 4);
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
@@ -332,6 +381,8 @@ int main(int argc, char **argv)
         {"listening", with_listening},
         {"pairs", with_pairs},
         {"registers", with_registers},
+        {"command-line", with_command_line},
     };
+    arguments = argv;
     return run_kind(argc, argv, kinds, sizeof kinds / sizeof kinds[0]);
 }

@@ -25,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -414,6 +415,15 @@ static void with_clocks_and_ids(void)
     CHECK(time(NULL) - now < 2 && getcpu(&cpu, &node) == 0 && sched_getcpu() >= 0);
     CHECK(seconds(CLOCK_MONOTONIC) > 0 && seconds(CLOCK_BOOTTIME) > 0);
     CHECK(seconds(own) >= 0 && seconds(others) >= 0 && seconds(others) < 1000);
+    clockid_t again;
+    timer_t cpu_timer;
+    struct sigevent silent = {.sigev_notify = SIGEV_NONE};
+    struct timespec past = {0, 0};
+    CHECK(clock_getcpuclockid(pid, &again) == 0 && again == own && clock_getres(own, &res) == 0);
+    CHECK(syscall(SYS_clock_gettime, own, &res) == 0 && clock_getcpuclockid(parent, &again) == 0);
+    CHECK(clock_nanosleep(own, TIMER_ABSTIME, &past, NULL) == 0);
+    CHECK(clock_settime(own, &past) == -1 && errno == EPERM);
+    CHECK(timer_create(own, &silent, &cpu_timer) == 0 && timer_delete(cpu_timer) == 0);
     CHECK(getppid() == parent && getpgid(pid) == getpgrp() && getsid(pid) == getsid(0));
     CHECK(sched_getaffinity(tid, sizeof set, &set) == 0 && sched_setaffinity(tid, sizeof set, &set) == 0);
     CHECK(pthread_getaffinity_np(other, sizeof set, &set) == 0);

@@ -71,6 +71,7 @@ restored! {
     the_program_break "state" "brk";
     threads_that_wait_and_their_ids "state" "threads";
     clocks_and_whatever_goes_by_an_id "state" "ids";
+    a_command_line "kernel" "command-line";
     a_pending_signal "state" "pending";
     a_pipe_with_contents "state" "pipe";
     a_socketpair_with_contents "state" "socketpair";
@@ -193,6 +194,44 @@ fn the_standard_streams_are_those_of_the_restart() {
         (text(&done.stdout), text(&done.stderr)),
         ("out two\n".into(), "err two\n".into())
     );
+}
+
+/// What others see of a process: its command line, what `ps` makes of it, and its environment but for the test's mark.
+fn shown(pid: i32) -> [String; 3] {
+    let file = |name| text(&std::fs::read(format!("/proc/{pid}/{name}")).expect("a process"));
+    let mut ps = Command::new("ps");
+    let args = ps.args(["-ww", "-o", "args=", "-p", &pid.to_string()]);
+    let environment = file("environ");
+    let others = environment.split('\0').filter(|v| !v.starts_with("E2E_"));
+    [
+        file("cmdline"),
+        text(&args.output().expect("ps").stdout),
+        others.collect::<Vec<_>>().join("\n"),
+    ]
+}
+
+#[test]
+fn others_see_the_program_s_own_command_line() {
+    let scratch = Scratch::new("state-shown");
+    let app = program("state", "state", &["-lrt"]);
+    let args = ["brk".into(), scratch.file("never")];
+    let mut command = Command::new(&app);
+    command.args(&args).current_dir(scratch.path());
+    let mut native = Job::start(&scratch, command);
+    native.must_reach(1);
+    let expected = shown(native.pid());
+    assert!(expected[1].contains("brk"), "{expected:?}");
+    native.kill();
+    let mut job = Job::launch(&scratch, 0, &app, args);
+    job.must_reach(1);
+    assert_eq!(shown(job.pid()), expected, "under launch");
+    job.checkpoint(&scratch);
+    job.kill();
+    let job = Job::restart(&scratch, 0);
+    tests::wait_for("the restarted program", tests::LIMIT, || {
+        (shown(job.pid())[0] == expected[0]).then_some(())
+    });
+    assert_eq!(shown(job.pid()), expected, "after a restart");
 }
 
 /// A tracer would hold the threads that are stopped for a checkpoint.

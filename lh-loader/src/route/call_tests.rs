@@ -163,6 +163,22 @@ fn owners_timers_and_clocks_name_their_thread() {
     assert_eq!(event.sigev_notify_thread_id, TID as i32);
     sys(libc::SYS_timer_delete, [id as usize, 0, 0, 0, 0, 0]);
     assert_eq!(ids::clock_in(clock), (!(tid() as i32) << 3 | 6) as usize);
+    // The process's, as clock_getcpuclockid makes it.
+    let clock = (!(PID as i32) << 3 | 2) as usize;
+    let mut time = [0usize; 2];
+    let at = time.as_mut_ptr() as usize;
+    for nr in [libc::SYS_clock_gettime, libc::SYS_clock_getres] {
+        assert!(ids::routed(nr));
+        assert_eq!(call(&who, nr, &[clock, at]), 0);
+    }
+    // A clock that is there can't be set; of one that is not the kernel says EINVAL.
+    assert_eq!(
+        call(&who, libc::SYS_clock_settime, &[clock, at]),
+        -libc::EPERM as isize
+    );
+    time = [0; 2];
+    let until = [clock, libc::TIMER_ABSTIME as usize, at, 0];
+    assert_eq!(call(&who, libc::SYS_clock_nanosleep, &until), 0);
     for clock in [0usize, 1, 7, -6i32 as usize, -2i32 as usize, -5i32 as usize] {
         assert_eq!(ids::clock_in(clock), clock, "{}", clock as i32);
     }

@@ -61,6 +61,15 @@ fn arguments(nr: i64) -> [bool; 2] {
     }
 }
 
+/// Whether the call's first argument is a clock, and nothing else is an id. glibc asks `clock_getres` whether a process
+/// has a clock. See also `waits` (`clock_nanosleep`).
+fn has_clock(nr: i64) -> bool {
+    matches!(
+        nr,
+        libc::SYS_clock_gettime | libc::SYS_clock_getres | libc::SYS_clock_settime
+    )
+}
+
 /// Whether the call names or returns ids, or a path that may do so.
 pub fn routed(nr: i64) -> bool {
     arguments(nr) != [false, false]
@@ -82,6 +91,7 @@ pub fn routed(nr: i64) -> bool {
                 | libc::SYS_fcntl
                 | libc::SYS_timer_create
         )
+        || has_clock(nr)
 }
 
 fn info() -> &'static LhInfo {
@@ -260,6 +270,10 @@ pub unsafe fn call(r: &Regs) -> isize {
             libc::SYS_capget | libc::SYS_capset => capabilities(c),
             libc::SYS_fcntl => owner(c),
             libc::SYS_timer_create => timer(c),
+            _ if has_clock(nr) => {
+                c.rdi = clock_in(r.rdi);
+                native(&c)
+            }
             _ => native(&c),
         }
     }

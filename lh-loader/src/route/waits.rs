@@ -5,6 +5,7 @@
 //! that. The park handler marks them ([`CUT_SHORT`]), and they are made again with the time that was left.
 
 use super::entry::{kernel, Outcome, Regs};
+use super::ids;
 use super::policy::native;
 use crate::arch::{syscall6, CUT_SHORT};
 use crate::lhinfo;
@@ -90,11 +91,15 @@ fn now() -> usize {
 /// # Safety
 /// As for the system call.
 pub unsafe fn call(r: &Regs) -> isize {
+    let mut r = *r;
+    if r.rax as i64 == libc::SYS_clock_nanosleep {
+        r.rdi = ids::clock_in(r.rdi);
+    }
     let mut a = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
     let limit = limit(r.rax as i64, &a);
     if let Limit::None = limit {
         // SAFETY: the caller's.
-        return unsafe { native(r) };
+        return unsafe { native(&r) };
     }
     let rest = match r.rax as i64 {
         libc::SYS_nanosleep => r.rsi,
@@ -112,7 +117,7 @@ pub unsafe fn call(r: &Regs) -> isize {
     loop {
         let born = life();
         // SAFETY: the caller's; `span` outlives the call.
-        let Outcome { result, time: cut } = unsafe { kernel(r, a) };
+        let Outcome { result, time: cut } = unsafe { kernel(&r, a) };
         if result != CUT_SHORT {
             core::hint::black_box(&span);
             return result;
