@@ -219,6 +219,7 @@ impl Job {
         state.size = size;
         state.joined = true;
         drop(state);
+        self.changed.notify_all();
         if rank == 0 && size > 1 {
             let job = Arc::clone(self);
             let bounds = std::thread::Builder::new().name("bounds".into());

@@ -192,6 +192,11 @@ impl Job {
         let mut state = self.lock();
         match frame.kind {
             GATHER => {
+                // The rank may be here before this one knows how many there are.
+                while !state.joined {
+                    let waited = self.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
                 let bound = Duration::from_secs(u64::from(frame.bound));
                 contribute(&mut state, frame.key, rank, frame.body, bound);
             }

@@ -47,6 +47,22 @@ fn every_rank_gets_everybodys_bytes() {
 }
 
 #[test]
+fn a_rank_may_be_quicker_than_rank_0() {
+    let (first, _queue) = job();
+    let contact = listen(&first, false).unwrap();
+    let (second, _other) = job();
+    connect(&second, 1, 2, &contact).unwrap();
+    second.join(1, 2).unwrap();
+    let ask = std::thread::spawn(move || second.exchange(b"second".to_vec()));
+    // Its part is under way, and has time to arrive.
+    std::thread::sleep(Duration::from_millis(200));
+    first.join(0, 2).unwrap();
+    let all = vec![b"first".to_vec(), b"second".to_vec()];
+    assert_eq!(first.exchange(b"first".to_vec()), Ok(all.clone()));
+    assert_eq!(ask.join().unwrap(), Ok(all));
+}
+
+#[test]
 fn a_rank_that_does_not_come_is_named_and_the_next_attempt_works() {
     let all = ranks(3, &[]);
     let waiting: Vec<_> = all[..2]
