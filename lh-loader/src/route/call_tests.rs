@@ -96,7 +96,8 @@ fn ids_are_translated_in_and_out() {
     assert_eq!(call(&who, libc::SYS_sched_getattr, &[tid, at, 56, 0]), 0);
     assert_eq!(call(&who, libc::SYS_get_robust_list, &[tid, at, at + 8]), 0);
     assert_eq!(call(&who, libc::SYS_prlimit64, &[pid, 7, 0, at]), 0);
-    assert_eq!(call(&who, libc::SYS_getpriority, &[0, tid]), 20);
+    let own = sys(libc::SYS_getpriority, [0; 6]);
+    assert_eq!(call(&who, libc::SYS_getpriority, &[0, tid]), own);
     let (from, mut to) = (7u64, 0u64);
     let (here, there) = ([&raw const from as usize, 8], [&raw mut to as usize, 8]);
     let iov = [there.as_ptr() as usize, 1, here.as_ptr() as usize, 1];
@@ -176,8 +177,13 @@ fn owners_timers_and_clocks_name_their_thread() {
         call(&who, libc::SYS_clock_settime, &[clock, at]),
         -libc::EPERM as isize
     );
-    time = [0; 2];
-    let until = [clock, libc::TIMER_ABSTIME as usize, at, 0];
+    let past = [0usize; 2];
+    let until = [
+        clock,
+        libc::TIMER_ABSTIME as usize,
+        past.as_ptr() as usize,
+        0,
+    ];
     assert_eq!(call(&who, libc::SYS_clock_nanosleep, &until), 0);
     for clock in [0usize, 1, 7, -6i32 as usize, -2i32 as usize, -5i32 as usize] {
         assert_eq!(ids::clock_in(clock), clock, "{}", clock as i32);
