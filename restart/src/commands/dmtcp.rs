@@ -37,26 +37,40 @@ pub fn run(args: &DmtcpRestart) -> Outcome {
     Err(Failure::new(1, text))
 }
 
-/// The rank's image.
+/// The rank's image. Every rank looks whether all are there: one that came alone would wait for the others.
 fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
-    let link = dir.join(format!("rank-{rank}-of-{size}.dmtcp"));
-    if link.is_file() {
-        return Ok(link);
-    }
+    let link = |rank| dir.join(format!("rank-{rank}-of-{size}.dmtcp"));
+    let Some(missing) = (0..size).map(link).find(|link| !link.is_file()) else {
+        return Ok(link(rank));
+    };
     let sizes: Vec<u32> = std::fs::read_dir(dir)
         .map_err(|e| Failure::new(1, format!("{}: {e}", dir.display())))?
         .filter_map(|entry| job_size(&entry.ok()?.file_name().into_string().ok()?))
         .collect();
-    let text = match sizes.iter().find(|s| **s != size) {
-        Some(other) => format!(
-            "{} holds a job of {other} rank(s), but {size} were started; start it with `mpirun -n {other} splitproc dmtcp-restart {}`",
+    let other = sizes.iter().find(|s| **s != size);
+    let text = if let Ok(image) = std::fs::read_link(&missing) {
+        format!(
+            "{} names {}, which is not there: the image of a rank is lost",
+            missing.display(),
+            image.display()
+        )
+    } else if sizes.contains(&size) {
+        format!(
+            "{} is not there: the image of a rank is lost",
+            missing.display()
+        )
+    } else if let Some(other) = other {
+        format!(
+            "{} holds a job of {other} rank(s), but {size} were started; start it with `mpirun -n {other} splitproc \
+             dmtcp-restart {}`, by the mpirun of MPICH (`mpirun.mpich`)",
             dir.display(),
             dir.display()
-        ),
-        None => format!(
+        )
+    } else {
+        format!(
             "{} is not there; name the directory that dmtcp_launch was given with --ckptdir",
-            link.display()
-        ),
+            missing.display()
+        )
     };
     Err(Failure::new(1, text))
 }
@@ -83,5 +97,9 @@ mod tests {
             .unwrap()
             .ends_with("rank-1-of-2.dmtcp"));
         assert!(text(0, 4).contains("a job of 2 rank(s), but 4 were started"));
+        std::fs::remove_file(tmp.path().join("rank-1-of-2.dmtcp")).unwrap();
+        assert!(text(0, 2).contains("rank-1-of-2.dmtcp is not there"));
+        std::os::unix::fs::symlink("gone.dmtcp", tmp.path().join("rank-1-of-2.dmtcp")).unwrap();
+        assert!(text(0, 2).contains("gone.dmtcp, which is not there"));
     }
 }
