@@ -52,9 +52,10 @@ pub fn obstacles(settings: &Settings) -> Result<()> {
     loader()?;
     let mut mappings = maps::own()?;
     mappings.retain(Mapping::is_saved);
-    for mapping in &mappings {
-        memory::check(mapping)?;
-    }
+    // Code first: a library is the reason for memory of its own.
+    let is_code = |m: &&Mapping| m.prot & libc::PROT_EXEC != 0;
+    let (code, data): (Vec<_>, Vec<_>) = mappings.iter().partition(is_code);
+    code.into_iter().chain(data).try_for_each(memory::check)?;
     code::mapped(&mappings);
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
