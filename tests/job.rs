@@ -118,6 +118,8 @@ impl Job {
         let what = format!("{command:?}");
         command
             .env(MARK, &mark)
+            // Ours, and hidden from a program under splitproc as all of its variables are.
+            .env_remove("SPLITPROC_MOMENTS")
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("a file for stdout"))
             .stderr(File::create(&stderr).expect("a file for stderr"));
