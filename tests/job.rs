@@ -195,6 +195,20 @@ impl Job {
         }
     }
 
+    /// The checkpoint of a restarted job: until it is up, nobody answers.
+    #[track_caller]
+    pub fn checkpoint_once_up(&mut self, scratch: &Scratch) {
+        wait_for("the restarted program's checkpoint", LIMIT, || {
+            let done = self.try_checkpoint(scratch);
+            assert!(
+                done.status.success() || text(&done.stderr).contains("does not answer"),
+                "{}",
+                text(&done.stderr)
+            );
+            done.status.success().then_some(())
+        });
+    }
+
     /// `splitproc checkpoint --wait`, however it ends.
     #[track_caller]
     pub fn try_checkpoint(&mut self, scratch: &Scratch) -> Done {

@@ -1,7 +1,7 @@
 //! The generations of a checkpoint directory: how many are kept, and which one is restarted and verified.
 
 use std::path::PathBuf;
-use tests::{program, run, splitproc, text, wait_for, Done, Job, Scratch, LIMIT};
+use tests::{program, run, splitproc, text, Done, Job, Scratch};
 
 /// A job that waits at its checkpoint until it may go on.
 fn launch(scratch: &Scratch, options: &[&str]) -> Job {
@@ -50,9 +50,7 @@ fn so_many_generations_are_kept_as_were_asked_for() {
         let mut command = splitproc(["restart", "--keep", "1"]);
         command.arg(scratch.ckpt());
         let mut job = Job::start(&scratch, command);
-        wait_for("the restarted program's checkpoint", LIMIT, || {
-            job.try_checkpoint(&scratch).status.success().then_some(())
-        });
+        job.checkpoint_once_up(&scratch);
         assert_eq!(generations(&scratch), ["gen-0004"], "{options:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! program sees its own. Of memory: one that is too low is named.
 
 use std::process::Command;
-use tests::{mpirun, program, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
+use tests::{mpirun, program, splitproc, text, Case, Job, Scratch};
 
 /// The command after `ulimit` with these options.
 fn limited(options: &str, command: Command) -> Command {
@@ -39,10 +39,7 @@ fn comes_back(kind: &str, options: &str, later: &str) {
     job.checkpoint(&scratch);
     job.kill();
     let mut job = Job::start(&scratch, limited(later, restart(&scratch)));
-    wait_for("the restarted program's checkpoint", LIMIT, || {
-        let done = job.try_checkpoint(&scratch);
-        done.status.success().then_some(())
-    });
+    job.checkpoint_once_up(&scratch);
     job.kill();
     std::fs::write(scratch.file("go"), "").expect("the go file");
     let done = Job::start(&scratch, limited(options, restart(&scratch)));

@@ -50,6 +50,16 @@ fn plugin() -> Vec<PathBuf> {
 }
 
 impl<'a> Life<'a> {
+    fn begin(scratch: &'a Scratch, folder: PathBuf, ranks: usize, command: Command) -> Self {
+        let job = Job::start(scratch, command);
+        Self {
+            scratch,
+            folder,
+            ranks,
+            job,
+        }
+    }
+
     fn launch(
         scratch: &'a Scratch,
         ranks: usize,
@@ -65,13 +75,7 @@ impl<'a> Life<'a> {
         );
         command.envs(env.iter().copied()).args(app);
         command.current_dir(scratch.path());
-        let job = Job::start(scratch, mpirun(ranks, command));
-        Self {
-            scratch,
-            folder,
-            ranks,
-            job,
-        }
+        Self::begin(scratch, folder, ranks, mpirun(ranks, command))
     }
 
     /// Sends one letter to all ranks' hosts at once, and waits for what each answers; `None` has ended.
@@ -134,13 +138,7 @@ impl<'a> Life<'a> {
         };
         let mut command = mpirun(ranks, command);
         command.env("HOST_DIR", &folder);
-        let job = Job::start(scratch, command);
-        Self {
-            scratch,
-            folder,
-            ranks,
-            job,
-        }
+        Self::begin(scratch, folder, ranks, command)
     }
 
     /// Checkpointed, killed and restarted.

@@ -8,7 +8,7 @@ use lh_loader::lhinfo::LhInfo;
 use std::mem::offset_of;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use tests::{program, splitproc, text, wait_for, Job, Scratch, LIMIT};
+use tests::{program, splitproc, text, Job, Scratch};
 
 /// Slots of functions that every kernel's vDSO has, without those for clocks of threads.
 const FUNCTIONS: usize = 5;
@@ -78,9 +78,7 @@ fn over_two_restarts(settings: [&str; 3]) {
         command.arg(scratch.ckpt()).env("SPLITPROC_VDSO", setting);
         job = Job::start(&scratch, command);
         // It takes one once it runs.
-        wait_for("the restarted program's checkpoint", LIMIT, || {
-            job.try_checkpoint(&scratch).status.success().then_some(())
-        });
+        job.checkpoint_once_up(&scratch);
         let now = check(&job, setting);
         assert_ne!(now, before);
         before = now;

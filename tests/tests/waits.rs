@@ -1,7 +1,7 @@
 //! A thread that waits does not notice a checkpoint (`tests/c/waits.c`): no call ends with EINTR, none
 //! ends early, and a time limit is not begun anew. Nor does one end with a part of its work done.
 
-use tests::{program, text, wait_for, Job, Scratch, LIMIT};
+use tests::{program, text, Job, Scratch};
 
 #[test]
 fn waits_outlast_checkpoints() {
@@ -55,10 +55,7 @@ fn waits_go_on_after_a_restart() {
     job.kill();
     // Once more, from the restarted program: its waits are not in the first one's system calls.
     let mut job = Job::restart(&scratch, 0);
-    wait_for("the restarted program's checkpoint", LIMIT, || {
-        let done = job.try_checkpoint(&scratch);
-        done.status.success().then_some(())
-    });
+    job.checkpoint_once_up(&scratch);
     job.kill();
     std::fs::write(&go, "").expect("the go file");
     let done = Job::restart(&scratch, 0).finish().ok();
@@ -78,10 +75,7 @@ fn transfers_are_whole() {
     }
     job.kill();
     let mut job = Job::restart(&scratch, 0);
-    wait_for("the restarted program's checkpoint", LIMIT, || {
-        let done = job.try_checkpoint(&scratch);
-        done.status.success().then_some(())
-    });
+    job.checkpoint_once_up(&scratch);
     job.kill();
     std::fs::write(&go, "").expect("the go file");
     let done = Job::restart(&scratch, 0).finish().ok();
