@@ -115,14 +115,18 @@ static void make_image(void)
         give_up("pipe");
     for (int i = 0; i < 2; i++)
         ready[i] = own_fd(ready[i]);
-    long pid = syscall(SYS_fork);
+    /* The image's parent ends at once, without a signal: who kills the job with all its children leaves images alone. */
+    long pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
     if (pid < 0)
-        give_up("fork");
-    if (pid == 0)
+        give_up("clone");
+    if (pid == 0) {
+        if (syscall(SYS_fork) != 0)
+            syscall(SYS_exit_group, 0);
         return be_image();
+    }
     close(image_socket);
     close(ready[1]);
-    if (read(ready[0], &none, 1) != 0)
+    if (read(ready[0], &none, 1) != 0 || syscall(SYS_wait4, pid, NULL, __WALL, NULL) != pid)
         give_up("image");
     close(ready[0]);
 }
