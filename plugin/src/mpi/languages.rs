@@ -2,15 +2,12 @@
 //!
 //! Both libraries (`libmpichfort.so.12`, `libmpichcxx.so.12`, and `libmpifort`, `libmpicxx` of the same ABI) are translation
 //! alone: they are the system's own, in the upper half, and call the front. Their calls here say in which language a
-//! function of the application's is written; handles are the same in all languages. The variables are those that MPICH
-//! exports. The libraries write to some, and a program may hold a copy of any, so that all are found by name.
+//! function of the application's is written; handles are the same in all languages. The variables that they want are in
+//! the front.
 
-use super::abi::Status;
 use super::front::{refuse, unsupported};
 use super::model::objects::Given;
-use super::topos::{Pointer, MARKS};
 use super::{attrs, errs, ops, status};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 /// `MPII_Keyval_set_proxy`: functions that call the functions of a key.
 ///
@@ -103,53 +100,6 @@ pub unsafe extern "C" fn MPII_Op_set_cxx(op: i32, caller: usize) {
 #[no_mangle]
 pub unsafe extern "C" fn MPII_Errhandler_set_cxx(handler: i32, caller: usize) {
     errs::set_cxx(handler, caller);
-}
-
-/// A variable under the name of MPICH's.
-macro_rules! variables {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $value:expr;)*) => {
-        $($(#[$doc])* #[no_mangle] pub static $name: $type = $value;)*
-    };
-}
-
-/// A Fortran status that nobody reads.
-type Ignored = [AtomicI32; std::mem::size_of::<Status>() / 4];
-const IGNORED: Ignored = [const { AtomicI32::new(0) }; 5];
-
-/// The address of one.
-#[repr(transparent)]
-pub struct IgnoredAt(*const Ignored);
-// SAFETY: never written.
-unsafe impl Sync for IgnoredAt {}
-
-variables! {
-    /// Where Fortran's `MPI_STATUS_IGNORE` is; the Fortran library sets it.
-    MPI_F_STATUS_IGNORE: AtomicUsize = AtomicUsize::new(0);
-    /// Where its `MPI_STATUSES_IGNORE` is.
-    MPI_F_STATUSES_IGNORE: AtomicUsize = AtomicUsize::new(0);
-    /// The `mpi_f08` module's `MPI_STATUS_IGNORE`.
-    MPIR_F08_MPI_STATUS_IGNORE_OBJ: Ignored = IGNORED;
-    /// Its `MPI_STATUSES_IGNORE`.
-    MPIR_F08_MPI_STATUSES_IGNORE_OBJ: Ignored = IGNORED;
-    /// The address of the former.
-    MPI_F08_STATUS_IGNORE: IgnoredAt = IgnoredAt(&MPIR_F08_MPI_STATUS_IGNORE_OBJ);
-    /// That of the latter.
-    MPI_F08_STATUSES_IGNORE: IgnoredAt = IgnoredAt(&MPIR_F08_MPI_STATUSES_IGNORE_OBJ);
-    /// Its `MPI_BOTTOM`.
-    MPIR_F08_MPI_BOTTOM: AtomicI32 = AtomicI32::new(0);
-    /// Its `MPI_IN_PLACE`.
-    MPIR_F08_MPI_IN_PLACE: AtomicI32 = AtomicI32::new(0);
-    /// C's `MPI_UNWEIGHTED`, for that module.
-    MPIR_C_MPI_UNWEIGHTED: Pointer = Pointer(&MARKS[0]);
-    /// C's `MPI_WEIGHTS_EMPTY`.
-    MPIR_C_MPI_WEIGHTS_EMPTY: Pointer = Pointer(&MARKS[1]);
-}
-
-/// Is an address one of the Fortran names for a status that is to be ignored?
-pub fn ignored(at: usize) -> bool {
-    let f08 = [&MPI_F08_STATUS_IGNORE, &MPI_F08_STATUSES_IGNORE].map(|p| p.0 as usize);
-    let f = [&MPI_F_STATUS_IGNORE, &MPI_F_STATUSES_IGNORE].map(|p| p.load(Relaxed));
-    f08.contains(&at) || f.contains(&at)
 }
 
 /// Is there memory of a kind of device that MPI can be given? Not through a front.

@@ -67,7 +67,7 @@ pub unsafe fn status_set_cancelled(status: usize, flag: i32) -> i32 {
 
 /// Copies a status between C and one of the Fortrans: it is the same in all of them.
 unsafe fn convert(from: usize, to: usize) -> i32 {
-    if from <= STATUS_IGNORE || to == 0 || super::languages::ignored(from) {
+    if from <= STATUS_IGNORE || to == 0 {
         return finish(COMM_WORLD, Ok(ERR_ARG));
     }
     put(to, *(from as *const Status));

@@ -10,11 +10,12 @@ use crate::gate::Inside;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY` of the upper half: the addresses of two words of ours.
-pub(super) static MARKS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+#[export_name = "splitproc_weights"]
+pub static MARKS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// A constant pointer variable of the ABI.
 #[repr(transparent)]
-pub struct Pointer(pub(super) *const AtomicUsize);
+pub struct Pointer(*const AtomicUsize);
 // SAFETY: never written.
 unsafe impl Sync for Pointer {}
 
