@@ -1,13 +1,13 @@
 //! Files: opening, closing, and what is known of an open one.
 
 use super::abi::*;
-use super::front::{local, put};
-use super::lower::{ix, must, Fail, Outcome};
+use super::front::{again, local, put};
+use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::file::{self, prefix, File, State, FILES};
 use super::model::objects::{Info, INFOS};
 use super::model::{comm as comms, datatype, lock, Comm, Locked};
 use super::{coll, errs, groups, infos, inside};
-use crate::gate::{self, Call};
+use crate::gate::{self, Call, Inside};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
@@ -43,13 +43,26 @@ pub fn together(handle: usize, f: impl FnOnce(&'static File) -> Outcome) -> i32 
         Ok(found) => found,
         Err(e) => return finish(handle, Err(e)),
     };
-    let c = found.comm;
-    let (inside, n) = coll::enter(c, true, Call::MustComplete, true);
-    inside::about(c.lower.load(Relaxed), 0, 0);
+    let (inside, n) = gather(found.comm);
     let outcome = f(found);
-    coll::leave(c, n);
+    coll::leave(found.comm, n);
     drop(inside);
     finish(handle, outcome)
+}
+
+/// Enters a collective of a communicator's, and waits until all members have.
+///
+/// What follows can't be called again and must complete. Members that are late would make a checkpoint wait for them:
+/// here it need not, for the wait itself can be begun anew.
+fn gather(c: &Comm) -> (Inside, u64) {
+    let (inside, n) = coll::enter(c, false, Call::Reexecutable, true);
+    if c.size() > 1 {
+        // SAFETY: the communicator is one of the lower half's. An error shows in the call that follows.
+        let _ = again(|| unsafe { lower::call(ix::Barrier, &[c.low()]) });
+    }
+    inside.set(Call::MustComplete);
+    inside::about(c.lower.load(Relaxed), 0, 0);
+    (inside, n)
 }
 
 /// A path that does not depend on the working directory.
@@ -83,8 +96,7 @@ pub unsafe fn file_open(comm: i32, path: usize, amode: i32, info: i32, out: usiz
         Ok(c) => c,
         Err(e) => return finish(0, Err(e)),
     };
-    let (inside, n) = coll::enter(c, true, Call::MustComplete, true);
-    inside::about(c.lower.load(Relaxed), 0, 0);
+    let (inside, n) = gather(c);
     let outcome = open(c, CStr::from_ptr(path as *const _), amode, info);
     put(out, *outcome.as_ref().unwrap_or(&0));
     coll::leave(c, n);
@@ -154,11 +166,9 @@ pub unsafe fn file_close(at: usize) -> i32 {
         Err(e) => return finish(handle, Err(e)),
     };
     let c = f.comm;
-    let (inside, n) = coll::enter(c, true, Call::MustComplete, true);
-    inside::about(c.lower.load(Relaxed), 0, 0);
+    // All have come: a cut finds the file on all ranks or on none.
+    let (inside, n) = gather(c);
     let code = must(ix::File_close, &[f.lower.as_ptr() as u64]);
-    // Nobody forgets the file before all have closed it: a cut finds it on all ranks or on none.
-    must(ix::Barrier, &[c.low()]);
     coll::leave(c, n);
     let guard = lock();
     let state = f.state.get(&guard);

@@ -11,10 +11,11 @@ use super::model::file::{self, File};
 use super::model::{lock, Guard};
 use super::replay::check;
 use super::views;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Notes where the open files are.
 ///
@@ -72,7 +73,31 @@ pub unsafe fn replay(guard: &Guard) -> Result<(), String> {
             compare(f, f.state.get(guard).size)?;
         }
     }
-    list.into_iter().try_for_each(|f| reopen(guard, f))
+    let mut opened: Vec<&CStr> = Vec::new();
+    for f in list {
+        if f.comm.rank == 0 && opened.contains(&&*f.path) {
+            next_second();
+        }
+        opened.push(&f.path);
+        reopen(guard, f)?;
+    }
+    Ok(())
+}
+
+/// Waits until the clock shows another second.
+///
+/// ROMIO keeps the shared position in a file whose name has the second in which it was opened: two handles of one file
+/// that are opened in the same second have one shared position.
+fn next_second() {
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |t| t.as_secs())
+    };
+    let then = now();
+    while now() == then {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Is the file there, with all that was in it?
