@@ -2,6 +2,7 @@
 
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
+use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -61,7 +62,7 @@ pub struct Meta {
     /// Name.
     pub name: String,
     /// Attributes.
-    pub attrs: Vec<(i32, usize)>,
+    pub attrs: Vec<Attr>,
 }
 
 /// A derived datatype.
