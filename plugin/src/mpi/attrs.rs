@@ -8,7 +8,7 @@ use super::lower::{ix, must, Fail};
 use super::model::objects::{Keyval, KEYVALS};
 use super::model::{comm as comms, datatype, lock, Guard};
 use std::mem::transmute;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// `MPI_ERR_KEYVAL`.
 const ERR_KEYVAL: i32 = 48;
@@ -59,26 +59,36 @@ fn list(guard: &Guard, object: i32) -> Result<&mut Vec<(i32, usize)>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
     }
-    datatype::get(object)
-        .map(|t| &mut t.meta.get(guard).attrs)
-        .ok_or(Fail::Code(ERR_ARG))
+    datatype::meta(guard, object).map(|meta| &mut meta.attrs)
 }
 
-fn delete_one(object: i32, key: i32, value: usize) -> i32 {
-    let code = match keyval(key) {
+/// Calls the application's delete function.
+fn call_delete(object: i32, key: i32, value: usize) -> i32 {
+    match keyval(key) {
         Ok(k) if k.delete != 0 => {
             // SAFETY: the application registered a delete function of this type.
             unsafe { transmute::<usize, Delete>(k.delete)(object, key, value, k.extra) }
         }
         _ => SUCCESS,
-    };
-    release(&lock(), key);
+    }
+}
+
+/// Deletes an attribute, unless its delete function refuses.
+fn delete_one(object: i32, key: i32, value: usize) -> i32 {
+    let code = call_delete(object, key, value);
+    if code == SUCCESS {
+        let guard = lock();
+        if let Ok(l) = list(&guard, object) {
+            l.retain(|(a, _)| *a != key);
+        }
+        release(&guard, key);
+    }
     code
 }
 
 fn delete_each(object: i32) -> i32 {
     loop {
-        let last = list(&lock(), object).ok().and_then(|l| l.pop());
+        let last = list(&lock(), object).ok().and_then(|l| l.last().copied());
         let Some((key, value)) = last else {
             return SUCCESS;
         };
@@ -162,6 +172,7 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
             delete,
             extra,
             refs: AtomicU32::new(1),
+            freed: AtomicBool::new(false),
         };
         put(out, kind | KEYVALS.add(&lock(), k));
         Ok(())
@@ -171,8 +182,10 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
 unsafe fn free(at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
-        keyval(h)?;
-        release(&lock(), h);
+        // Copies of the handle may be freed as well, for as long as attributes have the key.
+        if !keyval(h)?.freed.swap(true, Relaxed) {
+            release(&lock(), h);
+        }
         put(at, KEYVAL_INVALID);
         Ok(())
     })
@@ -187,8 +200,7 @@ unsafe fn set(object: i32, key: i32, value: usize) -> i32 {
         .ok()
         .and_then(|l| l.iter().find(|(a, _)| *a == key).copied());
     if let Some((_, v)) = old {
-        k.refs.fetch_add(1, Relaxed); // the deletion takes one
-        let code = delete_one(object, key, v);
+        let code = call_delete(object, key, v);
         if code != SUCCESS {
             return finish(object, Ok(code));
         }
@@ -224,16 +236,11 @@ unsafe fn get(object: i32, key: i32, out: usize, flag: usize) -> i32 {
 }
 
 unsafe fn delete(object: i32, key: i32) -> i32 {
-    let found = {
-        let guard = lock();
-        list(&guard, object).ok().and_then(|l| {
-            let i = l.iter().position(|(a, _)| *a == key)?;
-            Some(l.remove(i))
-        })
-    };
+    let found = list(&lock(), object).map(|l| l.iter().find(|(a, _)| *a == key).copied());
     match found {
-        Some((_, v)) => finish(object, Ok(delete_one(object, key, v))),
-        None => finish(object, keyval(key).map(|_| SUCCESS)),
+        Ok(Some((_, v))) => finish(object, Ok(delete_one(object, key, v))),
+        Ok(None) => finish(object, keyval(key).map(|_| SUCCESS)),
+        Err(e) => finish(object, Err(e)),
     }
 }
 

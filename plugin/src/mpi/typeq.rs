@@ -102,21 +102,18 @@ pub unsafe fn type_get_contents(
 
 pub unsafe fn type_set_name(t: i32, name: usize) -> i32 {
     local(COMM_WORLD, || {
-        if let Some(t) = datatype::get(t) {
-            t.meta.get(&lock()).name = infos::text(name, MAX_OBJECT_NAME - 1);
-        }
+        datatype::meta(&lock(), t)?.name = infos::text(name, MAX_OBJECT_NAME - 1);
         Ok(())
     })
 }
 
 pub unsafe fn type_get_name(t: i32, out: usize, len: usize) -> i32 {
-    match datatype::get(t) {
-        Some(t) => local(COMM_WORLD, || {
-            infos::put_text(out, len, &t.meta.get(&lock()).name);
-            Ok(())
-        }),
-        None => forward(COMM_WORLD, || {
-            lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])
-        }),
-    }
+    forward(COMM_WORLD, || {
+        let name = datatype::meta(&lock(), t)?.name.clone();
+        if name.is_empty() && datatype::predefined(t) {
+            return lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64]);
+        }
+        infos::put_text(out, len, &name);
+        Ok(SUCCESS)
+    })
 }

@@ -103,6 +103,26 @@ pub fn predefined(handle: i32) -> bool {
     handle & KIND_MASK == 0x4c00_0000 || (handle as u32).wrapping_sub(0x8c00_0000) < 5
 }
 
+/// Names and attributes that the application has given to predefined datatypes.
+static NAMED: Locked<Vec<(i32, Meta)>> = Locked::new(Vec::new());
+
+/// What changes rarely of any datatype.
+pub fn meta(guard: &Guard, handle: i32) -> Result<&mut Meta, Fail> {
+    if let Some(t) = get(handle) {
+        return Ok(t.meta.get(guard));
+    }
+    if !predefined(handle) {
+        return Err(Fail::Code(ERR_TYPE));
+    }
+    let list = NAMED.get(guard);
+    let i = list.iter().position(|(h, _)| *h == handle);
+    let i = i.unwrap_or_else(|| {
+        list.push((handle, Meta::default()));
+        list.len() - 1
+    });
+    Ok(&mut list[i].1)
+}
+
 /// Asks the lower half for a datatype's sizes.
 ///
 /// # Safety

@@ -3,7 +3,7 @@
 use super::super::abi::*;
 use super::table::Table;
 use super::Locked;
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
 /// A group: world ranks.
 pub struct Group {
@@ -45,6 +45,8 @@ pub struct Keyval {
     pub extra: usize,
     /// The handle and attributes that name it.
     pub refs: AtomicU32,
+    /// Has the application freed it?
+    pub freed: AtomicBool,
 }
 
 /// An info object: keys and values in order.
