@@ -2,6 +2,7 @@
 
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
+use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -58,10 +59,10 @@ pub struct Sizes {
 /// What changes rarely.
 #[derive(Default)]
 pub struct Meta {
-    /// Name.
-    pub name: String,
+    /// Name, if the application gave one.
+    pub name: Option<String>,
     /// Attributes.
-    pub attrs: Vec<(i32, usize)>,
+    pub attrs: Vec<Attr>,
 }
 
 /// A derived datatype.
@@ -101,26 +102,6 @@ pub fn get(handle: i32) -> Option<&'static Datatype> {
 #[inline(always)]
 pub fn predefined(handle: i32) -> bool {
     handle & KIND_MASK == 0x4c00_0000 || (handle as u32).wrapping_sub(0x8c00_0000) < 5
-}
-
-/// Names and attributes that the application has given to predefined datatypes.
-static NAMED: Locked<Vec<(i32, Meta)>> = Locked::new(Vec::new());
-
-/// What changes rarely of any datatype.
-pub fn meta(guard: &Guard, handle: i32) -> Result<&mut Meta, Fail> {
-    if let Some(t) = get(handle) {
-        return Ok(t.meta.get(guard));
-    }
-    if !predefined(handle) {
-        return Err(Fail::Code(ERR_TYPE));
-    }
-    let list = NAMED.get(guard);
-    let i = list.iter().position(|(h, _)| *h == handle);
-    let i = i.unwrap_or_else(|| {
-        list.push((handle, Meta::default()));
-        list.len() - 1
-    });
-    Ok(&mut list[i].1)
 }
 
 /// Asks the lower half for a datatype's sizes.
@@ -184,6 +165,29 @@ pub fn register(guard: &Guard, lower: i32, contents: Contents, sizes: Sizes) -> 
         },
     );
     handle
+}
+
+/// What the application gave to predefined datatypes.
+static NAMED: Locked<Vec<(i32, Meta)>> = Locked::new(Vec::new());
+
+/// The same of any datatype.
+pub fn meta(guard: &Guard, handle: i32) -> Option<&mut Meta> {
+    if let Some(t) = get(handle) {
+        return Some(t.meta.get(guard));
+    }
+    let named = NAMED.get(guard);
+    if !named.iter().any(|(t, _)| *t == handle) {
+        if !predefined(handle) {
+            return None;
+        }
+        named.push((handle, Meta::default()));
+    }
+    named.iter_mut().find(|(t, _)| *t == handle).map(|(_, m)| m)
+}
+
+/// Predefined datatypes to which the application gave something.
+pub fn named(guard: &Guard) -> Vec<i32> {
+    NAMED.get(guard).iter().map(|(t, _)| *t).collect()
 }
 
 /// One more use of a datatype.
