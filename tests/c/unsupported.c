@@ -9,8 +9,6 @@ int main(int argc, char **argv)
     MPI_Win window;
     MPI_File file;
     MPI_Comm other;
-    MPI_Status status = {0};
-    MPI_Fint fortran[8];
     MPI_Init(&argc, &argv);
     if (argc != 2)
         return 1;
@@ -22,8 +20,6 @@ int main(int argc, char **argv)
         MPI_Comm_spawn("true", MPI_ARGV_NULL, 1, MPI_INFO_NULL, 0, MPI_COMM_WORLD, &other, MPI_ERRCODES_IGNORE);
     if (strcmp(argv[1], "MPI_T_init_thread") == 0)
         MPI_T_init_thread(MPI_THREAD_SINGLE, &provided);
-    if (strcmp(argv[1], "MPI_Status_c2f") == 0)
-        MPI_Status_c2f(&status, fortran);
     printf("went on\n");
     MPI_Finalize();
     return 0;

@@ -56,7 +56,6 @@ fn what_is_not_supported_yet_ends_the_job_with_70() {
         ("MPI_File_open", 2),
         ("MPI_Comm_spawn", 1),
         ("MPI_T_init_thread", 0),
-        ("MPI_Status_c2f", 0),
     ] {
         let app = program("unsupported", "unsupported", &[]);
         let scratch = Scratch::new("unsupported");

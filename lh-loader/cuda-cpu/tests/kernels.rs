@@ -46,7 +46,11 @@ fn threads_part_and_join() {
     let length = |mut n: u32| {
         let mut steps = 0;
         while n > 1 {
-            n = if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 };
+            n = if n.is_multiple_of(2) {
+                n / 2
+            } else {
+                3 * n + 1
+            };
             steps += 1;
         }
         steps

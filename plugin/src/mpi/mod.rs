@@ -28,6 +28,7 @@ pub mod handle;
 pub mod icoll;
 pub mod infos;
 pub mod inside;
+pub mod languages;
 pub mod lower;
 pub mod model;
 pub mod ops;
