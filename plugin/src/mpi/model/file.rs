@@ -33,6 +33,8 @@ pub struct State {
     pub hints: Vec<(String, String)>,
     /// The view, if it is not the one that a file is opened with.
     pub view: Option<View>,
+    /// The lower half does not tell positions in this view right.
+    pub odd: bool,
     /// Atomic mode?
     pub atomic: bool,
     /// Between the halves of a split collective: what the second one gives.
