@@ -115,3 +115,15 @@ pub fn prefix(path: &[u8]) -> usize {
     let known = KNOWN.iter().find(|k| path.starts_with(k));
     known.map_or(0, |k| k.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_systems_name_is_no_part_of_the_path() {
+        assert_eq!(prefix(b"ufs:/tmp/a"), 4);
+        assert_eq!(prefix(b"/tmp/ufs:a"), 0);
+        assert_eq!(prefix(b"other:a"), 0);
+    }
+}
