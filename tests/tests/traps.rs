@@ -1,31 +1,64 @@
 //! States that a checkpoint can find an MPI program in (`tests/c/trap*.c`), one by one: the program must go on
 //! from each of them, both in its own process and after a restart.
 
-use std::path::PathBuf;
-use tests::{mpirun, program, run, text, Job, Scratch};
+use std::path::{Path, PathBuf};
+use tests::{mpirun, program, run, text, Job, Mpi, Scratch};
 
 fn trap(source: &str, name: &str, ranks: usize) {
     let app: PathBuf = program(source, source, &[]);
     for restart in [false, true] {
         let scratch = Scratch::new(&format!("trap-{name}-{ranks}"));
-        let go = scratch.file("go");
-        // What a restart's own environment has is not the program's.
-        std::env::set_var("TRAP_VALUE", "before");
-        let mut job = Job::launch(&scratch, ranks, &app, [name.as_ref(), go.as_os_str()]);
-        job.must_reach(1);
-        job.checkpoint(&scratch);
+        let job = trapped(&scratch, Mpi::Mpich, &app, name, ranks);
         if restart {
             job.kill();
-            std::env::set_var("TRAP_VALUE", "after");
-            std::fs::write(&go, "").expect("the go file");
-            let done = Job::restart(&scratch, ranks).finish().ok();
-            assert_eq!(text(&done.stdout), "ok\n", "after a restart");
+            restarted(&scratch, Mpi::Mpich, ranks);
         } else {
-            std::fs::write(&go, "").expect("the go file");
-            let done = job.finish().ok();
-            assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+            gone_on(&scratch, job);
         }
     }
+}
+
+/// The same from one MPI library to the other: the program goes on over the one, and is restarted over the other.
+fn trap_over(from: Mpi, to: Mpi, source: &str, name: &str, ranks: usize) {
+    let app: PathBuf = program(source, source, &[]);
+    let scratch = Scratch::new(&format!("trap-{name}-{ranks}-{from:?}"));
+    let job = trapped(&scratch, from, &app, name, ranks);
+    gone_on(&scratch, job);
+    // What it has told since by files is still to come.
+    let files = std::fs::read_dir(scratch.path()).expect("the folder");
+    for file in files.map(|f| f.expect("a file").path()) {
+        if file
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("go"))
+        {
+            std::fs::remove_file(&file).expect("a file of the program's");
+        }
+    }
+    restarted(&scratch, to, ranks);
+}
+
+/// A job that has run into the trap, and a checkpoint of it.
+fn trapped(scratch: &Scratch, mpi: Mpi, app: &Path, name: &str, ranks: usize) -> Job {
+    let go = scratch.file("go");
+    // What a restart's own environment has is not the program's.
+    std::env::set_var("TRAP_VALUE", "before");
+    let mut job = Job::launch_over(scratch, (mpi, ranks), app, [name.as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(scratch);
+    job
+}
+
+fn gone_on(scratch: &Scratch, job: Job) {
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = job.finish().ok();
+    assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+}
+
+fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
+    std::env::set_var("TRAP_VALUE", "after");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = Job::restart_over(scratch, mpi, ranks).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n", "after a restart");
 }
 
 macro_rules! traps {
@@ -33,6 +66,21 @@ macro_rules! traps {
         $(#[test]
         fn $name() {
             trap($source, $trap, $ranks);
+        }
+
+        /// Over the other MPI library, and from each to the other.
+        mod $name {
+            use super::{trap_over, Mpi::*};
+
+            #[test]
+            fn from_open_mpi_to_mpich() {
+                trap_over(OpenMpi, Mpich, $source, $trap, $ranks);
+            }
+
+            #[test]
+            fn from_mpich_to_open_mpi() {
+                trap_over(Mpich, OpenMpi, $source, $trap, $ranks);
+            }
         })*
     };
 }
