@@ -18,23 +18,28 @@ fn trap(source: &str, name: &str, ranks: usize) {
     }
 }
 
-/// The same from one MPI library to the other: the program goes on over the one, and is restarted over the other.
-fn trap_over(from: Mpi, to: Mpi, source: &str, name: &str, ranks: usize) {
+/// The same over Open MPI, and from each MPI library to the other: the program goes on over `from`, and is restarted from
+/// the same checkpoint over each of `to`.
+fn trap_over(from: Mpi, to: &[Mpi], source: &str, name: &str, ranks: usize) {
     let app: PathBuf = program(source, source, &[]);
     let scratch = Scratch::new(&format!("trap-{name}-{ranks}-{from:?}"));
     let job = trapped(&scratch, from, &app, name, ranks);
     gone_on(&scratch, job);
-    // What it has told since by files is still to come.
+    for mpi in to {
+        forget_marks(&scratch);
+        restarted(&scratch, *mpi, ranks);
+    }
+}
+
+/// What the program has told since the checkpoint, by files, is still to come.
+fn forget_marks(scratch: &Scratch) {
     let files = std::fs::read_dir(scratch.path()).expect("the folder");
     for file in files.map(|f| f.expect("a file").path()) {
-        if file
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("go"))
-        {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("go") {
             std::fs::remove_file(&file).expect("a file of the program's");
         }
     }
-    restarted(&scratch, to, ranks);
 }
 
 /// A job that has run into the trap, and a checkpoint of it.
@@ -62,26 +67,30 @@ fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
 }
 
 macro_rules! traps {
-    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
-        $(#[test]
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
+        over_mpich! { $source $ranks $name $trap }
+        over_open_mpi! { $source $ranks $name $trap }
+    )* };
+}
+
+macro_rules! over_mpich {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
+        #[test]
         fn $name() {
             trap($source, $trap, $ranks);
         }
+    };
+}
 
-        /// Over the other MPI library, and from each to the other.
+macro_rules! over_open_mpi {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
         mod $name {
-            use super::{trap_over, Mpi::*};
-
             #[test]
-            fn from_open_mpi_to_mpich() {
-                trap_over(OpenMpi, Mpich, $source, $trap, $ranks);
+            fn over_open_mpi() {
+                use super::{trap_over, Mpi::*};
+                trap_over(OpenMpi, &[OpenMpi, Mpich], $source, $trap, $ranks);
             }
-
-            #[test]
-            fn from_mpich_to_open_mpi() {
-                trap_over(Mpich, OpenMpi, $source, $trap, $ranks);
-            }
-        })*
+        }
     };
 }
 
@@ -112,7 +121,6 @@ traps! { "trap_p2p" 2:
     synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
-    buffered_sends_in_the_buffer "buffered";
     nobody_as_source_and_destination "proc_null";
     a_message_that_a_matched_probe_took "matched";
     completion_calls_over_requests_of_all_kinds "completion";
@@ -122,6 +130,9 @@ traps! { "trap_p2p" 2:
     contents_that_fit_in_part_and_packed_ones "odd_sizes";
     ready_sends_to_receives_posted_before "ready";
 }
+
+// Open MPI 4.1 loses the contents of long buffered sends, natively too.
+over_mpich! { "trap_p2p" 2 buffered_sends_in_the_buffer "buffered" }
 
 traps! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
@@ -147,6 +158,25 @@ traps! { "trap_objects" 2:
     derived_types_and_what_they_were_made_of "types";
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
+}
+
+/// What a restart makes anew, in the library that had not made it before.
+#[test]
+fn from_mpich_to_open_mpi() {
+    let all = [
+        ("traps", 2, "persistent"),
+        ("traps", 2, "objects"),
+        ("trap_p2p", 2, "buffered"),
+        ("trap_coll", 2, "pending"),
+        ("trap_coll", 2, "idup"),
+        ("trap_coll", 3, "intercomm"),
+        ("trap_objects", 2, "topologies"),
+        ("trap_objects", 2, "types"),
+        ("trap_objects", 2, "environment"),
+    ];
+    for (source, ranks, name) in all {
+        trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);
+    }
 }
 
 /// Traffic of many kinds, with one checkpoint after the other until it ends.
