@@ -17,9 +17,9 @@ const BY_HAND: &[&str] = &[
 ];
 
 fn left_out(f: &Function) -> bool {
-    let fortran = |end: &&str| f.name.ends_with(*end);
+    const ENDS: &[&str] = &["_c2f", "_f2c", "_fromint", "_toint"];
     LEFT_OUT.iter().any(|start| f.name.starts_with(start))
-        || ["_c2f", "_f2c", "_fromint", "_toint"].iter().any(|e| fortran(&e))
+        || ENDS.iter().any(|end| f.name.ends_with(end))
         || f.params.iter().any(|p| p.kind.starts_with("fn:"))
         // Their results are read by the model from its own trees.
         || f.name.contains("_get_contents")
@@ -28,7 +28,7 @@ fn left_out(f: &Function) -> bool {
 
 /// What has no special values.
 fn plain(kind: &str) -> bool {
-    matches!(kind, "i" | "l" | "f" | "p")
+    matches!(kind, "i" | "l" | "f" | "p" | "w")
 }
 
 /// A C type, in a canonical function or the library's.
@@ -142,15 +142,14 @@ fn handles(f: &Function, i: usize, kind: &str, count: Count, written: bool) -> P
 
 /// A handle.
 fn handle(f: &Function, i: usize, p: &Param) -> Part {
-    let (value, written): (&dyn Fn(&str) -> String, &dyn Fn(&str) -> String) = if p.kind == "F" {
-        (&|v| format!("handles::file({v})"), &|n| {
-            format!("handles::canonical_file({n})")
-        })
-    } else {
-        let kind = handle_kind(&p.kind);
-        (&move |v| format!("native({kind}, {v})"), &move |n| {
-            format!("canonical({kind}, {n})")
-        })
+    let file = p.kind == "F";
+    let value = |v: &str| match file {
+        true => format!("handles::file({v})"),
+        false => format!("native({}, {v})", handle_kind(&p.kind)),
+    };
+    let written = match file {
+        true => format!("put(a{i}, handles::canonical_file(n{i}));"),
+        false => format!("put(a{i}, canonical({}, n{i}));", handle_kind(&p.kind)),
     };
     let argument = format!("&raw mut n{i} as usize");
     match &p.access {
@@ -161,10 +160,7 @@ fn handle(f: &Function, i: usize, p: &Param) -> Part {
         Access::Written => Part {
             before: format!("let mut n{i} = 0usize;"),
             argument,
-            after: format!(
-                "if code == 0 {{ put(a{i}, {}); }}",
-                written(&format!("n{i}"))
-            ),
+            after: format!("if code == 0 {{ {written} }}"),
             ..Part::default()
         },
         access => Part {
@@ -172,7 +168,7 @@ fn handle(f: &Function, i: usize, p: &Param) -> Part {
             argument,
             after: match access {
                 Access::Read => String::new(),
-                _ if p.kind == "F" => format!("put(a{i}, {});", written(&format!("n{i}"))),
+                _ if file => written,
                 _ if f.name.ends_with("_free") => {
                     format!("handles::forget({}, a{i});", handle_kind(&p.kind))
                 }
