@@ -68,10 +68,13 @@ impl Family {
     fn find_along(self, path: &OsStr, launcher: Option<PathBuf>) -> Option<PathBuf> {
         let root = launcher.as_deref().and_then(|l| l.parent()?.parent());
         let beside = BESIDE.iter().filter_map(|b| Some(root?.join(b)));
-        let folders: Vec<PathBuf> = beside
-            .chain(std::env::split_paths(path).filter(|p| !p.as_os_str().is_empty()))
-            .chain(FOLDERS.map(PathBuf::from))
-            .collect();
+        let named = std::env::split_paths(path).filter(|p| !p.as_os_str().is_empty());
+        let usual = named.chain(FOLDERS.map(PathBuf::from));
+        self.find_in(&beside.collect::<Vec<_>>())
+            .or_else(|| self.find_in(&usual.collect::<Vec<_>>()))
+    }
+
+    fn find_in(self, folders: &[PathBuf]) -> Option<PathBuf> {
         // A front that is found by its name is not the library.
         let real = |file: &PathBuf| {
             file.is_file() && !file.parent().is_some_and(|p| p.ends_with("fronts"))
@@ -117,6 +120,11 @@ mod tests {
         let launcher = Some(tmp.path().join("venv/bin/prterun"));
         assert_eq!(Family::OpenMpi.find_along(&path, launcher), Some(beside));
         assert_eq!(Family::OpenMpi.find_along(&path, None), Some(named));
+        // Whatever it is called there.
+        let beside = file("venv/lib", "libmpi.so.12");
+        file("named", "libmpich.so.12");
+        let launcher = Some(tmp.path().join("venv/bin/hydra_pmi_proxy"));
+        assert_eq!(Family::Mpich.find_along(&path, launcher), Some(beside));
     }
 
     #[test]

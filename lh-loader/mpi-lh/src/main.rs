@@ -122,6 +122,8 @@ unsafe extern "C" fn main(
             }
             dlopen::begin();
         }
+        // Else PMIx wants memory at an address outside the window, and gives up without it.
+        libc::setenv(c"PMIX_MCA_gds".as_ptr(), c"hash".as_ptr(), 0);
         let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());

@@ -100,8 +100,3 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
 pub fn has(index: usize) -> bool {
     TABLE[index].load(Relaxed) != missing as *const () as usize
 }
-
-/// Is the table filled?
-pub fn resolved() -> bool {
-    TABLE[ix::Init].load(Relaxed) != 0
-}
