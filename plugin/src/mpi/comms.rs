@@ -452,7 +452,9 @@ pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
         let c = comms::get(comm)?;
         let guard = lock();
         let pairs = find(&INFOS, V_INFO, info).map(|i| i.pairs.get(&guard).clone());
-        c.meta.get(&guard).info = pairs.unwrap_or_default();
+        let mut pairs = pairs.unwrap_or_default();
+        pairs.retain(|(key, _)| key.starts_with("mpi_")); // MPI's own hints; others are not known
+        c.meta.get(&guard).info = pairs;
         Ok(())
     })
 }
