@@ -13,14 +13,37 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 pub fn raise(comm: i32, code: i32) -> i32 {
     let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
-    let mut handle = c.handle.load(Relaxed);
-    let handler = c.meta.get(&lock()).errhandler;
+    let handle = c.handle.load(Relaxed);
+    let handler = of(&lock(), c);
+    apply(handler, 0, handle, handle, code)
+}
+
+/// A communicator's error handler. One that none was set for has MPI_COMM_WORLD's, as in MPICH.
+fn of(guard: &Guard, c: &comms::Comm) -> i32 {
+    match c.meta.get(guard).errhandler {
+        ERRHANDLER_NULL => comms::get(COMM_WORLD)
+            .map(|world| world.meta.get(guard).errhandler)
+            .ok()
+            .filter(|e| *e != ERRHANDLER_NULL)
+            .unwrap_or(ERRORS_ARE_FATAL),
+        set => set,
+    }
+}
+
+/// Applies a file's error handler to an error.
+#[cold]
+pub fn raise_of_file(handler: i32, file: usize, code: i32) -> i32 {
+    apply(handler, 1, file, COMM_WORLD, code)
+}
+
+/// Applies an error handler; `comm` is what ends with a fatal one.
+fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
     match handler {
         ERRORS_RETURN => code,
-        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
+        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),
         user => {
             let found = find(&ERRHANDLERS, V_ERRHANDLER, user);
-            found.map_or(code, |e| call(e, 0, &mut handle, code))
+            found.map_or(code, |e| call(e, kind, &mut handle, code))
         }
     }
 }
@@ -83,7 +106,8 @@ fn fatal(comm: i32, code: i32) -> ! {
     }
 }
 
-fn hold(handle: i32) {
+/// One use of an error handler more.
+pub fn hold(handle: i32) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
         e.refs.fetch_add(1, Relaxed);
     }
@@ -144,7 +168,7 @@ pub unsafe fn comm_get_errhandler(comm: i32, out: usize) -> i32 {
     local(comm, || {
         let c = comms::get(comm)?;
         let guard = lock();
-        let e = c.meta.get(&guard).errhandler;
+        let e = of(&guard, c);
         hold(e);
         put(out, e);
         Ok(())
