@@ -437,7 +437,9 @@ static int writes(MPI_File *f)
 static int opens(MPI_File *f)
 {
     MPI_File second;
-    int code = MPI_File_open(MPI_COMM_WORLD, "second", MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_WRONLY, MPI_INFO_NULL, &second);
+    int code = MPI_File_open(MPI_COMM_WORLD, "second",
+                             MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_WRONLY | MPI_MODE_DELETE_ON_CLOSE, MPI_INFO_NULL,
+                             &second);
     return code ? code : MPI_File_close(&second) ? 1 : writes(f);
 }
 
