@@ -9,6 +9,7 @@
 //! prepare, last to go on), `splitproc-launcher` is inside (INIT after they have looked at the descriptors that
 //! the process inherited, RESTART before they bring the application's back).
 
+mod births;
 mod early;
 mod front;
 mod image;
@@ -61,6 +62,7 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
         ))
     }
     front::ensure();
+    births::init();
     let version = if symbols::find(abi::ONLY_IN_4).is_some() {
         abi::API_4
     } else if symbols::find(abi::ONLY_IN_3).is_some() {
@@ -98,16 +100,21 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
         // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
         launcher::hand_on(unsafe { (*data).pre_exec.envp });
     }
-    if !ACTIVE.load(Ordering::Relaxed) {
-        return;
+    if ACTIVE.load(Ordering::Relaxed) {
+        match event {
+            Some(Event::Presuspend) => presuspend(),
+            Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
+            Some(Event::Restart) => restart(),
+            Some(Event::Running) => signals::take_over_stop(),
+            Some(Event::AtforkChild) => forked(),
+            Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
+            _ => {}
+        }
     }
     match event {
-        Some(Event::Presuspend) => presuspend(),
-        Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
-        Some(Event::Restart) => restart(),
-        Some(Event::Running) => signals::take_over_stop(),
-        Some(Event::AtforkChild) => forked(),
-        Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
+        Some(Event::Presuspend) => births::close(),
+        Some(Event::Resume | Event::Restart) => births::open(),
+        Some(Event::AtforkChild) => births::forked(),
         _ => {}
     }
 }
