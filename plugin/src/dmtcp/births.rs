@@ -71,7 +71,7 @@ pub fn forked() {
 }
 
 /// A millisecond.
-fn pause() {
+pub fn pause() {
     let time = [0usize, 1_000_000];
     // SAFETY: the kernel reads the time.
     unsafe {

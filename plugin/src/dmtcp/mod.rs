@@ -16,6 +16,7 @@ mod image;
 mod kvdb;
 mod launcher;
 mod loader;
+mod parents;
 mod signals;
 mod umask;
 
@@ -105,14 +106,22 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
             Some(Event::Presuspend) => presuspend(),
             Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
             Some(Event::Restart) => restart(),
-            Some(Event::Running) => signals::take_over_stop(),
+            Some(Event::Running) => {
+                signals::take_over_stop();
+                parents::show();
+            }
             Some(Event::AtforkChild) => forked(),
             Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
             _ => {}
         }
     }
     match event {
-        Some(Event::Presuspend) => births::close(),
+        Some(Event::Presuspend) => {
+            if !ACTIVE.load(Ordering::Relaxed) {
+                parents::wait();
+            }
+            births::close();
+        }
         Some(Event::Resume | Event::Restart) => births::open(),
         Some(Event::AtforkChild) => births::forked(),
         _ => {}
@@ -123,11 +132,13 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
 unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
+        Some(Event::Precheckpoint) if !ACTIVE.load(Ordering::Relaxed) => image::name_by_rank(false),
         Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
             Event::Precheckpoint => {
                 umask::save();
-                image::name_by_rank();
+                image::name_by_rank(true);
             }
+            Event::Resume => image::forget_earlier(),
             Event::Restart => {
                 umask::restore();
                 launcher::arrive();
@@ -173,6 +184,7 @@ fn presuspend() {
         must("RESUME", helper::event(helper::RESUME));
         std::thread::sleep(PAUSE);
     }
+    parents::ready();
 }
 
 /// Memory, descriptors and threads are back, and no thread runs yet: fresh lower halves, and the replay.
