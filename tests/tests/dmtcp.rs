@@ -206,3 +206,38 @@ fn a_forked_child_that_calls_mpi_is_told_why_it_cannot() {
         text(&done.stderr)
     );
 }
+
+/// Ranks that fork and execute all the time, checkpointed where they are, three times; the images of children that are
+/// there then belong to the restart.
+#[test]
+fn ranks_that_have_children() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    const ITERATIONS: usize = 40;
+    let scratch = Scratch::new("dmtcp-children");
+    let app = program("children", "children", &[]);
+    let count = ITERATIONS.to_string();
+    let app = [app.to_str().expect("a path"), &count];
+    let mut random = Moments::new();
+    let mut dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &app);
+    let mut so_far = Vec::new();
+    for generation in 0..3 {
+        let more = random.pick(1, ITERATIONS / 6);
+        println!("generation {generation}: after {more} lines");
+        job.must_reach(more);
+        dmtcp.checkpoint(2);
+        so_far = job.kill();
+        dmtcp = Dmtcp::new(&scratch);
+        job = dmtcp.restart(2);
+    }
+    assert!(!so_far.is_empty());
+    let done = job.finish().ok();
+    let expected: String = (0..ITERATIONS).map(|i| format!("{i} 12\n")).collect();
+    assert!(
+        expected.ends_with(&text(&done.stdout)),
+        "{}",
+        text(&done.stdout)
+    );
+}
