@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 /// C parameter type of one letter of the specification.
 fn rust_type(letter: char) -> &'static str {
     match letter {
-        'p' | 'b' | 'd' => "usize",
+        'p' | 'b' | 'd' | 'F' => "usize",
         'l' => "i64",
         'f' => "f64",
         _ => "i32",
@@ -63,31 +63,28 @@ fn arrays(args: &str) -> String {
         .collect()
 }
 
+/// The first `n` arguments as words.
+fn words(n: usize) -> String {
+    (0..n).map(|i| format!("a{i} as u64, ")).collect()
+}
+
 fn main() {
-    println!("cargo:rerun-if-changed=mpi/spec.txt");
     println!("cargo:rerun-if-changed=build.rs");
     // The fronts need it by this name: `dlsym` with a handle of theirs finds MPI's functions.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libsplitproc.so");
-    let spec = fs::read_to_string("mpi/spec.txt").expect("plugin/mpi/spec.txt");
     let mut exports = String::new();
-    let mut index = String::new();
+    let mut indices = String::new();
     let mut names = String::new();
     let mut kinds = String::new();
-    let mut count = 0;
-    for line in spec
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-    {
-        let f: Vec<&str> = line.split(' ').collect();
-        let [name, class, ret, args] = f[..] else {
-            panic!("mpi/spec.txt: four fields expected: {line}");
-        };
-        let args = if args == "-" { "" } else { args };
+    let mut narrows = String::new();
+    let functions = mpi_spec::functions();
+    for (index, function) in functions.iter().enumerate() {
+        let (name, class) = (&function.name, function.class.as_str());
+        let args = &function.letters();
         let params: String = args
             .char_indices()
             .map(|(i, c)| format!("a{i}: {}, ", rust_type(c)))
             .collect();
-        let pass: String = (0..args.len()).map(|i| format!("a{i}, ")).collect();
         let lower: Vec<String> = args.char_indices().map(|(i, c)| lower_arg(c, i)).collect();
         let lower = lower.join(", ");
         let arrays = arrays(args);
@@ -104,9 +101,14 @@ fn main() {
         } else {
             in_place.join(" || ")
         };
-        let ret_type = rust_type(ret.chars().next().expect("a return type"));
-        writeln!(index, "pub const {name}: usize = {count};").unwrap();
+        let ret_type = rust_type(function.ret.chars().next().expect("a return type"));
+        writeln!(indices, "pub const {name}: usize = {index};").unwrap();
         writeln!(names, "\"{name}\",").unwrap();
+        // What takes the same with an `int` for its count, or the function itself.
+        let narrow = name
+            .strip_suffix("_c")
+            .filter(|n| functions.iter().any(|f| f.name == **n));
+        writeln!(narrows, "ix::{},", narrow.unwrap_or(name)).unwrap();
         writeln!(kinds, "\"{args}\",").unwrap();
         let body = match class.split_once(':') {
             Some(("hand", module)) => {
@@ -124,38 +126,42 @@ fn main() {
             ),
             None if class == "icoll" => {
                 let n = args.len() - 1;
-                let words: Vec<String> = (0..n).map(|i| format!("a{i} as u64")).collect();
-                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words.join(", "))
+                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words(n))
             }
+            None if class == "file" => format!("fileio::alone(ix::{name}, &[{}])", words(args.len())),
+            None if class == "fcoll" => format!("fileio::collective(ix::{name}, &[{}])", words(args.len())),
+            None if class == "ifile" || class == "ifcoll" => {
+                let (n, all) = (args.len() - 1, class == "ifcoll");
+                format!("fileio::start(ix::{name}, {all}, &[{}], a{n})", words(n))
+            }
+            None if class == "fbegin" => {
+                let blocking = name.replace("_begin", "");
+                format!("fileio::begin(ix::{blocking}, &[{}])", words(args.len()))
+            }
+            None if class == "fend" => "fileio::end(a0, a1, a2)".into(),
             None if class == "fwd" => format!(
                 "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
             ),
             _ => format!("unsupported(\"{name}\")"),
         };
         // An unsupported function's parameters are not looked at, so it needs none.
-        let (params, pass) = if class == "no" {
-            (String::new(), String::new())
-        } else {
-            (params, pass)
-        };
-        let (safety, note) = (
-            "/// # Safety\n/// As the MPI standard says of its arguments.",
-            "`MPI_",
-        );
+        let params = if class == "no" { "" } else { &params };
         writeln!(
             exports,
-            "/// {note}{name}`.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn MPI_{name}({params}) -> {ret_type} {{\n    {body}\n}}\n\
-             /// {note}{name}`, for tools that interpose it.\n{safety}\n#[no_mangle]\npub unsafe extern \"C\" fn PMPI_{name}({params}) -> {ret_type} {{\n    MPI_{name}({pass})\n}}"
+            "/// `MPI_{name}`, in the canonical ABI.\n/// # Safety\n/// As the MPI standard says of its arguments.\n\
+             #[export_name = \"splitproc_MPI_{name}\"]\npub unsafe extern \"C\" fn mpi_{}({params}) -> {ret_type} {{\n    {body}\n}}",
+            name.to_lowercase()
         )
         .unwrap();
-        count += 1;
     }
     let out = env::var("OUT_DIR").expect("OUT_DIR");
     fs::write(Path::new(&out).join("exports.rs"), exports).expect("write exports.rs");
     let table = format!(
-        "/// Indices of the functions in the lower half's table.\n#[allow(non_upper_case_globals, missing_docs, dead_code)]\npub mod ix {{ {index} }}\n\
-         /// Number of functions.\npub const COUNT: usize = {count};\n/// Names, without `MPI_`.\npub static NAMES: [&str; COUNT] = [{names}];\n\
-         /// Parameter letters, as in `mpi/spec.txt`.\npub static KINDS: [&str; COUNT] = [{kinds}];\n"
+        "/// Indices of the functions in the lower half's table.\n#[allow(non_upper_case_globals, missing_docs, dead_code)]\npub mod ix {{ {indices} }}\n\
+         /// Number of functions.\npub const COUNT: usize = {};\n/// Names, without `MPI_`.\npub static NAMES: [&str; COUNT] = [{names}];\n\
+         /// Parameter letters, as in `mpi/spec.txt`.\npub static KINDS: [&str; COUNT] = [{kinds}];\n\
+         /// Of each function the one that has an `int` where it has a large count.\npub static NARROW: [usize; COUNT] = [{narrows}];\n",
+        functions.len()
     );
     fs::write(Path::new(&out).join("table.rs"), table).expect("write table.rs");
 }

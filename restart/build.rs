@@ -1,13 +1,33 @@
-//! Makes the front's stub libraries beside the programs: `fronts/libmpich.so.12` and `fronts/libmpi.so.12`.
+//! Makes the fronts of the MPICH ABI beside the programs: `fronts/libmpich.so.12` and `fronts/libmpi.so.12`.
 //!
-//! Each is an empty library that has nothing but a SONAME and the need of libsplitproc.so, whose the functions
-//! themselves are. Preloaded, it satisfies the application's `DT_NEEDED`, so the real MPI library is never loaded
-//! in the upper half, and a `dlopen` of that name.
+//! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. Preloaded, they satisfy
+//! the application's `DT_NEEDED`, so the real MPI library is never loaded in the upper half, and a `dlopen` of that
+//! name.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
+
+/// The variables of MPICH's library that its Fortran library wants: name, size, and the value of their first word. It writes
+/// to some, and a program may have copies, so that all are found by name.
+const VARIABLES: &[(&str, usize, &str)] = &[
+    ("MPI_F_STATUS_IGNORE", 8, "0"),
+    ("MPI_F_STATUSES_IGNORE", 8, "0"),
+    ("MPIR_F08_MPI_STATUS_IGNORE_OBJ", 20, "0"),
+    ("MPIR_F08_MPI_STATUSES_IGNORE_OBJ", 20, "0"),
+    ("MPI_F08_STATUS_IGNORE", 8, "MPIR_F08_MPI_STATUS_IGNORE_OBJ"),
+    (
+        "MPI_F08_STATUSES_IGNORE",
+        8,
+        "MPIR_F08_MPI_STATUSES_IGNORE_OBJ",
+    ),
+    ("MPIR_F08_MPI_BOTTOM", 4, "0"),
+    ("MPIR_F08_MPI_IN_PLACE", 4, "0"),
+    ("MPIR_C_MPI_UNWEIGHTED", 8, "splitproc_weights"),
+    ("MPIR_C_MPI_WEIGHTS_EMPTY", 8, "splitproc_weights + 8"),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -22,22 +42,48 @@ fn main() {
     std::fs::create_dir_all(&fronts).expect("the target directory is writable");
     // Stands for libsplitproc.so, which is linked later.
     let needed = out.join("libsplitproc.so");
-    empty_library("libsplitproc.so", &[], &needed);
+    library("libsplitproc.so", Path::new("/dev/null"), &[], &needed);
+    let jumps = out.join("jumps.s");
+    std::fs::write(&jumps, jumps_to_canonical()).expect("OUT_DIR is writable");
     for soname in FRONTS {
         // Under a name of its own first: a running program may have the old file mapped.
         let temporary = fronts.join(format!("{soname}.tmp"));
         let flags = ["-Wl,--no-as-needed".as_ref(), needed.as_path()];
-        empty_library(soname, &flags, &temporary);
+        library(soname, &jumps, &flags, &temporary);
         std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
     }
 }
 
-/// A library without anything in it.
-fn empty_library(soname: &str, flags: &[&Path], path: &Path) {
+/// Assembly of every function of MPI, by both its names, as a jump.
+fn jumps_to_canonical() -> String {
+    let mut text = String::from(".text\n");
+    for f in mpi_spec::functions() {
+        for name in [format!("{f}"), format!("P{f}")] {
+            writeln!(
+                text,
+                ".globl {name}\n.type {name},@function\n{name}: jmp *splitproc_{f}@GOTPCREL(%rip)\n.size {name},.-{name}"
+            )
+            .expect("a string takes all");
+        }
+    }
+    for (name, size, value) in VARIABLES {
+        writeln!(
+            text,
+            ".data\n.balign 8\n.globl {name}\n.type {name},@object\n.size {name},{size}\n{name}: .quad {value}\n.zero 16"
+        )
+        .expect("a string takes all");
+    }
+    text
+}
+
+/// Makes a library of assembly.
+fn library(soname: &str, source: &Path, flags: &[&Path], path: &Path) {
     let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(&cc)
-        .args(["-shared", "-nostdlib", "-x", "c", "/dev/null", "-x", "none"])
-        .args(["-Wl,-z,noexecstack", &format!("-Wl,-soname,{soname}")])
+        .args(["-shared", "-nostdlib", "-x", "assembler"])
+        .arg(source)
+        .args(["-x", "none", "-Wl,-z,noexecstack", "-Wl,-z,now"])
+        .arg(format!("-Wl,-soname,{soname}"))
         .args(flags)
         .arg("-o")
         .arg(path)

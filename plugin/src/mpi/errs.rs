@@ -6,29 +6,61 @@ use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
 use super::model::{comm as comms, lock, Guard, WORLD_RANK};
 use crate::gate;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Applies the communicator's error handler to an error.
 #[cold]
 pub fn raise(comm: i32, code: i32) -> i32 {
     let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
-    let mut handle = c.handle.load(Relaxed);
+    let handle = c.handle.load(Relaxed);
     let handler = c.meta.get(&lock()).errhandler;
+    apply(handler, 0, handle, handle, code)
+}
+
+/// Applies a file's error handler to an error.
+#[cold]
+pub fn raise_of_file(handler: i32, file: usize, code: i32) -> i32 {
+    apply(handler, 1, file, COMM_WORLD, code)
+}
+
+/// Applies an error handler; `comm` is what ends with a fatal one.
+fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
     match handler {
         ERRORS_RETURN => code,
-        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
+        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),
         user => {
-            if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, user) {
-                let mut value = code;
-                type Function = unsafe extern "C" fn(*mut i32, *mut i32, ...);
-                // SAFETY: the application registered a function of this type.
-                let f: Function = unsafe { std::mem::transmute(e.function) };
-                // SAFETY: as above; both arguments live through the call.
-                unsafe { f(&mut handle, &mut value) };
-            }
-            code
+            let found = find(&ERRHANDLERS, V_ERRHANDLER, user);
+            found.map_or(code, |e| call(e, kind, &mut handle, code))
         }
+    }
+}
+
+/// Calls the application's error handler for a communicator (0), file (1) or window (2); the code that the call
+/// then gives.
+fn call<H>(e: &Errhandler, kind: i32, handle: &mut H, code: i32) -> i32 {
+    type Function<H> = unsafe extern "C" fn(*mut H, *mut i32, ...);
+    type Caller<H> = unsafe extern "C" fn(i32, *mut H, *mut i32, usize);
+    let mut value = code;
+    match e.cxx.load(Relaxed) {
+        // SAFETY: the application registered a function of this type; both arguments live through the call.
+        0 => unsafe {
+            std::mem::transmute::<usize, Function<H>>(e.function)(handle, &mut value);
+            value
+        },
+        // SAFETY: the C++ library gave a function of this type. In C++ an error is an exception, never a code.
+        caller => unsafe {
+            let caller: Caller<H> = std::mem::transmute(caller);
+            caller(kind, handle, &mut value, e.function);
+            SUCCESS
+        },
+    }
+}
+
+/// Makes an error handler one of C++, that `caller` calls.
+pub fn set_cxx(handler: i32, caller: usize) {
+    if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handler) {
+        e.cxx.store(caller, Relaxed);
     }
 }
 
@@ -62,7 +94,8 @@ fn fatal(comm: i32, code: i32) -> ! {
     }
 }
 
-fn hold(handle: i32) {
+/// One use of an error handler more.
+pub fn hold(handle: i32) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
         e.refs.fetch_add(1, Relaxed);
     }
@@ -91,6 +124,7 @@ pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
             &guard,
             Errhandler {
                 function,
+                cxx: AtomicUsize::new(0),
                 refs: AtomicU32::new(1),
             },
         );

@@ -22,6 +22,8 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// An access to a file.
+    File,
     /// Completed by the application.
     Generalized,
 }
@@ -43,6 +45,8 @@ pub struct Extra {
     pub comm: Option<&'static Comm>,
     /// A generalized request's functions: query, free, cancel, extra state.
     pub functions: [usize; 4],
+    /// They are Fortran's.
+    pub fortran: bool,
 }
 
 /// A request.
