@@ -63,6 +63,26 @@ fn heat2d_with_8_threads_a_process() {
 }
 
 #[test]
+fn heat2d_on_borrowed_tcbs() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-borrowed");
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+    let mut app = vec![case.app.to_str().expect("a path")];
+    app.extend(case.args.iter().map(String::as_str));
+    let way = [("SPLITPROC_CROSSING", "borrowed")];
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(case.ranks, &way, &[], &app);
+    job.must_reach(case.moment(&mut Moments::new()));
+    dmtcp.checkpoint(case.ranks);
+    case.check_killed(&job.kill());
+    let dmtcp = Dmtcp::new(&scratch);
+    let done = dmtcp.restart_with(case.ranks, &way).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+#[test]
 fn threads_beside_a_lower_half() {
     if dmtcp_is_there() {
         let scratch = Scratch::new("dmtcp-threads");

@@ -7,6 +7,7 @@ use super::cli::DmtcpRestart;
 use super::{mpi, Failure, Outcome};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,11 +19,21 @@ const COORDINATOR: [&str; 3] = [
     "--any-coordinator",
 ];
 
+/// What a file of gzip's begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What another image of DMTCP's begins with.
+const PLAIN: &[u8; 22] = b"DMTCP_CHECKPOINT_IMAGE";
+/// Where an area, which takes a page, has its size.
+const SIZE: usize = 16;
+
 /// Runs the command; returns only when it fails.
 pub fn run(args: &DmtcpRestart) -> Outcome {
     let (rank, size) = mpi::rank_and_size()?;
     let image = image(&args.dir, rank, size)?;
     let images = with_children(&args.dir, rank, size)?.unwrap_or_else(|| vec![image]);
+    for image in &images {
+        whole(image)?;
+    }
     let mut command = Command::new("dmtcp_restart");
     let chosen = |o: &OsString| COORDINATOR.iter().any(|c| o.to_str() == Some(c));
     if size > 1 && !args.options.iter().any(chosen) {
@@ -108,6 +119,40 @@ fn with_children(dir: &Path, rank: u32, size: u32) -> Result<Option<Vec<PathBuf>
     lost.map_or(Ok(None), Err)
 }
 
+/// DMTCP starts from an image that was cut off and crashes, hangs or goes on with other memory, so its end is looked
+/// at: the length that gzip notes there is one of whole pages, and an unpacked image's last page is a mark.
+fn whole(image: &Path) -> Outcome {
+    const PAGE: usize = 4096;
+    let read = || -> std::io::Result<bool> {
+        let mut file = std::fs::File::open(image)?;
+        let mut begin = [0; PLAIN.len()];
+        file.read_exact(&mut begin)?;
+        if begin.starts_with(&GZIP) {
+            let mut length = [0; 4];
+            file.seek(SeekFrom::End(-4))?;
+            file.read_exact(&mut length)?;
+            return Ok(u32::from_le_bytes(length) as usize % PAGE == 0);
+        }
+        if begin != *PLAIN {
+            return Ok(true);
+        }
+        let mut last = [0; PAGE];
+        let at = file.seek(SeekFrom::End(-(PAGE as i64)))?;
+        file.read_exact(&mut last)?;
+        Ok(at as usize % PAGE == 0 && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
+    };
+    let text = match read() {
+        Ok(true) => return Ok(()),
+        Ok(false) => "the image was cut off".into(),
+        Err(why) => why.to_string(),
+    };
+    let text = format!(
+        "{}: {text}; restart from a copy that is whole",
+        image.display()
+    );
+    Err(Failure::new(1, text))
+}
+
 /// N of `rank-R-of-N.dmtcp`.
 fn job_size(name: &str) -> Option<u32> {
     let (_, size) = name.strip_prefix("rank-")?.split_once("-of-")?;
@@ -134,6 +179,25 @@ mod tests {
         assert!(text(0, 2).contains("rank-1-of-2.dmtcp is not there"));
         std::os::unix::fs::symlink("gone.dmtcp", tmp.path().join("rank-1-of-2.dmtcp")).unwrap();
         assert!(text(0, 2).contains("gone.dmtcp, which is not there"));
+    }
+
+    #[test]
+    fn an_image_that_was_cut_off_is_refused_by_name() {
+        let tmp = tempfile::tempdir().unwrap();
+        let image = tmp.path().join("ckpt_a.dmtcp");
+        let mut plain = vec![7; 3 * 4096];
+        plain[..PLAIN.len()].copy_from_slice(PLAIN);
+        plain[2 * 4096 + SIZE..2 * 4096 + SIZE + 8].fill(0xff);
+        let mut packed = [&GZIP[..], &[9; 5000], &[0, 0x30, 0, 0]].concat();
+        for bytes in [&mut plain, &mut packed] {
+            std::fs::write(&image, &bytes).unwrap();
+            assert!(whole(&image).is_ok());
+            for len in [bytes.len() - 1, 4096, 1] {
+                std::fs::write(&image, &bytes[..len]).unwrap();
+                let why = whole(&image).unwrap_err().error.to_string();
+                assert!(why.contains("ckpt_a.dmtcp"), "{why}");
+            }
+        }
     }
 
     #[test]
