@@ -158,7 +158,10 @@ fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
 }
 
 /// Duplicates a communicator, but for its attributes.
-unsafe fn dup(comm: i32, out: usize) -> i32 {
+///
+/// # Safety
+/// As `MPI_Comm_dup`.
+pub unsafe fn dup(comm: i32, out: usize) -> i32 {
     let call = |c: &Comm, at, _: &Inside| lower::call(ix::Comm_dup, &[c.low(), at]);
     create(comm, out, call, copy_info)
 }

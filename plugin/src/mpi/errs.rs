@@ -13,8 +13,13 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 pub fn raise(comm: i32, code: i32) -> i32 {
     let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
-    let mut handle = c.handle.load(Relaxed);
     let handler = c.meta.get(&lock()).errhandler;
+    apply(handler, c.handle.load(Relaxed), code)
+}
+
+/// Applies an error handler to an error of the object that a handle names.
+#[cold]
+pub fn apply(handler: i32, mut handle: i32, code: i32) -> i32 {
     match handler {
         ERRORS_RETURN => code,
         ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
@@ -83,7 +88,8 @@ fn fatal(comm: i32, code: i32) -> ! {
     }
 }
 
-fn hold(handle: i32) {
+/// One use of an error handler more.
+pub fn hold(handle: i32) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
         e.refs.fetch_add(1, Relaxed);
     }

@@ -35,13 +35,22 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
         let guard = lock();
         match info {
             Some(i) => f(i.pairs.get(&guard)),
-            None if handle == INFO_ENV => f(&mut Vec::new()),
+            None if handle == INFO_ENV => f(&mut super::env::info()),
             None => Err(Fail::Code(ERR_INFO)),
         }
     })
 }
 
-unsafe fn add(list: Vec<(String, String)>, out: usize) {
+/// The pairs of an info object.
+pub fn pairs_of(guard: &super::model::Guard, handle: i32) -> Option<Vec<(String, String)>> {
+    find(&INFOS, V_INFO, handle).map(|i| i.pairs.get(guard).clone())
+}
+
+/// Makes an info object.
+///
+/// # Safety
+/// `out` must be a place for a handle.
+pub unsafe fn new_info(list: Vec<(String, String)>, out: usize) {
     put(
         out,
         V_INFO
@@ -56,7 +65,7 @@ unsafe fn add(list: Vec<(String, String)>, out: usize) {
 
 pub unsafe fn info_create(out: usize) -> i32 {
     local(COMM_WORLD, || {
-        add(Vec::new(), out);
+        new_info(Vec::new(), out);
         Ok(())
     })
 }
@@ -68,7 +77,7 @@ pub unsafe fn info_dup(info: i32, out: usize) -> i32 {
         Ok(())
     });
     if code == SUCCESS {
-        add(copy, out);
+        new_info(copy, out);
     }
     code
 }
@@ -144,6 +153,30 @@ pub unsafe fn info_delete(info: i32, key: usize) -> i32 {
             .position(|(a, _)| *a == k)
             .ok_or(Fail::Code(NOKEY))?;
         p.remove(i);
+        Ok(())
+    })
+}
+
+pub unsafe fn info_get_string(
+    info: i32,
+    key: usize,
+    room: usize,
+    value: usize,
+    flag: usize,
+) -> i32 {
+    let k = text(key, MAX_INFO_KEY);
+    pairs(info, |p| {
+        let found = p.iter().find(|(a, _)| *a == k);
+        put(flag, found.is_some() as i32);
+        if let Some((_, v)) = found {
+            let given = *(room as *const i32);
+            if given > 0 {
+                let n = v.len().min(given as usize - 1);
+                std::ptr::copy_nonoverlapping(v.as_ptr(), value as *mut u8, n);
+                put(value + n, 0u8);
+            }
+            put(room, v.len() as i32 + 1);
+        }
         Ok(())
     })
 }

@@ -48,13 +48,6 @@ unsafe fn rebuild() -> Result<(), String> {
     env::connect(rank, size)?;
     let guard = lock();
     errs::replay(&guard);
-    let (p, n) = *env::BSEND.get(&guard);
-    if p != 0 {
-        check(
-            "MPI_Buffer_attach",
-            must(ix::Buffer_attach, &[p as u64, n as u64]),
-        )?;
-    }
     ops::replay(&guard)?;
     for t in datatype::all(&guard) {
         let code = types::build(&t.contents, t.lower.as_ptr()).unwrap_or(ERR_TYPE);
@@ -224,7 +217,7 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
     let drained = r.ack.get() != REQUEST_NULL; // its answer is a request of its own
     let pending = r.active.get() && !r.done.get() && !drained;
     let outcome = match r.kind.get() {
-        Kind::Generalized | Kind::MatchedRecv => return Ok(()),
+        Kind::Generalized | Kind::Model | Kind::MatchedRecv => return Ok(()),
         Kind::Send | Kind::Recv if r.persistent.get() => {
             let made = start::issue(r);
             if pending && r.kind.get() == Kind::Recv && matches!(made, Ok(SUCCESS)) {

@@ -1,7 +1,9 @@
 //! Communicators.
 
 use super::super::abi::*;
+use super::super::bsend::Buffer;
 use super::super::lower::{ix, must, Fail};
+use super::super::persistent::{self, Slot};
 use super::objects::Attr;
 use super::table::Table;
 use super::traffic::{self, Traffic};
@@ -39,6 +41,12 @@ pub struct Meta {
     pub info: Vec<(String, String)>,
     /// Topology.
     pub topology: Option<Topology>,
+    /// A buffer of its own for buffered sends.
+    pub buffer: Option<Buffer>,
+    /// The session that it was made of, 0: none.
+    pub session: i32,
+    /// Duplicates for persistent collectives.
+    pub slots: Vec<Slot>,
     /// Non-blocking collectives in flight: sequence number, and whether they must complete.
     pub pending: Vec<(u64, bool)>,
 }
@@ -167,6 +175,7 @@ impl Comm {
 
     #[cold]
     fn free(&self, guard: &Guard) {
+        persistent::end(guard, std::mem::take(&mut self.meta.get(guard).slots));
         // SAFETY: the lower handle is valid until this call.
         unsafe { must(ix::Comm_free, &[self.lower.as_ptr() as u64]) };
         COMMS.remove(guard, self.handle.load(Relaxed) & INDEX_MASK);
