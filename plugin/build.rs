@@ -171,6 +171,7 @@ fn main() {
         writeln!(names, "\"{name}\",").unwrap();
         writeln!(kinds, "\"{args}\",").unwrap();
         let body = match class.split_once(':') {
+            Some(("absent", code)) => format!("super::tools::absent({code})"),
             Some(("hand", module)) => {
                 let given = grouped(args);
                 format!("crate::mpi::{module}::{}({given})", name.to_lowercase())
@@ -206,8 +207,9 @@ fn main() {
             }
             _ => body,
         };
-        // An unsupported function's parameters are not looked at, so it needs none.
-        let params = if *class == "no" { "" } else { &params };
+        // Where the parameters are not looked at there need be none.
+        let unseen = *class == "no" || class.starts_with("absent");
+        let params = if unseen { "" } else { &params };
         writeln!(
             exports,
             "/// `MPI_{name}`, in the canonical ABI.\n/// # Safety\n/// As the MPI standard says of its arguments.\n\

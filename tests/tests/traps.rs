@@ -101,6 +101,19 @@ traps! { "trap_objects" 2:
     arguments_and_environment "environment";
 }
 
+traps! { "trap_mpi4" 2:
+    persistent_collectives_started_and_not "persistent";
+    counts_of_64_bits "large";
+    partitioned_messages_half_ready "partitioned";
+    both_directions_in_a_request_and_a_communicators_buffer "combined";
+    a_session_without_init "session";
+    control_variables_that_the_program_has_set "tool";
+}
+
+traps! { "trap_mpi4" 3:
+    persistent_collectives_of_three_ranks "persistent";
+}
+
 /// Traffic of many kinds, with one checkpoint after the other until it ends.
 fn storm(ranks: usize, rounds: &str) {
     let app = program("storm", "storm", &[]);

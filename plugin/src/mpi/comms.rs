@@ -7,12 +7,9 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, errs, groups};
+use super::{attrs, bsend, errs, groups};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
-
-/// What identities of new intercommunicators are made from.
-const INTERCOMM: u64 = 3;
 
 /// World ranks of a lower group, which is freed.
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
@@ -97,12 +94,8 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     });
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
-    let root = if apart && inter != 0 {
-        INTERCOMM
-    } else {
-        parent.id.load(Relaxed)
-    };
-    let id = comms::new_id(&guard, root, &own, remote.as_deref());
+    let common = (!(apart && inter != 0)).then_some(parent);
+    let id = comms::new_id(&guard, common, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
     c
@@ -191,7 +184,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, c.id.load(Relaxed), &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
@@ -216,6 +209,13 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         return finish(comm, outcome);
     }
     attrs::copy_all(comm, out)
+}
+
+pub unsafe fn comm_idup_with_info(comm: i32, info: i32, out: usize, request: usize) -> i32 {
+    match comm_idup(comm, out, request) {
+        SUCCESS => comm_set_info(*(out as *const i32), info),
+        code => code,
+    }
 }
 
 /// Issues, or after a restart issues again, a non-blocking duplication.
@@ -345,6 +345,9 @@ pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
 
 pub unsafe fn comm_free(at: usize) -> i32 {
     let comm = *(at as *const i32);
+    if let Ok(c) = comms::get(comm) {
+        bsend::end(bsend::Owner::Comm(c));
+    }
     let code = attrs::delete_all(comm);
     if code != SUCCESS {
         return code;

@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, sessions};
+use super::{coll, complete, cut, partitioned, sessions};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -185,7 +185,7 @@ pub unsafe fn finalized(flag: usize) -> i32 {
 }
 
 pub unsafe fn finalize() -> i32 {
-    super::attrs::delete_all_of_self();
+    super::attrs::delete_last();
     bsend::end(Owner::Process);
     if sessions::open() > 0 {
         FINALIZED.store(true, Relaxed);
@@ -208,6 +208,7 @@ unsafe fn take_down() -> i32 {
     cut::end();
     let inside = gate::enter(gate::Call::MustComplete);
     complete::sweep();
+    partitioned::finish();
     super::sync::finish();
     let code = must(ix::Finalize, &[]);
     DOWN.store(true, Relaxed);

@@ -182,7 +182,11 @@ pub unsafe fn strided(n: i64, stride: i64, t: i32, out: &mut i32) -> i32 {
     let mut all = Parts::new();
     let far = BLOCK.wrapping_mul(stride);
     let first = all.add(|out| some(blocks, far, block, out), 0);
-    let second = all.add(|out| some(rest, stride, t, out), blocks.wrapping_mul(far));
+    // Nothing would still move the upper bound.
+    let second = match rest {
+        0 => SUCCESS,
+        _ => all.add(|out| some(rest, stride, t, out), blocks.wrapping_mul(far)),
+    };
     match first.max(second) {
         SUCCESS => all.whole(out),
         code => code,

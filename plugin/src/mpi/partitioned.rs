@@ -198,6 +198,14 @@ unsafe fn listen() -> Result<(), Fail> {
     outcome
 }
 
+/// At the end: words that no receive was made for are taken.
+///
+/// # Safety
+/// In a call that must complete.
+pub unsafe fn finish() {
+    let _ = listen();
+}
+
 /// Sends the data, or posts the receive for it.
 ///
 /// What is sent is a copy: so a sender does not wait for a receiver, who may be where it does not look for words.

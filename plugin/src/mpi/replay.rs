@@ -6,7 +6,7 @@ use super::lower::{ix, must};
 use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
-use super::{cut, env, errs, icoll, ops, start, topos, types};
+use super::{codes, cut, env, errs, icoll, ops, start, tools, topos, types};
 use crate::host;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
@@ -23,6 +23,8 @@ fn check(what: &str, code: i32) -> Result<(), String> {
 
 /// Rebuilds the lower half from the model, then lets the program go on.
 pub fn restart() -> Result<(), String> {
+    // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
+    unsafe { tools::replay() };
     if env::active() {
         // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
         unsafe { rebuild() }?;
@@ -47,7 +49,7 @@ unsafe fn rebuild() -> Result<(), String> {
     }
     env::connect(rank, size)?;
     let guard = lock();
-    errs::replay(&guard);
+    codes::replay(&guard);
     ops::replay(&guard)?;
     for t in datatype::all(&guard) {
         let code = types::build(&t.contents, t.lower.as_ptr()).unwrap_or(ERR_TYPE);

@@ -41,6 +41,8 @@ pub struct Meta {
     pub info: Vec<(String, String)>,
     /// Topology.
     pub topology: Option<Topology>,
+    /// How often it has had a child of a group, by the group's hash.
+    pub children: HashMap<u64, u64>,
     /// A buffer of its own for buffered sends.
     pub buffer: Option<Buffer>,
     /// The session that it was made of, 0: none.
@@ -92,7 +94,7 @@ pub const MUST: u64 = 1 << 63;
 pub static COMMS: Table<Comm> = Table::new();
 static WORLD: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
 static SELF: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
-static IDS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
+static ORPHANS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
 
 impl Comm {
     /// A new model object.
@@ -233,10 +235,11 @@ pub fn all(guard: &Guard) -> Vec<&'static Comm> {
     list
 }
 
-/// An identity that all members of a new communicator compute alike: from the parent, the group and
-/// how often that pair was used before.
-pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>) -> u64 {
-    let mut h = mix(parent, 0x5eed);
+/// An identity that all members of a new communicator compute alike: from the parent, the group and how often the
+/// parent had a child of that group. The two sides of an intercommunicator have no parent in common.
+pub fn new_id(guard: &Guard, parent: Option<&Comm>, group: &[i32], remote: Option<&[i32]>) -> u64 {
+    const NO_PARENT: u64 = 3;
+    let mut h = mix(parent.map_or(NO_PARENT, |p| p.id.load(Relaxed)), 0x5eed);
     let (first, second) = match remote {
         Some(r) if r.first() < group.first() => (r, Some(group)),
         other => (group, other),
@@ -247,11 +250,11 @@ pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>)
     for r in second.unwrap_or_default() {
         h = mix(h, !(*r as u64));
     }
-    let n = IDS
-        .get(guard)
-        .get_or_insert_with(HashMap::new)
-        .entry(h)
-        .or_insert(0);
+    let counts = match parent {
+        Some(p) => &mut p.meta.get(guard).children,
+        None => ORPHANS.get(guard).get_or_insert_default(),
+    };
+    let n = counts.entry(h).or_insert(0);
     *n += 1;
     mix(h, *n) | 4
 }
