@@ -101,13 +101,23 @@ fn what_is_freed_leaves_nothing() {
     let scratch = Scratch::new("objects");
     let app = scratch.file("objects");
     let mut compile = Command::new("mpicc.mpich");
-    compile.args(["-O1", "-w", "-o"]).arg(&app).arg(source).arg("-ldl");
+    compile
+        .args(["-O1", "-w", "-o"])
+        .arg(&app)
+        .arg(source)
+        .arg("-ldl");
     run(&scratch, compile).ok();
     let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
     command.arg(scratch.ckpt()).arg("--").arg(&app).arg("3000");
     let done = run(&scratch, mpirun(1, command)).ok();
     let out = text(&done.stdout).to_string();
-    assert_eq!(out.lines().filter(|l| l.contains("after 3000 of them")).count(), 9, "{out}");
+    assert_eq!(
+        out.lines()
+            .filter(|l| l.contains("after 3000 of them"))
+            .count(),
+        9,
+        "{out}"
+    );
 }
 
 #[test]

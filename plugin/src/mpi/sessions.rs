@@ -299,8 +299,3 @@ pub unsafe fn intercomm_create_from_groups(
         outcome
     })
 }
-
-pub unsafe fn info_create_env(_argc: i32, _argv: usize, out: usize) -> i32 {
-    new_info(env::info(), out);
-    SUCCESS
-}
