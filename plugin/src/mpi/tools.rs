@@ -20,6 +20,8 @@ const INVALID_SESSION: i32 = 67;
 const SET_NEVER: i32 = 69;
 const INVALID_NAME: i32 = 73;
 const INVALID: i32 = 74;
+/// `MPI_T_BIND_NO_OBJECT`.
+const NO_OBJECT: i32 = 9700;
 
 /// A control variable.
 struct Variable {
@@ -268,7 +270,7 @@ pub unsafe fn t_cvar_get_index(name: usize, out: usize) -> i32 {
 /// Makes a handle in the lower half: the handle and its count.
 unsafe fn open(v: &Variable) -> Result<(usize, i32), i32> {
     let index = v.lower.load(Relaxed);
-    if index < 0 || v.bind != 0 {
+    if index < 0 || v.bind != NO_OBJECT {
         return Err(INVALID_INDEX);
     }
     let (mut handle, mut count) = (0usize, 0i32);
