@@ -80,7 +80,7 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 }
 }
 
-/// Does the lower half have a function? The large counts' are not in every MPI.
+/// Has the lower half this function?
 pub fn has(index: usize) -> bool {
     TABLE[index].load(Relaxed) != 0
 }

@@ -6,7 +6,7 @@
 use super::abi::*;
 use super::bsend::{self, Buffer, Owner};
 use super::front::{finish, forward, local, put};
-use super::infos::{new_info, pairs_of, text};
+use super::infos::{given, new_info, text};
 use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::table::Table;
 use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK, WORLD_SIZE};
@@ -68,7 +68,7 @@ fn end(handle: i32, outcome: Result<(), Fail>) -> i32 {
     match get(handle) {
         Ok(s) => {
             let handler = *s.errhandler.get(&lock());
-            errs::apply(handler, handle, code)
+            errs::raise_of_session(handler, handle, code)
         }
         Err(_) => finish(COMM_SELF, Ok(code)),
     }
@@ -76,7 +76,7 @@ fn end(handle: i32, outcome: Result<(), Fail>) -> i32 {
 
 /// The level that hints ask for.
 fn wanted(info: i32) -> usize {
-    let pairs = pairs_of(&lock(), info).unwrap_or_default();
+    let pairs = given(info).ok().flatten().unwrap_or_default();
     let asked = pairs.iter().find(|(k, _)| k == "thread_level");
     let level = asked.and_then(|(_, v)| LEVELS.iter().position(|l| l == v));
     level.unwrap_or(THREAD_MULTIPLE as usize)
@@ -87,7 +87,7 @@ pub unsafe fn session_init(info: i32, errhandler: i32, out: usize) -> i32 {
     if let Err(code) = env::bring_up() {
         return match errhandler {
             ERRORS_RETURN => code,
-            _ => errs::apply(ERRORS_ARE_FATAL, 0, code),
+            _ => errs::raise_of_session(ERRORS_ARE_FATAL, SESSION_NULL, code),
         };
     }
     super::model::lock::share();

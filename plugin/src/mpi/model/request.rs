@@ -23,6 +23,8 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// An access to a file.
+    File,
     /// Completed by the application.
     Generalized,
     /// Completed by the model, out of other requests: see `composite`.
