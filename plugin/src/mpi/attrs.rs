@@ -19,6 +19,8 @@ const ERR_KEYVAL: i32 = 48;
 /// First predefined key, and the one for the last used error code.
 const TAG_UB: i32 = 0x6440_0001;
 const LASTUSEDCODE: i32 = 0x6440_000b;
+/// The bits of a handle that tell what it names, whether predefined or not.
+const KIND_BITS: i32 = 0x3c00_0000;
 /// Values of the predefined attributes, where the application may point at them.
 static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
 
@@ -134,6 +136,19 @@ fn keyval(handle: i32) -> Result<&'static Keyval, Fail> {
         .get(handle & INDEX_MASK)
         .filter(|_| handle & KIND_MASK == V_KEYVAL_COMM & KIND_MASK)
         .ok_or(Fail::Code(ERR_KEYVAL))
+}
+
+/// A key for an object, or for objects like a given one: keys of other kinds of objects are errors.
+fn key_for(object: i32, key: i32) -> Result<&'static Keyval, Fail> {
+    let kind = match object & KIND_BITS {
+        c if c == COMM_WORLD & KIND_BITS => V_KEYVAL_COMM,
+        t if t == BYTE & KIND_BITS => V_KEYVAL_TYPE,
+        _ => key & !INDEX_MASK,
+    };
+    keyval(key).and_then(|k| match key & !INDEX_MASK == kind {
+        true => Ok(k),
+        false => Err(Fail::Code(ERR_KEYVAL)),
+    })
 }
 
 fn release(guard: &Guard, handle: i32) {
@@ -276,11 +291,11 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
     })
 }
 
-unsafe fn free(at: usize) -> i32 {
+unsafe fn free(like: i32, at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
         // Copies of the handle may be freed as well, for as long as attributes have the key.
-        if !keyval(h)?.freed.swap(true, Relaxed) {
+        if !key_for(like, h)?.freed.swap(true, Relaxed) {
             release(&lock(), h);
         }
         put(at, KEYVAL_INVALID);
@@ -301,7 +316,7 @@ pub fn set_proxy(key: i32, copy: usize, delete: usize) {
 /// # Safety
 /// The application's delete function is called.
 pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
-    let k = match keyval(key) {
+    let k = match key_for(object, key) {
         Ok(k) => k,
         Err(e) => return finish(object, Err(e)),
     };
@@ -339,7 +354,7 @@ pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
 /// `out` must be a place for a pointer, `flag` for an int.
 pub unsafe fn get(object: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(object, || {
-        keyval(key)?;
+        key_for(object, key)?;
         let guard = lock();
         let found = list(&guard, object)?.iter().find(|a| a.key == key);
         put(flag, found.is_some() as i32);
@@ -372,7 +387,7 @@ unsafe fn delete(object: i32, key: i32) -> i32 {
     });
     match found {
         Ok(Some((value, given))) => finish(object, Ok(delete_one(object, key, value, given))),
-        Ok(None) => finish(object, keyval(key).map(|_| SUCCESS)),
+        Ok(None) => finish(object, key_for(object, key).map(|_| SUCCESS)),
         Err(e) => finish(object, Err(e)),
     }
 }
@@ -390,15 +405,15 @@ pub unsafe fn type_create_keyval(copy: usize, delete: usize, out: usize, extra: 
 }
 
 pub unsafe fn comm_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn keyval_free(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn type_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(BYTE, at)
 }
 
 pub unsafe fn comm_set_attr(comm: i32, key: i32, value: usize) -> i32 {

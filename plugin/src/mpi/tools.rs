@@ -10,7 +10,7 @@ use super::front::put;
 use super::lower::{self, ix, must};
 use super::model::{lock, Locked};
 use crate::gate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 const NOT_INITIALIZED: i32 = 60;
@@ -43,7 +43,7 @@ struct Category {
     categories: Vec<i32>,
 }
 
-/// A handle of a control variable: the application has its address.
+/// A handle of a control variable.
 struct Handle {
     variable: usize,
     lower: AtomicUsize,
@@ -56,10 +56,21 @@ struct State {
     users: u32,
     variables: Vec<Variable>,
     categories: Vec<Category>,
-    handles: Vec<Box<Handle>>,
-    sessions: Vec<Box<u64>>,
+    /// By what the application has.
+    handles: BTreeMap<usize, Handle>,
+    sessions: BTreeSet<usize>,
+    /// The last that was given out.
+    last: usize,
     /// What the program has set, by variable.
     set: BTreeMap<usize, Vec<u8>>,
+}
+
+impl State {
+    /// What the application has for a handle or session: it looks like an address, and is none.
+    fn name(&mut self) -> usize {
+        self.last += 16;
+        self.last
+    }
 }
 
 static STATE: Locked<Option<State>> = Locked::new(None);
@@ -284,28 +295,27 @@ unsafe fn open(v: &Variable) -> Result<(usize, i32), i32> {
 pub unsafe fn t_cvar_handle_alloc(i: i32, _object: usize, out: usize, count: usize) -> i32 {
     with(|s| {
         let (lower, n) = open(variable(s, i)?)?;
-        let handle = Box::new(Handle {
+        let handle = Handle {
             variable: i as usize,
             lower: AtomicUsize::new(lower),
             count: AtomicI32::new(n),
-        });
-        put(out, &raw const *handle as usize);
+        };
+        let name = s.name();
+        put(out, name);
         put(count, n);
-        s.handles.push(handle);
+        s.handles.insert(name, handle);
         Ok(())
     })
 }
 
-/// Where the handle that the application has is.
-fn known(s: &State, handle: usize) -> Result<usize, i32> {
-    let same = |h: &Box<Handle>| &raw const **h as usize == handle;
-    s.handles.iter().position(same).ok_or(INVALID_HANDLE)
+fn known(s: &State, handle: usize) -> Result<&Handle, i32> {
+    s.handles.get(&handle).ok_or(INVALID_HANDLE)
 }
 
 pub unsafe fn t_cvar_handle_free(handle: usize) -> i32 {
     with(|s| {
-        let i = known(s, *(handle as *const usize))?;
-        let h = s.handles.swap_remove(i);
+        let own = *(handle as *const usize);
+        let h = s.handles.remove(&own).ok_or(INVALID_HANDLE)?;
         must(ix::T_cvar_handle_free, &[h.lower.as_ptr() as u64]);
         put(handle, 0usize);
         Ok(())
@@ -314,7 +324,7 @@ pub unsafe fn t_cvar_handle_free(handle: usize) -> i32 {
 
 pub unsafe fn t_cvar_read(handle: usize, buf: usize) -> i32 {
     with(|s| {
-        let h = &s.handles[known(s, handle)?];
+        let h = known(s, handle)?;
         match h.lower.load(Relaxed) {
             0 => Err(INVALID_HANDLE),
             lower => match must(ix::T_cvar_read, &[lower as u64, buf as u64]) {
@@ -327,7 +337,7 @@ pub unsafe fn t_cvar_read(handle: usize, buf: usize) -> i32 {
 
 pub unsafe fn t_cvar_write(handle: usize, buf: usize) -> i32 {
     with(|s| {
-        let h = &s.handles[known(s, handle)?];
+        let h = known(s, handle)?;
         let lower = h.lower.load(Relaxed);
         if lower == 0 {
             return Err(SET_NEVER);
@@ -340,7 +350,8 @@ pub unsafe fn t_cvar_write(handle: usize, buf: usize) -> i32 {
         let size = super::model::datatype::sizes(v.datatype).map_or(1, |s| s.size);
         let bytes = size as usize * h.count.load(Relaxed).max(0) as usize;
         let value = std::slice::from_raw_parts(buf as *const u8, bytes).to_vec();
-        s.set.insert(h.variable, value);
+        let variable = h.variable;
+        s.set.insert(variable, value);
         Ok(())
     })
 }
@@ -439,19 +450,18 @@ unsafe fn none(out: usize) -> i32 {
 
 pub unsafe fn t_pvar_session_create(out: usize) -> i32 {
     with(|s| {
-        let session = Box::new(0u64);
-        put(out, &raw const *session as usize);
-        s.sessions.push(session);
+        let name = s.name();
+        put(out, name);
+        s.sessions.insert(name);
         Ok(())
     })
 }
 
 pub unsafe fn t_pvar_session_free(session: usize) -> i32 {
     with(|s| {
-        let own = *(session as *const usize);
-        let same = |b: &Box<u64>| &raw const **b as usize == own;
-        let i = s.sessions.iter().position(same).ok_or(INVALID_SESSION)?;
-        s.sessions.swap_remove(i);
+        if !s.sessions.remove(&*(session as *const usize)) {
+            return Err(INVALID_SESSION);
+        }
         put(session, 0usize);
         Ok(())
     })
@@ -460,8 +470,7 @@ pub unsafe fn t_pvar_session_free(session: usize) -> i32 {
 /// What is done with all performance variables of a session is done; there is none that could be named.
 fn all_of(session: usize, handle: usize) -> i32 {
     with(|s| {
-        let same = |b: &Box<u64>| &raw const **b as usize == session;
-        s.sessions.iter().find(|b| same(b)).ok_or(INVALID_SESSION)?;
+        s.sessions.get(&session).ok_or(INVALID_SESSION)?;
         match handle == MPI_T_PVAR_ALL_HANDLES.0 {
             true => Ok(()),
             false => Err(INVALID_HANDLE),
@@ -527,7 +536,7 @@ pub unsafe fn replay() {
             must(ix::T_cvar_handle_free, &[at(&mut handle)]);
         }
     }
-    for h in &s.handles {
+    for h in s.handles.values() {
         let (lower, count) = open(&s.variables[h.variable]).unwrap_or((0, 0));
         h.lower.store(lower, Relaxed);
         h.count.store(count, Relaxed);
