@@ -19,8 +19,6 @@ const ERR_KEYVAL: i32 = 48;
 /// First predefined key, and the one for the last used error code.
 const TAG_UB: i32 = 0x6440_0001;
 const LASTUSEDCODE: i32 = 0x6440_000b;
-/// No function calls a key's functions: they are C's.
-const NO_PROXY: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Values of the predefined attributes, where the application may point at them.
 static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
 
@@ -151,8 +149,8 @@ fn list(guard: &Guard, object: i32) -> Result<&mut Vec<Attr>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
     }
-    datatype::get(object)
-        .map(|t| &mut t.meta.get(guard).attrs)
+    datatype::meta(guard, object)
+        .map(|m| &mut m.attrs)
         .ok_or(Fail::Code(ERR_ARG))
 }
 
@@ -189,9 +187,13 @@ pub fn delete_all_of_type(t: i32) -> i32 {
     delete_each(t)
 }
 
-/// What `MPI_Finalize` does first.
-pub fn delete_all_of_self() {
+/// What `MPI_Finalize` does first: attributes of what nobody frees.
+pub fn delete_last() {
     delete_each(COMM_SELF);
+    let named = datatype::named(&lock());
+    for t in named {
+        delete_each(t);
+    }
 }
 
 /// Copies attributes, last set first; the copies are in the order of the originals.
@@ -249,7 +251,7 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
         let k = Keyval {
             copy,
             delete,
-            proxy: NO_PROXY,
+            proxy: [const { AtomicUsize::new(0) }; 2],
             extra,
             refs: AtomicU32::new(1),
         };

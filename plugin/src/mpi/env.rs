@@ -152,7 +152,7 @@ pub unsafe fn finalized(flag: usize) -> i32 {
 }
 
 pub unsafe fn finalize() -> i32 {
-    super::attrs::delete_all_of_self();
+    super::attrs::delete_last();
     // Ranks wait for each other where a checkpoint may still be taken, then end together.
     coll::blocking(COMM_WORLD, false, || {
         lower::call(ix::Barrier, &[COMM_WORLD as u64])
