@@ -77,9 +77,8 @@ fn kind(letter: &str) -> &'static str {
 
 /// A function from an application's number to the canonical one, and the one back.
 fn numbers(kind: &str) -> Option<[String; 2]> {
-    let of = |table: &str| {
-        ["to", "from"].map(|way| format!("numbers::{table}.{way}_canonical::<Its>"))
-    };
+    let of =
+        |table: &str| ["to", "from"].map(|way| format!("numbers::{table}.{way}_canonical::<Its>"));
     Some(match kind {
         "r" => ["to", "from"].map(|way| format!("Its::rank_{way}_canonical")),
         "t" => ["to", "from"].map(|way| format!("Its::tag_{way}_canonical")),
@@ -115,11 +114,20 @@ fn step(f: &Function, i: usize) -> Step {
             Some([to, _]) => format!("{to}(a{i})"),
             None => format!("a{i}"),
         }),
-        (Access::Array { count, read, written }, _) => array(f, i, *count, *read, *written),
+        (
+            Access::Array {
+                count,
+                read,
+                written,
+            },
+            _,
+        ) => array(f, i, *count, *read, *written),
         (access, "s") => status(access, i),
         (access, "F") => Step {
             before: match access {
-                Access::Both => format!("let mut h{i} = file::<Own>((a{i} as *const usize).read()); "),
+                Access::Both => {
+                    format!("let mut h{i} = file::<Own>((a{i} as *const usize).read()); ")
+                }
                 _ => format!("let mut h{i} = usize::MAX; "),
             },
             passed: format!("&raw mut h{i} as usize"),
@@ -298,7 +306,9 @@ fn body(f: &Function) -> String {
 /// All functions by both their names, for the front that the including module calls `Own`, and the ABI that it calls `Its`.
 pub fn exports() -> String {
     let each = functions();
-    each.iter().map(|f| export_as(f, &["MPI_", "PMPI_"])).collect()
+    each.iter()
+        .map(|f| export_as(f, &["MPI_", "PMPI_"]))
+        .collect()
 }
 
 /// A function, under a name for each prefix.

@@ -81,8 +81,11 @@ impl Predefined {
     }
 
     /// The standard's handle.
-    pub fn standard(&self) -> Option<i32> {
-        Some(self.standard).filter(|n| *n >= 0)
+    pub const fn standard(&self) -> Option<i32> {
+        match self.standard {
+            n @ 0.. => Some(n),
+            _ => None,
+        }
     }
 }
 

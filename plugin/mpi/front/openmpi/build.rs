@@ -34,10 +34,18 @@ fn objects() -> String {
     let mut tables = String::new();
     let mut choice = String::new();
     for kind in KINDS {
-        let all = || kind.predefined().iter().filter_map(|p| Some((p, p.symbol()?)));
+        let all = || {
+            kind.predefined()
+                .iter()
+                .filter_map(|p| Some((p, p.symbol()?)))
+        };
         all().for_each(|(p, symbol)| object(&mut text, symbol, p.canonical, p.name));
         let row = |(p, symbol): (&Predefined, _)| {
-            format!("    ({}, {}, &{symbol}),\n", p.canonical, p.fortran().unwrap_or(-1))
+            format!(
+                "    ({}, {}, &{symbol}),\n",
+                p.canonical,
+                p.fortran().unwrap_or(-1)
+            )
         };
         let rows: String = all().map(row).collect();
         let name = format!("{kind:?}").to_uppercase();

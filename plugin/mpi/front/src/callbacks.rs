@@ -101,7 +101,10 @@ type OwnHandler = unsafe extern "C" fn(*mut usize, *mut i32, ...);
 static HANDLERS: [Pool; 4] = [const { Pool::new() }; 4];
 const KINDS: [Kind; 4] = [Kind::Comm, Kind::Window, Kind::File, Kind::Session];
 
-unsafe extern "C" fn handler<A: Front, const K: usize, const N: usize>(at: *mut i32, error: *mut i32) {
+unsafe extern "C" fn handler<A: Front, const K: usize, const N: usize>(
+    at: *mut i32,
+    error: *mut i32,
+) {
     // SAFETY: the model passes a handle and a code; the slot has the application's function.
     unsafe {
         let mut object = match KINDS[K] {
@@ -215,9 +218,12 @@ unsafe extern "C" fn copy<A: Front, const K: usize>(
                 SUCCESS
             }
             f => {
-                type F = unsafe extern "C" fn(usize, i32, usize, usize, *mut usize, *mut i32) -> i32;
+                type F =
+                    unsafe extern "C" fn(usize, i32, usize, usize, *mut usize, *mut i32) -> i32;
                 let own = own::<A>(HOLDERS[K], object);
-                error_to_canonical::<A::Abi>(transmute::<usize, F>(f)(own, key, a.extra, value, new, flag))
+                error_to_canonical::<A::Abi>(transmute::<usize, F>(f)(
+                    own, key, a.extra, value, new, flag,
+                ))
             }
         }
     }
@@ -349,7 +355,14 @@ unsafe fn converted<A: Front>(f: usize, words: [usize; 4], t: i32, extra: usize)
     // SAFETY: the application registered a conversion function; an int count is the low half of the word.
     unsafe {
         let f: Convert = transmute(f);
-        error_to_canonical::<A::Abi>(f(user, datatype, count as i64, file, position as i64, extra))
+        error_to_canonical::<A::Abi>(f(
+            user,
+            datatype,
+            count as i64,
+            file,
+            position as i64,
+            extra,
+        ))
     }
 }
 

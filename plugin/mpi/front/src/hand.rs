@@ -1,6 +1,8 @@
 //! Functions that are more than a translation of each argument. They are named as in the table, without `MPI_`.
 
-use crate::callbacks::{grequest_start as start, handler_for, keyval, operator_for, representation};
+use crate::callbacks::{
+    grequest_start as start, handler_for, keyval, operator_for, representation,
+};
 use crate::{canonical, code, own, put, Front};
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use mpi_abi::canonical::{COMM_WORLD, ERR_ARG, SUCCESS};

@@ -117,7 +117,9 @@ impl Ints {
             unsafe {
                 let canonical = self.0.at().add(i).read();
                 if canonical != 0 {
-                    (self.1 as *mut usize).add(i).write(own::<A>(kind, canonical));
+                    (self.1 as *mut usize)
+                        .add(i)
+                        .write(own::<A>(kind, canonical));
                 }
             }
         }
@@ -134,7 +136,11 @@ impl Statuses {
     /// For `n` statuses at an address; they may be ignored.
     #[inline(always)]
     pub fn new<A: Front>(at: usize, n: i64) -> Statuses {
-        let n = if at == <A::Abi>::STATUS_IGNORE { 0 } else { n.max(0) as usize };
+        let n = if at == <A::Abi>::STATUS_IGNORE {
+            0
+        } else {
+            n.max(0) as usize
+        };
         let mut room = Room::new(n);
         let to: *mut Status = room.at();
         for i in 0..n {
@@ -212,7 +218,10 @@ impl One {
             error: UNTOUCHED,
             ..Status::EMPTY
         };
-        One(untouched, if at == <A::Abi>::STATUS_IGNORE { 0 } else { at })
+        One(
+            untouched,
+            if at == <A::Abi>::STATUS_IGNORE { 0 } else { at },
+        )
     }
 
     /// For one that the call reads as well.

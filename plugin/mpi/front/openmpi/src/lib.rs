@@ -9,7 +9,9 @@
 mod errors;
 pub mod internal;
 
-use mpi_abi::{error_from_canonical, error_to_canonical, numbers, Abi, Kind, OpenMpi, OpenMpiStatus};
+use mpi_abi::{
+    error_from_canonical, error_to_canonical, numbers, Abi, Kind, OpenMpi, OpenMpiStatus,
+};
 use mpi_front::temporary::{Ints, One, Statuses};
 use mpi_front::*;
 
