@@ -12,7 +12,7 @@ use super::lower::{ix, must, Fail};
 use super::model::objects::{Attr, Given, Keyval, KEYVALS};
 use super::model::{comm as comms, datatype, lock, Guard};
 use std::mem::transmute;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_ERR_KEYVAL`.
 const ERR_KEYVAL: i32 = 48;
@@ -154,23 +154,38 @@ fn list(guard: &Guard, object: i32) -> Result<&mut Vec<Attr>, Fail> {
         .ok_or(Fail::Code(ERR_ARG))
 }
 
-fn delete_one(object: i32, key: i32, value: usize, given: Given) -> i32 {
-    let code = match keyval(key) {
+/// Calls the application's delete function.
+fn ask_delete(object: i32, key: i32, value: usize, given: Given) -> i32 {
+    match keyval(key) {
         // SAFETY: the key's functions are those that were registered with it.
         Ok(k) => unsafe { call_delete(k, object, key, value, given) },
         Err(_) => SUCCESS,
-    };
-    release(&lock(), key);
+    }
+}
+
+/// Deletes an attribute, unless its delete function refuses.
+fn delete_one(object: i32, key: i32, value: usize, given: Given) -> i32 {
+    let code = ask_delete(object, key, value, given);
+    if code == SUCCESS {
+        let guard = lock();
+        if let Ok(l) = list(&guard, object) {
+            l.retain(|a| a.key != key);
+        }
+        release(&guard, key);
+    }
     code
 }
 
 fn delete_each(object: i32) -> i32 {
     loop {
-        let last = list(&lock(), object).ok().and_then(|l| l.pop());
-        let Some(Attr { key, value, given }) = last else {
+        let last = list(&lock(), object)
+            .ok()
+            .and_then(|l| l.last())
+            .map(|a| (a.key, *a.value, a.given));
+        let Some((key, value, given)) = last else {
             return SUCCESS;
         };
-        let code = delete_one(object, key, *value, given);
+        let code = delete_one(object, key, value, given);
         if code != SUCCESS {
             return finish(object, Ok(code));
         }
@@ -254,6 +269,7 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
             proxy: [const { AtomicUsize::new(0) }; 2],
             extra,
             refs: AtomicU32::new(1),
+            freed: AtomicBool::new(false),
         };
         put(out, kind | KEYVALS.add(&lock(), k));
         Ok(())
@@ -263,8 +279,10 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
 unsafe fn free(at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
-        keyval(h)?;
-        release(&lock(), h);
+        // Copies of the handle may be freed as well, for as long as attributes have the key.
+        if !keyval(h)?.freed.swap(true, Relaxed) {
+            release(&lock(), h);
+        }
         put(at, KEYVAL_INVALID);
         Ok(())
     })
@@ -292,8 +310,7 @@ pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
         .and_then(|l| l.iter().find(|a| a.key == key))
         .map(|a| (*a.value, a.given));
     if let Some((value, given)) = old {
-        k.refs.fetch_add(1, Relaxed); // the deletion takes one
-        let code = delete_one(object, key, value, given);
+        let code = ask_delete(object, key, value, given);
         if code != SUCCESS {
             return finish(object, Ok(code));
         }
@@ -349,16 +366,14 @@ pub unsafe fn get_of_comm(comm: i32, key: i32, out: usize, flag: usize, wanted: 
 }
 
 unsafe fn delete(object: i32, key: i32) -> i32 {
-    let found = {
-        let guard = lock();
-        list(&guard, object).ok().and_then(|l| {
-            let i = l.iter().position(|a| a.key == key)?;
-            Some(l.remove(i))
-        })
-    };
+    let found = list(&lock(), object).map(|l| {
+        let found = l.iter().find(|a| a.key == key);
+        found.map(|a| (*a.value, a.given))
+    });
     match found {
-        Some(a) => finish(object, Ok(delete_one(object, key, *a.value, a.given))),
-        None => finish(object, keyval(key).map(|_| SUCCESS)),
+        Ok(Some((value, given))) => finish(object, Ok(delete_one(object, key, value, given))),
+        Ok(None) => finish(object, keyval(key).map(|_| SUCCESS)),
+        Err(e) => finish(object, Err(e)),
     }
 }
 

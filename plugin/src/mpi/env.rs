@@ -204,8 +204,8 @@ pub unsafe fn wtick() -> f64 {
 }
 
 pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
-    put(version, 3);
-    put(subversion, 1);
+    put(version, 4);
+    put(subversion, 0);
     SUCCESS
 }
 

@@ -3,7 +3,7 @@
 use super::super::abi::*;
 use super::table::Table;
 use super::Locked;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 
 /// A group: world ranks.
 pub struct Group {
@@ -49,6 +49,8 @@ pub struct Keyval {
     pub extra: usize,
     /// The handle and attributes that name it.
     pub refs: AtomicU32,
+    /// Has the application freed it?
+    pub freed: AtomicBool,
 }
 
 /// How an attribute was given: in the numbers of the language libraries.
