@@ -22,6 +22,8 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// An access to a file.
+    File,
     /// Completed by the application.
     Generalized,
 }
