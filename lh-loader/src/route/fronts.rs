@@ -8,7 +8,13 @@ use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
 /// SONAMEs of MPI libraries for which there are fronts.
-pub const NAMES: [&str; 5] = ["libmpich.so.12", "libmpi.so.12", "libmpi.so.40"];
+pub const NAMES: [&str; 5] = [
+    "libmpich.so.12",
+    "libmpi.so.12",
+    "libmpi.so.40",
+    "libmpi_abi.so.1",
+    "libmpi_abi.so.0",
+];
 
 /// Longest path of a front, with its end.
 const LONGEST: usize = 1024;
