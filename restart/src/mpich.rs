@@ -28,7 +28,8 @@ pub fn find_along(library_path: &OsStr) -> Option<PathBuf> {
         .filter(|p| !p.as_os_str().is_empty())
         .chain(FOLDERS.map(PathBuf::from))
         .collect();
-    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
+    let real = |p: &PathBuf| p.is_file() && is_real(p);
+    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(real);
     SONAMES.iter().find_map(found)
 }
 
@@ -77,7 +78,11 @@ mod tests {
         std::fs::create_dir(&other).unwrap();
         let library = other.join("libmpich.so.12");
         std::fs::write(&library, "").unwrap();
-        let path = std::env::join_paths([tmp.path(), &other]).unwrap();
+        // A front is no library for a lower half.
+        let fronts = tmp.path().join("fronts");
+        std::fs::create_dir(&fronts).unwrap();
+        std::fs::write(fronts.join("libmpich.so.12"), "").unwrap();
+        let path = std::env::join_paths([&fronts, tmp.path(), &other]).unwrap();
         assert_eq!(find_along(&path), Some(library));
     }
 }
