@@ -37,6 +37,8 @@ fn what_programs_want_of_open_mpi_is_exported() {
     let missing: Vec<_> = real
         .difference(&ours)
         .filter(|name| words.contains(name.as_str()))
+        // MPI_DUP_FN and its like are Fortran's; a program in C gets OMPI_C_MPI_DUP_FN.
+        .filter(|name| !name.ends_with("_FN") && !name.ends_with("_FN_NULL"))
         .collect();
     assert!(missing.is_empty(), "not exported: {missing:?}");
 }
@@ -80,8 +82,15 @@ fn the_functions_do_what_they_do_in_mpich() {
             all.arg(command.get_program()).args(command.get_args());
             run(scratch, all).ok();
             let of = |rank| std::fs::read_to_string(scratch.file(format!("{name}-{rank}")));
+            // What a buffer for buffered sends has beside its messages is the ABI's.
+            let same = |all: &str| {
+                all.lines()
+                    .filter(|l| !l.contains("detach"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            };
             (0..2)
-                .map(|rank| of(rank).expect("a rank's output"))
+                .map(|rank| same(&of(rank).expect("a rank's output")))
                 .collect()
         };
         let scratch = Scratch::new(&format!("openmpi-{source}"));

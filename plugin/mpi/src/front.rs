@@ -253,6 +253,7 @@ const BY_HAND: &[&str] = &[
     "Comm_get_attr",
     "Attr_get",
     "Win_get_attr",
+    "Type_get_contents",
     "Comm_get_name",
     "Type_get_name",
     "Win_get_name",

@@ -92,6 +92,7 @@ impl Predefined {
 /// More symbols of Open MPI's library for objects that have two names, or that only C++ programs use.
 pub const ALIASES: &[(Kind, &str, i32)] = &[
     (Kind::Datatype, "ompi_mpi_c_complex", 0x4c00_0840),
+    (Kind::Datatype, "ompi_mpi_ldblcplex", 0x4c00_2042),
     (
         Kind::Datatype,
         "ompi_mpi_unavailable",

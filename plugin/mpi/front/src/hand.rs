@@ -3,7 +3,8 @@
 use crate::callbacks::{
     grequest_start as start, handler_for, keyval, operator_for, representation,
 };
-use crate::{canonical, code, own, put, Front};
+use crate::temporary::Ints;
+use crate::{canonical, code, own, put, written, Front};
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use mpi_abi::canonical::{COMM_WORLD, ERR_ARG, SUCCESS};
 use mpi_abi::{error_from_canonical, error_to_canonical, numbers, Abi, Kind};
@@ -123,6 +124,18 @@ functions! {
         let answer = canonical::Win_get_attr(A::handle(window), key, out, flag);
         code::<A>(attribute::<A>(answer, key, out, flag))
     }
+    Type_get_contents(
+        datatype: usize, ni: i32, na: i32, nd: i32, ints: usize, addresses: usize, types: usize
+    ) -> i32 {
+        let datatype = A::handle(datatype);
+        let mut inner = Ints::empty(types, nd.into());
+        let answer = canonical::Type_get_contents(datatype, ni, na, nd, ints, addresses, inner.at());
+        inner.put::<A>(Kind::Datatype);
+        if answer == SUCCESS {
+            array_numbers::<A>(datatype, ints);
+        }
+        code::<A>(answer)
+    }
     Comm_get_name(comm: usize, name: usize, length: usize) -> i32 {
         let get = |own, length| canonical::Comm_get_name(A::handle(comm), own, length);
         text::<A>(get, name, length, <A::Abi>::MAX.object_name)
@@ -189,6 +202,35 @@ functions! {
     Status_f082c(fortran: usize, own: usize) -> i32 { copied::<A>(fortran, own) }
     Status_f082f(f08: usize, fortran: usize) -> i32 { copied::<A>(f08, fortran) }
     Status_f2f08(fortran: usize, f08: usize) -> i32 { copied::<A>(fortran, f08) }
+}
+
+/// Translates the numbers among the ints that a subarray or a distributed array was made of.
+unsafe fn array_numbers<A: Front>(datatype: i32, ints: usize) {
+    const SUBARRAY: i32 = 13;
+    const DARRAY: i32 = 14;
+    let mut words = [0i32; 4];
+    let [a, b, c, combiner] = words.each_mut().map(|word| &raw mut *word as usize);
+    // SAFETY: there are as many ints as the datatype was made of: the application has been given them.
+    unsafe {
+        canonical::Type_get_envelope(datatype, a, b, c, combiner);
+        let at = |i: i32| ints + 4 * i as usize;
+        let int = |i: i32| *(at(i) as *const i32);
+        let order = |v| numbers::ORDER.from_canonical::<A::Abi>(v);
+        match words[3] {
+            SUBARRAY => written(SUCCESS, at(1 + 3 * int(0)), order),
+            DARRAY => {
+                let n = int(2);
+                for i in 0..n {
+                    let distrib = |v| numbers::DISTRIB.from_canonical::<A::Abi>(v);
+                    written(SUCCESS, at(3 + n + i), distrib);
+                    let argument = |v| numbers::DARG.from_canonical::<A::Abi>(v);
+                    written(SUCCESS, at(3 + 2 * n + i), argument);
+                }
+                written(SUCCESS, at(3 + 4 * n), order);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The number of a handle for Fortran.
