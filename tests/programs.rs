@@ -106,7 +106,9 @@ fn compiled(wish: Option<&str>, source: &Path, name: &str, flags: &[&str]) -> Pa
         _ => ("gcc", ["-Wall", "-Wextra"]),
     };
     let compiler = wish.unwrap_or(compiler);
+    // Fortran's compiler writes modules where it is.
     let done = Command::new(compiler)
+        .current_dir(&dir)
         .arg("-I")
         .arg(repo().join("plugin/include"))
         .args(warnings)
