@@ -197,6 +197,22 @@ traps! { "trap_io" 3:
     three_ranks_with_file_requests_in_flight "in_flight";
 }
 
+/// A position that MPICH tells wrong would be a wrong one after a restart.
+#[test]
+fn a_view_in_which_positions_are_wrong_is_refused() {
+    let app = program("trap_io", "trap_io", &[]);
+    let scratch = Scratch::new("trap-io-odd");
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 1, &app, ["odd".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    let words = ["odd: ", "data before its lower bound", "close the file"];
+    job.try_checkpoint(&scratch).fails_with(&words);
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
+    let data = std::fs::read(scratch.file("odd")).expect("the program's file");
+    assert_eq!((data[0], data[12], data.len()), (10, 20, 16));
+}
+
 /// A file that has lost what was in it, or is gone, is named, and the program does not go on.
 #[test]
 fn a_file_that_is_shorter_or_gone_ends_the_restart() {
