@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, partitioned, sessions};
+use super::{coll, complete, cut, partitioned, promises, sessions};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -122,6 +122,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
     let (rank, size) = start_lower().inspect_err(|code| {
         eprintln!("splitproc: MPI_Init failed in the lower half with code {code}");
     })?;
+    promises::note();
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
     super::model::traffic::make(size as usize);
@@ -276,14 +277,11 @@ pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
 }
 
 pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
-    if super::lower::resolved() {
-        return forward(COMM_WORLD, || {
-            lower::call(ix::Get_library_version, &[text as u64, len as u64])
-        });
-    }
-    let s = concat!("splitproc ", env!("CARGO_PKG_VERSION"), "\0");
-    std::ptr::copy_nonoverlapping(s.as_ptr(), text as *mut u8, s.len());
-    put(len, s.len() as i32 - 1);
+    let before = || concat!("splitproc ", env!("CARGO_PKG_VERSION")).into();
+    let version = promises::version().unwrap_or_else(before);
+    std::ptr::copy_nonoverlapping(version.as_ptr(), text as *mut u8, version.len());
+    put(text + version.len(), 0u8);
+    put(len, version.len() as i32);
     SUCCESS
 }
 

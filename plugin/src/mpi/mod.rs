@@ -46,6 +46,7 @@ pub mod packed;
 pub mod partitioned;
 pub mod persistent;
 pub mod probe;
+pub mod promises;
 pub mod reopen;
 pub mod replay;
 pub mod sessions;

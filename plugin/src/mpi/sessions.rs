@@ -91,7 +91,7 @@ pub unsafe fn session_init(info: i32, errhandler: i32, out: usize) -> i32 {
         };
     }
     super::model::lock::share();
-    let level = if lower::resolved() { wanted(info) } else { 0 };
+    let level = wanted(info);
     local(COMM_SELF, || {
         let guard = lock();
         errs::hold(errhandler);

@@ -6,6 +6,7 @@
 //! events, for their values would be of another library after a restart.
 
 use super::abi::*;
+use super::env;
 use super::front::put;
 use super::lower::{self, ix, must};
 use super::model::{lock, Locked};
@@ -194,7 +195,7 @@ unsafe fn read_categories() -> Vec<Category> {
 
 pub unsafe fn t_init_thread(required: i32, provided: usize) -> i32 {
     let _inside = gate::enter(gate::Call::MustComplete);
-    if !lower::resolved() {
+    if !env::active() {
         lower::resolve();
     }
     let mut own = 0i32;
