@@ -170,6 +170,15 @@ traps_over_both! { "trap_objects" 2:
     arguments_and_environment "environment";
 }
 
+over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
+over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
+over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
+over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }
+over_mpich! { "trap_mpi4" 2 a_session_without_init "session" }
+over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
+
+over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
+
 /// What a restart makes anew, in the library that had not made it before.
 #[test]
 fn from_mpich_to_open_mpi() {
