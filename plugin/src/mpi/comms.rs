@@ -138,7 +138,7 @@ pub unsafe fn create(
             },
         );
     }
-    coll::leave(c, n);
+    coll::end(c, n, &outcome);
     drop(inside);
     finish(comm, outcome)
 }

@@ -76,8 +76,19 @@ pub fn set_cxx(handler: i32, caller: usize) {
     }
 }
 
-/// The text of an error code.
+/// How MPICH's text for a code begins whose details it does not have.
+const DETAILS_GONE: &str = "Invalid error code";
+
+/// The text of an error code. A code's details are the library's that gave it: after a restart its class is left.
 pub fn text(code: i32) -> String {
+    let whole = text_of(code);
+    if whole.starts_with(DETAILS_GONE) {
+        return text_of(code & ERR_CLASS);
+    }
+    whole
+}
+
+fn text_of(code: i32) -> String {
     let mut buffer = [0u8; 512];
     let mut len = 0i32;
     let at = &mut len as *mut i32 as u64;
@@ -195,9 +206,10 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
     })
 }
 
-pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
-    forward(COMM_WORLD, || {
-        super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64])
+pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
+    local(COMM_WORLD, || {
+        super::infos::put_text(out, len, &text(code));
+        Ok(())
     })
 }
 

@@ -95,7 +95,12 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
             }
             other => {
                 let guard = lock();
+                let left = c.left.load(Relaxed);
                 complete(&guard, r, c);
+                if coll::refused(&other) {
+                    c.left.store(left, Relaxed);
+                    c.entered.store(n - 1, Relaxed);
+                }
                 request::release(&guard, h, r);
                 other
             }

@@ -106,6 +106,7 @@ pub const MAX_INFO_KEY: usize = 255;
 pub const SUCCESS: i32 = 0;
 /// The bits of an error code that tell its class.
 pub const ERR_CLASS: i32 = 0x7f;
+pub const ERR_BUFFER: i32 = 1;
 pub const ERR_COUNT: i32 = 2;
 pub const ERR_TYPE: i32 = 3;
 pub const ERR_COMM: i32 = 5;
