@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 const HW_UNGUIDED: i32 = 3;
 /// What identities of new intercommunicators are made from.
 const INTERCOMM: u64 = 3;
+/// What those of communicators are mixed with that only their own members make.
+const APART: u64 = 1 << 63;
 
 /// World ranks of a lower group, which is freed.
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
@@ -101,6 +103,9 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     // The two sides of a new intercommunicator have different parents.
     let root = if apart && inter != 0 {
         INTERCOMM
+    } else if apart {
+        // Its members may make others of the parent before it or after it.
+        parent.id.load(Relaxed) ^ APART
     } else {
         parent.id.load(Relaxed)
     };

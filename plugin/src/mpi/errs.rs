@@ -4,7 +4,7 @@ use super::abi::*;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
-use super::model::{comm as comms, lock, Guard, WORLD_RANK};
+use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK};
 use crate::gate;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -14,7 +14,13 @@ pub fn raise(comm: i32, code: i32) -> i32 {
     let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
     let handle = c.handle.load(Relaxed);
-    let handler = of(&lock(), c);
+    let guard = lock();
+    let handler = of(&guard, c);
+    if let Some(given) = GIVEN.get(&guard) {
+        given.drain(..given.len().saturating_sub(DETAILED - 1));
+        given.push(code);
+    }
+    drop(guard);
     apply(handler, 0, handle, handle, code)
 }
 
@@ -76,19 +82,23 @@ pub fn set_cxx(handler: i32, caller: usize) {
     }
 }
 
-/// How MPICH's text for a code begins whose details it does not have.
-const DETAILS_GONE: &str = "Invalid error code";
+/// The codes that were given since the last restart, the newest last; `None` before the first one.
+static GIVEN: Locked<Option<Vec<i32>>> = Locked::new(None);
+/// MPICH has the details of so many.
+const DETAILED: usize = 128;
+/// The bit of a code that the application made.
+const DYNAMIC: i32 = 0x80;
 
-/// The text of an error code. A code's details are the library's that gave it: after a restart its class is left.
-pub fn text(code: i32) -> String {
-    let whole = text_of(code);
-    if whole.starts_with(DETAILS_GONE) {
-        return text_of(code & ERR_CLASS);
+/// A code's details are in the library that gave it: of one from before a restart the class is left.
+fn known(guard: &Guard, code: i32) -> i32 {
+    match GIVEN.get(guard) {
+        Some(given) if code & DYNAMIC == 0 && !given.contains(&code) => code & ERR_CLASS,
+        _ => code,
     }
-    whole
 }
 
-fn text_of(code: i32) -> String {
+/// The text of an error code.
+pub fn text(code: i32) -> String {
     let mut buffer = [0u8; 512];
     let mut len = 0i32;
     let at = &mut len as *mut i32 as u64;
@@ -208,6 +218,7 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
 
 pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
     local(COMM_WORLD, || {
+        let code = known(&lock(), code);
         super::infos::put_text(out, len, &text(code));
         Ok(())
     })
@@ -276,6 +287,7 @@ pub unsafe fn add_error_string(code: i32, text: usize) -> i32 {
 
 /// Adds the application's classes, codes and strings to a fresh lower half.
 pub fn replay(guard: &Guard) {
+    *GIVEN.get(guard) = Some(Vec::new());
     let mut value = 0i32;
     let out = &mut value as *mut i32 as u64;
     for a in ADDED.get(guard).iter() {
