@@ -6,23 +6,18 @@
 //! the language's library gave (`languages`).
 
 use super::abi::*;
-use super::errs;
 use super::front::{finish, local, put};
-use super::lower::{ix, must, Fail};
+use super::lower::Fail;
 use super::model::objects::{Attr, Given, Keyval, KEYVALS};
 use super::model::{comm as comms, datatype, lock, Guard};
+use super::promises;
 use std::mem::transmute;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_ERR_KEYVAL`.
 const ERR_KEYVAL: i32 = 48;
-/// First predefined key, and the one for the last used error code.
-const TAG_UB: i32 = 0x6440_0001;
-const LASTUSEDCODE: i32 = 0x6440_000b;
 /// The bits of a handle that tell what it names, whether predefined or not.
 const KIND_BITS: i32 = 0x3c00_0000;
-/// Values of the predefined attributes, where the application may point at them.
-static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
 
 type Copy = unsafe extern "C" fn(i32, i32, usize, usize, *mut usize, *mut i32) -> i32;
 type Delete = unsafe extern "C" fn(i32, i32, usize, usize) -> i32;
@@ -456,31 +451,12 @@ pub unsafe fn type_delete_attr(t: i32, key: i32) -> i32 {
 unsafe fn predefined(comm: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(comm, || {
         comms::get(comm)?;
-        let key = (key - 1) | 1; // Fortran's key is the next number
-        let (mut value, mut found) = (0usize, 0i32);
-        let args = [
-            COMM_WORLD as u64,
-            key as u64,
-            &mut value as *mut usize as u64,
-            &mut found as *mut i32 as u64,
-        ];
-        let code = must(ix::Comm_get_attr, &args);
-        if code != SUCCESS {
-            return Err(Fail::Code(code));
-        }
-        put(flag, found);
-        if found != 0 {
-            let i = ((key - TAG_UB) / 2) as usize % PREDEFINED.len();
-            let v = if key == LASTUSEDCODE {
-                errs::last_used()
-            } else {
-                0
-            };
-            PREDEFINED[i].store(if v != 0 { v } else { *(value as *const i32) }, Relaxed);
-            match wanted {
-                Given::Pointer => put(out, PREDEFINED[i].as_ptr()),
-                _ => put(out, PREDEFINED[i].load(Relaxed) as isize),
-            }
+        let place = promises::attribute((key - 1) | 1); // Fortran's key is the next number
+        put(flag, place.is_some() as i32);
+        match (place, wanted) {
+            (None, _) => {}
+            (Some(place), Given::Pointer) => put(out, place),
+            (Some(place), _) => put(out, *place as isize),
         }
         Ok(())
     })
