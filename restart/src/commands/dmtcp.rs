@@ -31,8 +31,10 @@ pub fn run(args: &DmtcpRestart) -> Outcome {
     let (rank, size) = mpi::rank_and_size()?;
     let image = image(&args.dir, rank, size)?;
     let images = with_children(&args.dir, rank, size)?.unwrap_or_else(|| vec![image]);
-    for image in &images {
-        whole(image)?;
+    // Every rank looks at all, for the reason that `image` has.
+    let all = (0..size).map(|rank| link(&args.dir, rank, size));
+    for image in all.chain(images.iter().cloned()) {
+        whole(&image)?;
     }
     let mut command = Command::new("dmtcp_restart");
     let chosen = |o: &OsString| COORDINATOR.iter().any(|c| o.to_str() == Some(c));
@@ -51,9 +53,13 @@ pub fn run(args: &DmtcpRestart) -> Outcome {
     Err(Failure::new(1, text))
 }
 
+fn link(dir: &Path, rank: u32, size: u32) -> PathBuf {
+    dir.join(format!("rank-{rank}-of-{size}.dmtcp"))
+}
+
 /// The rank's image. Every rank looks whether all are there: one that came alone would wait for the others.
 fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
-    let link = |rank| dir.join(format!("rank-{rank}-of-{size}.dmtcp"));
+    let link = |rank| link(dir, rank, size);
     let Some(missing) = (0..size).map(link).find(|link| !link.is_file()) else {
         return Ok(link(rank));
     };
