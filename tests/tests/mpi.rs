@@ -50,12 +50,7 @@ fn every_function_of_the_real_library_is_exported() {
 
 #[test]
 fn what_is_not_supported_yet_ends_the_job_with_70() {
-    for (call, ranks) in [
-        ("MPI_Win_create", 0),
-        ("MPI_Win_create", 2),
-        ("MPI_Comm_spawn", 1),
-        ("MPI_T_init_thread", 0),
-    ] {
+    for (call, ranks) in [("MPI_Win_create", 0), ("MPI_Win_create", 2)] {
         let app = program("unsupported", "unsupported", &[]);
         let scratch = Scratch::new("unsupported");
         let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
@@ -68,6 +63,57 @@ fn what_is_not_supported_yet_ends_the_job_with_70() {
         }
         assert_eq!(text(&done.stdout), "", "nothing runs after {call}");
     }
+}
+
+/// What can't be in a checkpoint fails, with its name and a reason; the program's error handler decides what follows.
+#[test]
+fn what_is_out_of_reach_fails_with_a_reason() {
+    let app = program("reach", "reach", &[]);
+    let scratch = Scratch::new("reach");
+    let launch = |call: &str, more: &[&str]| {
+        let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+        command.arg(scratch.ckpt()).arg("--").arg(&app).arg(call);
+        command.args(more);
+        run(&scratch, mpirun(1, command))
+    };
+    for (call, class) in [
+        ("MPI_Comm_spawn", "spawn"),
+        ("MPI_Open_port", "port"),
+        ("MPI_Comm_connect", "port"),
+        ("MPI_Lookup_name", "name"),
+    ] {
+        let reason = format!("splitproc: {call} failed: ");
+        let done = launch(call, &["returned"]).ok();
+        assert_eq!(text(&done.stdout).trim(), class, "{call}");
+        assert!(text(&done.stderr).contains(&reason), "{call}");
+        launch(call, &[]).fails_with(&[&reason]);
+    }
+}
+
+/// What a program makes and frees leaves nothing in the model.
+#[test]
+fn what_is_freed_leaves_nothing() {
+    let source = tests::repo().join("benches/objects.c");
+    let scratch = Scratch::new("objects");
+    let app = scratch.file("objects");
+    let mut compile = Command::new("mpicc.mpich");
+    compile
+        .args(["-O1", "-w", "-o"])
+        .arg(&app)
+        .arg(source)
+        .arg("-ldl");
+    run(&scratch, compile).ok();
+    let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(&app).arg("3000");
+    let done = run(&scratch, mpirun(1, command)).ok();
+    let out = text(&done.stdout).to_string();
+    assert_eq!(
+        out.lines()
+            .filter(|l| l.contains("after 3000 of them"))
+            .count(),
+        9,
+        "{out}"
+    );
 }
 
 #[test]
