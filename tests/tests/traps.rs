@@ -66,7 +66,15 @@ fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
     assert_eq!(text(&done.stdout), "ok\n", "after a restart");
 }
 
+/// Traps over MPICH.
 macro_rules! traps {
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
+        $(over_mpich! { $source $ranks $name $trap })*
+    };
+}
+
+/// Traps over both MPI libraries.
+macro_rules! traps_over_both {
     ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
         over_mpich! { $source $ranks $name $trap }
         over_open_mpi! { $source $ranks $name $trap }
@@ -94,7 +102,7 @@ macro_rules! over_open_mpi {
     };
 }
 
-traps! { "traps" 2:
+traps_over_both! { "traps" 2:
     a_message_in_flight "in_flight";
     a_probe_finds_a_drained_message "probe";
     a_receive_posted_before_and_matched_after "posted";
@@ -112,12 +120,12 @@ traps! { "traps" 2:
     a_thread_that_talks_all_the_time "multiple";
 }
 
-traps! { "traps" 3:
+traps_over_both! { "traps" 3:
     three_ranks_in_flight "in_flight";
     three_ranks_with_two_of_them_in_a_barrier "busy_barrier";
 }
 
-traps! { "trap_p2p" 2:
+traps_over_both! { "trap_p2p" 2:
     synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
@@ -132,9 +140,11 @@ traps! { "trap_p2p" 2:
 }
 
 // Open MPI 4.1 loses the contents of long buffered sends, natively too.
-over_mpich! { "trap_p2p" 2 buffered_sends_in_the_buffer "buffered" }
+traps! { "trap_p2p" 2:
+    buffered_sends_in_the_buffer "buffered";
+}
 
-traps! { "trap_coll" 2:
+traps_over_both! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
     the_others_wait_for_any_request "busy_waitany";
     the_others_wait_for_some_requests "busy_waitsome";
@@ -146,13 +156,13 @@ traps! { "trap_coll" 2:
     threads_in_calls_of_many_kinds "threads";
 }
 
-traps! { "trap_coll" 3:
+traps_over_both! { "trap_coll" 3:
     intercommunicators_and_groups "intercomm";
     a_communicator_that_the_others_have_freed "freed_elsewhere";
     communicators_made_by_threads_in_different_orders "makers";
 }
 
-traps! { "trap_objects" 2:
+traps_over_both! { "trap_objects" 2:
     attributes_and_their_functions "attributes";
     topologies_and_their_collectives "topologies";
     derived_types_and_what_they_were_made_of "types";
