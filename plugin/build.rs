@@ -18,6 +18,7 @@ fn lower_arg(letter: char, index: usize) -> String {
         'C' => format!("handle::comm(a{index})?"),
         'D' => format!("handle::datatype(a{index})?"),
         'O' => format!("handle::op(a{index})?"),
+        'W' => "w.low()".into(),
         'd' => format!("types{index}.as_ptr() as u64"),
         _ => format!("a{index} as u64"),
     }
@@ -117,6 +118,17 @@ fn main() {
                 let n = args.len() - 1;
                 let words: Vec<String> = (0..n).map(|i| format!("a{i} as u64")).collect();
                 format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words.join(", "))
+            }
+            None if class == "rma" || class == "rrma" => {
+                let at = |kind: &str| function.params.iter().position(|p| p.kind == kind).expect("one of this kind");
+                let (win, rank) = (at("W"), at("r"));
+                if class == "rma" {
+                    format!("rma::operation(a{win}, a{rank}, |w| lower::call(ix::{name}, &[{lower}]))")
+                } else {
+                    let out = args.len() - 1;
+                    let (lower, _) = lower.rsplit_once(", ").expect("the request is the last one");
+                    format!("rma::request(ix::{name}, a{win}, a{rank}, a{out}, |w, r| lower::call(ix::{name}, &[{lower}, r]))")
+                }
             }
             None if class == "fwd" => format!(
                 "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"

@@ -59,6 +59,7 @@ pub const ERRORS_ABORT: i32 = 0x5400_0003;
 pub const INFO_NULL: i32 = 0x1c00_0000;
 pub const INFO_ENV: i32 = 0x5c00_0001;
 pub const KEYVAL_INVALID: i32 = 0x2400_0000;
+pub const WIN_NULL: i32 = 0x2000_0000;
 
 /// Virtual handles: kind bits as MPICH's own dynamic handles have them, our index in the low bits.
 pub const V_COMM: i32 = 0x8400_0000_u32 as i32;
@@ -71,6 +72,8 @@ pub const V_REQUEST: i32 = 0xac00_0000_u32 as i32;
 pub const V_MESSAGE: i32 = 0xac80_0000_u32 as i32;
 pub const V_KEYVAL_COMM: i32 = 0xa440_0000_u32 as i32;
 pub const V_KEYVAL_TYPE: i32 = 0xa480_0000_u32 as i32;
+pub const V_KEYVAL_WIN: i32 = 0xa4c0_0000_u32 as i32;
+pub const V_WIN: i32 = 0xa000_0000_u32 as i32;
 pub const KIND_MASK: i32 = 0xfc00_0000_u32 as i32;
 pub const INDEX_MASK: i32 = 0x003f_ffff;
 
@@ -89,6 +92,11 @@ pub const GRAPH: i32 = 1;
 pub const CART: i32 = 2;
 pub const DIST_GRAPH: i32 = 3;
 pub const THREAD_MULTIPLE: i32 = 3;
+pub const LOCK_EXCLUSIVE: i32 = 234;
+pub const LOCK_SHARED: i32 = 235;
+pub const MODE_NOCHECK: i32 = 1024;
+pub const MODE_NOSUCCEED: i32 = 16384;
+pub const MIN: i32 = 0x5800_0002;
 pub const MAX_OBJECT_NAME: usize = 128;
 pub const MAX_INFO_KEY: usize = 255;
 
@@ -109,3 +117,11 @@ pub const ERR_OTHER: i32 = 15;
 pub const ERR_IN_STATUS: i32 = 17;
 pub const ERR_PENDING: i32 = 18;
 pub const ERR_REQUEST: i32 = 19;
+pub const ERR_NO_MEM: i32 = 34;
+pub const ERR_WIN: i32 = 45;
+pub const ERR_LOCKTYPE: i32 = 47;
+pub const ERR_RMA_SYNC: i32 = 50;
+pub const ERR_SIZE: i32 = 51;
+pub const ERR_DISP: i32 = 52;
+pub const ERR_RMA_SHARED: i32 = 57;
+pub const ERR_RMA_FLAVOR: i32 = 58;

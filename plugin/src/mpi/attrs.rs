@@ -1,4 +1,4 @@
-//! Attributes of communicators and datatypes: kept by the model, with the application's functions called
+//! Attributes of communicators, datatypes and windows: kept by the model, with the application's functions called
 //! from the upper half.
 
 use super::abi::*;
@@ -6,7 +6,7 @@ use super::errs;
 use super::front::{finish, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{Keyval, KEYVALS};
-use super::model::{comm as comms, datatype, lock, Guard};
+use super::model::{comm as comms, datatype, lock, window, Guard};
 use std::mem::transmute;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
@@ -15,6 +15,13 @@ const ERR_KEYVAL: i32 = 48;
 /// First predefined key, and the one for the last used error code.
 const TAG_UB: i32 = 0x6440_0001;
 const LASTUSEDCODE: i32 = 0x6440_000b;
+/// Predefined keys of windows.
+const WIN_BASE: i32 = 0x6600_0001;
+const WIN_SIZE: i32 = 0x6600_0003;
+const WIN_DISP_UNIT: i32 = 0x6600_0005;
+const WIN_CREATE_FLAVOR: i32 = 0x6600_0007;
+/// The lower half is asked for this one.
+pub const WIN_MODEL: i32 = 0x6600_0009;
 /// Values of the predefined attributes, where the application may point at them.
 static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
 
@@ -54,10 +61,13 @@ fn release(guard: &Guard, handle: i32) {
     }
 }
 
-/// The attributes of a communicator or datatype.
+/// The attributes of a communicator, datatype or window.
 fn list(guard: &Guard, object: i32) -> Result<&mut Vec<(i32, usize)>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
+    }
+    if let Ok(w) = window::get(object) {
+        return Ok(&mut w.meta.get(guard).attrs);
     }
     datatype::get(object)
         .map(|t| &mut t.meta.get(guard).attrs)
@@ -89,9 +99,9 @@ fn delete_each(object: i32) -> i32 {
     }
 }
 
-/// Deletes a communicator's attributes, last set first.
-pub fn delete_all(comm: i32) -> i32 {
-    delete_each(comm)
+/// Deletes a communicator's or window's attributes, last set first.
+pub fn delete_all(object: i32) -> i32 {
+    delete_each(object)
 }
 
 /// Those of a datatype.
@@ -298,6 +308,40 @@ pub unsafe fn attr_delete(comm: i32, key: i32) -> i32 {
 
 pub unsafe fn type_delete_attr(t: i32, key: i32) -> i32 {
     delete(t, key)
+}
+
+pub unsafe fn win_create_keyval(copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
+    create(V_KEYVAL_WIN, copy, delete, out, extra)
+}
+
+pub unsafe fn win_free_keyval(at: usize) -> i32 {
+    free(at)
+}
+
+pub unsafe fn win_set_attr(win: i32, key: i32, value: usize) -> i32 {
+    set(win, key, value)
+}
+
+pub unsafe fn win_delete_attr(win: i32, key: i32) -> i32 {
+    delete(win, key)
+}
+
+pub unsafe fn win_get_attr(win: i32, key: i32, out: usize, flag: usize) -> i32 {
+    let w = match window::get(win) {
+        Ok(w) => w,
+        Err(e) => return finish(win, Err(e)),
+    };
+    let value = match key {
+        WIN_BASE => w.base,
+        WIN_SIZE => &raw const w.size as usize,
+        WIN_DISP_UNIT => &raw const w.unit as usize,
+        WIN_CREATE_FLAVOR => &raw const w.flavor as usize,
+        WIN_MODEL => w.model.as_ptr() as usize,
+        _ => return get(win, key, out, flag),
+    };
+    put(out, value);
+    put(flag, 1i32);
+    SUCCESS
 }
 
 /// A predefined attribute: the application gets the address of a copy in the upper half.

@@ -9,7 +9,7 @@ use super::coll::CUT;
 use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::{lock, request, Comm, Guard};
-use super::{drain, env};
+use super::{drain, env, settle};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -183,6 +183,7 @@ unsafe fn progress() {
             poll(r);
         }
     }
+    settle::progress();
 }
 
 fn targets() -> Result<(), String> {

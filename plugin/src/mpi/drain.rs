@@ -7,7 +7,7 @@ use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
 use super::model::{comm as comms, lock, request, traffic, Comm};
-use super::{probe, sync, unexpected};
+use super::{probe, settle, sync, unexpected};
 use crate::host;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
@@ -77,12 +77,13 @@ unsafe fn progress() {
 /// The gate is closed; on the helper thread.
 pub unsafe fn run() -> Result<(), String> {
     let begin = Instant::now();
+    settle::begin();
     // No message is taken before every gate is closed: until then its sender can see it arrive.
     host::exchange(&[]).map_err(|e| e.message)?;
     let mut rounds = 0u32;
     loop {
         progress();
-        let busy = inside::busy().unwrap_or_default();
+        let busy = inside::busy().or_else(settle::flushing).unwrap_or_default();
         let all = traffic::all();
         let mut say: Vec<u8> = (all.iter().map(|t| &t.sent))
             .chain(all.iter().map(|t| &t.received))

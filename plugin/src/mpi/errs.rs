@@ -4,17 +4,20 @@ use super::abi::*;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
-use super::model::{comm as comms, lock, Guard, WORLD_RANK};
+use super::model::{comm as comms, lock, window, Guard, WORLD_RANK};
 use crate::gate;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
-/// Applies the communicator's error handler to an error.
+/// Applies the communicator's or window's error handler to an error.
 #[cold]
-pub fn raise(comm: i32, code: i32) -> i32 {
-    let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
-    let Ok(c) = c else { fatal(COMM_WORLD, code) };
-    let mut handle = c.handle.load(Relaxed);
-    let handler = c.meta.get(&lock()).errhandler;
+pub fn raise(object: i32, code: i32) -> i32 {
+    let (mut handle, handler) = if let Ok(w) = window::get(object) {
+        (object, w.meta.get(&lock()).errhandler)
+    } else {
+        let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
+        let Ok(c) = c else { fatal(COMM_WORLD, code) };
+        (c.handle.load(Relaxed), c.meta.get(&lock()).errhandler)
+    };
     match handler {
         ERRORS_RETURN => code,
         ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
@@ -138,6 +141,40 @@ pub unsafe fn comm_call_errhandler(comm: i32, code: i32) -> i32 {
         return raise(COMM_WORLD, e);
     }
     raise(comm, code);
+    SUCCESS
+}
+
+pub unsafe fn win_create_errhandler(function: usize, out: usize) -> i32 {
+    comm_create_errhandler(function, out)
+}
+
+pub unsafe fn win_set_errhandler(win: i32, handler: i32) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        hold(handler);
+        let old = std::mem::replace(&mut w.meta.get(&guard).errhandler, handler);
+        release(&guard, old);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_get_errhandler(win: i32, out: usize) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        let e = w.meta.get(&guard).errhandler;
+        hold(e);
+        put(out, e);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_call_errhandler(win: i32, code: i32) -> i32 {
+    if let Err(Fail::Code(e)) = window::get(win).map(|_| ()) {
+        return raise(COMM_WORLD, e);
+    }
+    raise(win, code);
     SUCCESS
 }
 

@@ -22,6 +22,8 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// A one-sided operation.
+    Rma,
     /// Completed by the application.
     Generalized,
 }
