@@ -101,6 +101,31 @@ traps! { "trap_objects" 2:
     arguments_and_environment "environment";
 }
 
+traps! { "trap_rma" 2:
+    operations_between_fences "fences";
+    the_others_wait_in_a_fence "busy_fence";
+    the_others_wait_for_post_and_complete "busy_pscw";
+    one_rank_accesses_others_that_do_something_else "alone";
+    a_lock_that_the_others_wait_for "wanted_lock";
+    counters_under_locks_of_both_kinds "contention";
+    one_sided_operations_with_requests "requests";
+    datatypes_of_the_programs_own_at_the_target "derived";
+    memory_attached_to_a_window "dynamic";
+    memory_shared_in_pages "shared_apart";
+    memory_shared_without_a_call "shared_loop";
+    what_a_window_knows_of_itself "objects";
+    threads_in_one_sided_operations "threads";
+}
+
+traps! { "trap_rma" 3:
+    accesses_to_all_others_exposed "pscw";
+    exclusive_locks_held_all_round "locks";
+    everything_locked_by_everybody "lock_all";
+    memory_shared_in_one_piece "shared";
+    windows_that_not_all_have_made_or_freed "made_late";
+    windows_of_some_ranks_in_another_order "some_ranks";
+}
+
 /// Traffic of many kinds, with one checkpoint after the other until it ends.
 fn storm(ranks: usize, rounds: &str) {
     let app = program("storm", "storm", &[]);

@@ -183,7 +183,6 @@ unsafe fn progress() {
             poll(r);
         }
     }
-    settle::progress();
 }
 
 fn targets() -> Result<(), String> {
@@ -240,11 +239,13 @@ pub fn presuspend() -> Result<(), String> {
     drop(guard);
     CUT.store(1, SeqCst);
     super::model::lock::barrier();
-    let outcome = whole.and_then(|()| targets()).and_then(|()| {
+    let begun = whole.and_then(|()| settle::begin());
+    let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run() }
     });
+    settle::end(outcome.is_ok());
     if outcome.is_err() {
         resume();
     }

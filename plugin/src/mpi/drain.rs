@@ -77,7 +77,6 @@ unsafe fn progress() {
 /// The gate is closed; on the helper thread.
 pub unsafe fn run() -> Result<(), String> {
     let begin = Instant::now();
-    settle::begin();
     // No message is taken before every gate is closed: until then its sender can see it arrive.
     host::exchange(&[]).map_err(|e| e.message)?;
     let mut rounds = 0u32;

@@ -1,71 +1,96 @@
 //! One-sided operations in a checkpoint and a restart.
 //!
-//! Nobody issues operations once the gate is closed, so a flush of what is open completes them all. It waits for
-//! other ranks to make progress, and so may not be made by the helper, which does that: a thread of ours
-//! makes it while the helpers drain. In a restart windows are made again, and the locks that were held are taken again.
+//! Nobody issues operations once the gate is closed, so a flush of what is open completes them all. It waits for other
+//! ranks to make progress, and a library may let no other thread of the process in meanwhile. So the helper, which all
+//! ranks wait for, must not make it: an *assistant* does, a thread of ours that lives while a checkpoint is
+//! prepared, and makes progress before and after. In a restart windows are made again, and the locks that
+//! were held are taken again.
 
 use super::abi::*;
 use super::lower::{ix, must};
 use super::model::window::{self, epoch, target, Memory, Window};
 use super::model::{lock, Guard, WORLD_RANK};
 use super::{errs, windows};
-use crate::gate::{self, Call};
 use crate::{block, raw, registry};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
-/// The flush of this checkpoint.
-enum Flush {
-    Wanted,
-    /// The thread, and whether it was made for an earlier checkpoint, which gave up waiting for it.
-    Running(JoinHandle<()>, bool),
-    Done,
+/// What the assistant does: it makes progress, flushes, has flushed and makes progress, or ends.
+static TASK: AtomicU32 = AtomicU32::new(WAIT);
+const WAIT: u32 = 0;
+const FLUSH: u32 = 1;
+const FLUSHED: u32 = 2;
+const END: u32 = 3;
+/// How long it waits before it makes progress again.
+const PAUSE: Duration = Duration::from_micros(50);
+
+static ASSISTANT: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
+
+fn assistant() -> MutexGuard<'static, Option<JoinHandle<()>>> {
+    ASSISTANT.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-static FLUSH: Mutex<Flush> = Mutex::new(Flush::Done);
+/// Makes the assistant, if there are windows.
+fn engage(place: &mut Option<JoinHandle<()>>) -> Result<(), String> {
+    if place.is_some() || window::all(&lock()).is_empty() {
+        return Ok(());
+    }
+    TASK.store(WAIT, SeqCst);
+    let mask = raw::block_signals();
+    let builder = Builder::new().name("splitproc".into());
+    let made = builder.stack_size(1 << 18).spawn(assist);
+    raw::restore_signals(mask);
+    *place = Some(made.map_err(|e| format!("a thread can't be made: {e}"))?);
+    Ok(())
+}
 
 /// A checkpoint begins.
-pub fn begin() {
-    let mut flush = FLUSH.lock().unwrap_or_else(|e| e.into_inner());
-    match &mut *flush {
-        Flush::Running(_, stale) => *stale = true,
-        other => *other = Flush::Wanted,
+///
+/// # Errors
+/// An earlier one gave up, and what it waited for is still under way.
+pub fn begin() -> Result<(), String> {
+    let mut place = assistant();
+    if place.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        return Err(waits_for());
+    }
+    dismiss(&mut place);
+    engage(&mut place)
+}
+
+/// Waits for the assistant to be gone.
+fn dismiss(place: &mut Option<JoinHandle<()>>) {
+    if let Some(thread) = place.take() {
+        // A panic of its would have been told; there is nothing to add.
+        let _ = thread.join();
     }
 }
 
-/// Completes what is in flight: what is still waited for, in words.
-pub fn flushing() -> Option<String> {
-    let mut flush = FLUSH.lock().unwrap_or_else(|e| e.into_inner());
+fn waits_for() -> String {
     let rank = WORLD_RANK.load(Relaxed);
-    match std::mem::replace(&mut *flush, Flush::Done) {
-        Flush::Done => return None,
-        Flush::Wanted if !window::all(&lock()).into_iter().any(open) => return None,
-        Flush::Wanted => {
-            let mask = raw::block_signals();
-            let name = "splitproc".into();
-            let made = Builder::new().name(name).stack_size(1 << 18).spawn(run);
-            raw::restore_signals(mask);
-            match made {
-                Ok(thread) => *flush = Flush::Running(thread, false),
-                Err(e) => {
-                    *flush = Flush::Wanted;
-                    return Some(format!("rank {rank} can't make a thread: {e}"));
-                }
-            }
-        }
-        Flush::Running(thread, stale) if thread.is_finished() => {
-            // Only a panic could end it early.
-            if thread.join().is_ok() && !stale {
-                return None;
-            }
-            *flush = Flush::Wanted;
-        }
-        running => *flush = running,
+    format!("rank {rank} has one-sided operations that are not complete")
+}
+
+/// With the gate closed: has what is in flight completed. What is still waited for, in words.
+pub fn flushing() -> Option<String> {
+    let mut place = assistant();
+    if let Err(why) = engage(&mut place) {
+        return Some(why);
     }
-    Some(format!(
-        "rank {rank} has one-sided operations that are not complete"
-    ))
+    place.as_ref()?;
+    if TASK.compare_exchange(WAIT, FLUSH, SeqCst, SeqCst) == Err(FLUSHED) {
+        return None;
+    }
+    Some(waits_for())
+}
+
+/// The checkpoint is prepared, or given up: then the assistant may be in a flush, and is left to it.
+pub fn end(prepared: bool) {
+    TASK.store(END, SeqCst);
+    if prepared {
+        dismiss(&mut assistant());
+    }
 }
 
 /// May operations be in flight?
@@ -80,12 +105,36 @@ fn locks(w: &Window) -> Vec<(u64, u8)> {
     held.filter(|(_, t)| t & target::LOCKED != 0).collect()
 }
 
-/// The thread: flushes every window.
-fn run() {
+/// The assistant.
+fn assist() {
     // SAFETY: the block is this thread's own.
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
-    let _inside = gate::enter(Call::MustComplete);
+    loop {
+        match TASK.load(SeqCst) {
+            END => return,
+            FLUSH => {
+                flush();
+                // Unless it is to end.
+                let _ = TASK.compare_exchange(FLUSH, FLUSHED, SeqCst, SeqCst);
+            }
+            _ => progress(),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Lets the lower half get on with other ranks' operations on this one's windows.
+fn progress() {
+    let (mut flag, mut status) = (0i32, Status::EMPTY);
+    let (any, tag) = (ANY_SOURCE as u64, ANY_TAG as u64);
+    let (flag, status) = (&raw mut flag as u64, &raw mut status as u64);
+    // SAFETY: these are the arguments of MPI_Iprobe, and MPI does not end while a checkpoint is prepared.
+    unsafe { must(ix::Iprobe, &[any, tag, COMM_SELF as u64, flag, status]) };
+}
+
+/// Completes all operations.
+fn flush() {
     let windows = window::all(&lock());
     for w in windows.into_iter().filter(|w| open(w)) {
         // SAFETY: locks are held, so a flush is allowed; the gate is closed, so nobody gives them back. A flush that fails
@@ -159,18 +208,4 @@ pub unsafe fn replay(guard: &Guard) -> Result<(), String> {
     }
     // No thread may ask for a lock before those that were held are.
     check("MPI_Barrier", must(ix::Barrier, &[COMM_WORLD as u64]))
-}
-
-/// Lets the lower half get on with other ranks' operations on this one's windows: a thread that would may be held.
-///
-/// # Safety
-/// On the helper thread, between `MPI_Init` and `MPI_Finalize`.
-pub unsafe fn progress() {
-    if window::all(&lock()).is_empty() {
-        return;
-    }
-    let (mut flag, mut status) = (0i32, Status::EMPTY);
-    let (any, tag) = (ANY_SOURCE as u64, ANY_TAG as u64);
-    let (flag, status) = (&raw mut flag as u64, &raw mut status as u64);
-    must(ix::Iprobe, &[any, tag, COMM_SELF as u64, flag, status]);
 }
