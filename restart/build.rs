@@ -10,6 +10,25 @@ use std::process::Command;
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
 
+/// The variables of MPICH's library that its Fortran library wants: name, size, and the value of their first word. It writes
+/// to some, and a program may have copies, so that all are found by name.
+const VARIABLES: &[(&str, usize, &str)] = &[
+    ("MPI_F_STATUS_IGNORE", 8, "0"),
+    ("MPI_F_STATUSES_IGNORE", 8, "0"),
+    ("MPIR_F08_MPI_STATUS_IGNORE_OBJ", 20, "0"),
+    ("MPIR_F08_MPI_STATUSES_IGNORE_OBJ", 20, "0"),
+    ("MPI_F08_STATUS_IGNORE", 8, "MPIR_F08_MPI_STATUS_IGNORE_OBJ"),
+    (
+        "MPI_F08_STATUSES_IGNORE",
+        8,
+        "MPIR_F08_MPI_STATUSES_IGNORE_OBJ",
+    ),
+    ("MPIR_F08_MPI_BOTTOM", 4, "0"),
+    ("MPIR_F08_MPI_IN_PLACE", 4, "0"),
+    ("MPIR_C_MPI_UNWEIGHTED", 8, "splitproc_weights"),
+    ("MPIR_C_MPI_WEIGHTS_EMPTY", 8, "splitproc_weights + 8"),
+];
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=CC");
@@ -46,6 +65,13 @@ fn jumps_to_canonical() -> String {
             )
             .expect("a string takes all");
         }
+    }
+    for (name, size, value) in VARIABLES {
+        writeln!(
+            text,
+            ".data\n.balign 8\n.globl {name}\n.type {name},@object\n.size {name},{size}\n{name}: .quad {value}\n.zero 16"
+        )
+        .expect("a string takes all");
     }
     text
 }

@@ -1,7 +1,7 @@
 //! A program with its arguments, and what it writes when nobody disturbs it.
 
-use crate::{example, lines, mpirun, run, text, Job, Moments, Scratch};
-use std::path::PathBuf;
+use crate::{example, lines, moments, mpirun, run, text, Job, Moments, Scratch};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Case {
 
     /// The same with `side` rows and columns: the more there are, the less its time depends on what else runs.
     pub fn heat2d_of(scratch: &Scratch, ranks: usize, threads: usize, side: usize) -> Self {
-        Self::long_enough(scratch, ranks, "heat2d", |n| {
+        Self::long_enough(scratch, ranks, &example("heat2d"), |n| {
             let every = (n / 50).max(1);
             vec![
                 "-t".into(),
@@ -43,7 +43,14 @@ impl Case {
 
     /// threads, with 8 threads and as many rounds.
     pub fn threads(scratch: &Scratch) -> Self {
-        Self::long_enough(scratch, 0, "threads", |n| vec!["8".into(), n.to_string()])
+        let rounds = |n: usize| vec!["8".into(), n.to_string()];
+        Self::long_enough(scratch, 0, &example("threads"), rounds)
+    }
+
+    /// A test program that takes the number of its steps and every how many of them it writes a line.
+    pub fn steps(scratch: &Scratch, ranks: usize, app: &Path) -> Self {
+        let args = |n: usize| vec![n.to_string(), (n / 50).max(1).to_string()];
+        Self::long_enough(scratch, ranks, app, args)
     }
 
     /// counter, which takes its time by itself.
@@ -53,13 +60,14 @@ impl Case {
 
     /// The same with so many counts, each of which takes 10 ms.
     pub fn counter_of(scratch: &Scratch, counts: usize) -> Self {
-        Self::new(scratch, 0, "counter", &[counts.to_string(), "10".into()])
+        let args = [counts.to_string(), "10".into()];
+        Self::new(scratch, 0, &example("counter"), &args)
     }
 
     fn long_enough(
         scratch: &Scratch,
         ranks: usize,
-        app: &str,
+        app: &Path,
         args: impl Fn(usize) -> Vec<String>,
     ) -> Self {
         let mut n = 250;
@@ -67,7 +75,8 @@ impl Case {
             let start = Instant::now();
             let case = Self::new(scratch, ranks, app, &args(n));
             if start.elapsed() >= LONG_ENOUGH {
-                println!("{app}: {:?}, {:?} undisturbed", case.args, start.elapsed());
+                let took = start.elapsed();
+                println!("{}: {:?}, {took:?} undisturbed", app.display(), case.args);
                 return case;
             }
             n *= if start.elapsed() < LONG_ENOUGH / 4 {
@@ -78,11 +87,10 @@ impl Case {
         }
     }
 
-    fn new(scratch: &Scratch, ranks: usize, app: &str, args: &[String]) -> Self {
-        let app = example(app);
+    fn new(scratch: &Scratch, ranks: usize, app: &Path, args: &[String]) -> Self {
         let mut all = vec!["-o".to_string(), "out.txt".to_string()];
         all.extend_from_slice(args);
-        let mut command = Command::new(&app);
+        let mut command = Command::new(app);
         command.args(&all).current_dir(scratch.path());
         let expected = run(scratch, mpirun(ranks, command)).ok().stdout;
         let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
@@ -93,7 +101,7 @@ impl Case {
         );
         std::fs::remove_file(scratch.file("out.txt")).expect("the program's file");
         Self {
-            app,
+            app: app.to_owned(),
             args: all,
             ranks,
             expected,
@@ -130,6 +138,24 @@ impl Case {
             self.check_restarted(scratch, &done.stdout);
         }
         panic!("the program is always through before the checkpoint comes");
+    }
+
+    /// Launched, checkpointed at a random moment, killed, restarted; so many times.
+    #[track_caller]
+    pub fn at_random_moments(&self, scratch: &Scratch) {
+        let mut random = Moments::new();
+        for n in 0..moments() {
+            let moment = self.moment(&mut random);
+            let more = random.pick(0, 4);
+            println!("moment {n}: at line {moment}, killed {more} lines later");
+            let _ = std::fs::remove_dir_all(scratch.ckpt());
+            let mut job = self.checkpointed(scratch, moment, || self.launch(scratch));
+            let so_far = lines(&job.stdout());
+            job.reaches(so_far + more);
+            self.check_killed(&job.kill());
+            let done = Job::restart(scratch, self.ranks).finish().ok();
+            self.check_restarted(scratch, &done.stdout);
+        }
     }
 
     /// What a killed program had printed must be the beginning of the undisturbed output.

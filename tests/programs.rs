@@ -1,4 +1,4 @@
-//! Builds the C programs that the tests run.
+//! Builds the programs that the tests run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,15 +41,10 @@ pub fn example(name: &str) -> PathBuf {
     )
 }
 
-/// A test program (`tests/c/SOURCE.c`, or `.cc`), built as NAME with more flags.
+/// A test program (`tests/c/SOURCE`, which is C's unless it has an extension), built as NAME with more flags.
 pub fn program(source: &str, name: &str, flags: &[&str]) -> PathBuf {
-    let folder = repo().join("tests/c");
-    let c = folder.join(format!("{source}.c"));
-    let file = if c.exists() {
-        c
-    } else {
-        folder.join(format!("{source}.cc"))
-    };
+    let c = if source.contains('.') { "" } else { ".c" };
+    let file = repo().join("tests/c").join(format!("{source}{c}"));
     compile(&file, name, flags)
 }
 
@@ -62,7 +57,7 @@ pub fn half_libraries() -> PathBuf {
     let shared = ["-shared", "-fPIC", STACK_PROTECTORS];
     program("plug", "plug.so", &shared);
     program("plug", "late.so", &[&shared[..], &["-DFIXED"]].concat());
-    program("throw", "throw.so", &shared);
+    program("throw.cc", "throw.so", &shared);
     let half = program("half", "half.so", &shared);
     half.parent().expect("a folder").to_owned()
 }
@@ -92,17 +87,20 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
         return out;
     }
     let code = std::fs::read_to_string(source).expect("the program's source");
-    let compiler = if code.contains("<mpi.h>") {
-        "mpicc.mpich"
-    } else if source.extension().is_some_and(|e| e == "cc") {
-        "g++"
-    } else {
-        "gcc"
+    let mpi = code.contains("<mpi.h>");
+    let (compiler, warnings) = match source.extension().and_then(|e| e.to_str()) {
+        Some("f90" | "F90") => ("mpif90.mpich", ["-Wall", "-Wno-unused-dummy-argument"]),
+        // The headers of MPI's C++ bindings are of the time of C++98.
+        Some("cc") if mpi => ("mpicxx.mpich", ["-std=gnu++98", "-Wall"]),
+        Some("cc") => ("g++", ["-Wall", "-Wextra"]),
+        _ if mpi => ("mpicc.mpich", ["-Wall", "-Wextra"]),
+        _ => ("gcc", ["-Wall", "-Wextra"]),
     };
     let done = Command::new(compiler)
         .arg("-I")
         .arg(repo().join("plugin/include"))
-        .args(["-O2", "-Wall", "-Wextra", "-Wno-stringop-overflow", "-o"])
+        .args(warnings)
+        .args(["-O2", "-Wno-stringop-overflow", "-o"])
         .arg(&out)
         .arg(source)
         .args(flags)

@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// SONAMEs of MPICH, and of the libraries that have its ABI; those of the fronts.
 pub const SONAMES: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
+/// SONAMEs of its Fortran and C++ libraries, which need it: a program may name them alone.
+const LANGUAGES: [&str; 4] = [
+    "libmpichfort.so.12",
+    "libmpifort.so.12",
+    "libmpichcxx.so.12",
+    "libmpicxx.so.12",
+];
 /// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
 const FOLDERS: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu",
@@ -28,6 +35,11 @@ pub fn find_along(library_path: &OsStr) -> Option<PathBuf> {
         .collect();
     let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
     SONAMES.iter().find_map(found)
+}
+
+/// Does a program that needs a library of this SONAME need MPICH?
+pub fn needed_by(soname: &str) -> bool {
+    SONAMES.contains(&soname) || LANGUAGES.contains(&soname)
 }
 
 /// Whether a file is such a library, and not a front.

@@ -5,25 +5,18 @@
 
 int main(int argc, char **argv)
 {
-    int memory[4], provided;
-    MPI_Win window;
+    int provided;
     MPI_File file;
     MPI_Comm other;
-    MPI_Status status = {0};
-    MPI_Fint fortran[8];
     MPI_Init(&argc, &argv);
     if (argc != 2)
         return 1;
-    if (strcmp(argv[1], "MPI_Win_create") == 0)
-        MPI_Win_create(memory, sizeof memory, 4, MPI_INFO_NULL, MPI_COMM_WORLD, &window);
     if (strcmp(argv[1], "MPI_File_open") == 0)
         MPI_File_open(MPI_COMM_WORLD, "file", MPI_MODE_RDONLY, MPI_INFO_NULL, &file);
     if (strcmp(argv[1], "MPI_Comm_spawn") == 0)
         MPI_Comm_spawn("true", MPI_ARGV_NULL, 1, MPI_INFO_NULL, 0, MPI_COMM_WORLD, &other, MPI_ERRCODES_IGNORE);
     if (strcmp(argv[1], "MPI_T_init_thread") == 0)
         MPI_T_init_thread(MPI_THREAD_SINGLE, &provided);
-    if (strcmp(argv[1], "MPI_Status_c2f") == 0)
-        MPI_Status_c2f(&status, fortran);
     printf("went on\n");
     MPI_Finalize();
     return 0;

@@ -5,28 +5,11 @@
 //! restored offset makes the restarted program overwrite what the killed one wrote after the
 //! checkpoint), and the restarted program's stdout, which must be the end of the undisturbed run's.
 
-use tests::{lines, moments, text, Case, Job, Moments, Scratch};
-
-/// Launched, checkpointed at a random moment, killed, restarted; so many times.
-fn at_random_moments(scratch: &Scratch, case: &Case) {
-    let mut random = Moments::new();
-    for n in 0..moments() {
-        let moment = case.moment(&mut random);
-        let more = random.pick(0, 4);
-        println!("moment {n}: at line {moment}, killed {more} lines later");
-        let _ = std::fs::remove_dir_all(scratch.ckpt());
-        let mut job = case.checkpointed(scratch, moment, || case.launch(scratch));
-        let so_far = lines(&job.stdout());
-        job.reaches(so_far + more);
-        case.check_killed(&job.kill());
-        let done = Job::restart(scratch, case.ranks).finish().ok();
-        case.check_restarted(scratch, &done.stdout);
-    }
-}
+use tests::{lines, text, Case, Job, Moments, Scratch};
 
 fn heat2d(name: &str, ranks: usize, threads: usize) {
     let scratch = Scratch::new(name);
-    at_random_moments(&scratch, &Case::heat2d(&scratch, ranks, threads));
+    Case::heat2d(&scratch, ranks, threads).at_random_moments(&scratch);
 }
 
 #[test]
@@ -57,13 +40,13 @@ fn heat2d_on_2_ranks_with_8_threads_each() {
 #[test]
 fn one_process_with_state_of_many_kinds() {
     let scratch = Scratch::new("counter");
-    at_random_moments(&scratch, &Case::counter(&scratch));
+    Case::counter(&scratch).at_random_moments(&scratch);
 }
 
 #[test]
 fn one_process_with_8_threads() {
     let scratch = Scratch::new("threads");
-    at_random_moments(&scratch, &Case::threads(&scratch));
+    Case::threads(&scratch).at_random_moments(&scratch);
 }
 
 #[test]

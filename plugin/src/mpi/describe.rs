@@ -54,7 +54,7 @@ pub fn describe() -> String {
         .map(|(_, t)| {
             format!(
                 "{{\"name\":{},\"size\":{},\"extent\":{},\"committed\":{}}}",
-                quoted(&t.meta.get(&guard).name),
+                quoted(t.meta.get(&guard).name.as_deref().unwrap_or_default()),
                 t.sizes.size,
                 t.sizes.extent,
                 t.committed.load(Relaxed),

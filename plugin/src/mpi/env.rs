@@ -152,7 +152,7 @@ pub unsafe fn finalized(flag: usize) -> i32 {
 }
 
 pub unsafe fn finalize() -> i32 {
-    super::attrs::delete_all_of_self();
+    super::attrs::delete_last();
     // Ranks wait for each other where a checkpoint may still be taken, then end together.
     coll::blocking(COMM_WORLD, false, || {
         lower::call(ix::Barrier, &[COMM_WORLD as u64])
@@ -204,8 +204,8 @@ pub unsafe fn wtick() -> f64 {
 }
 
 pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
-    put(version, 3);
-    put(subversion, 1);
+    put(version, 4);
+    put(subversion, 0);
     SUCCESS
 }
 

@@ -6,7 +6,7 @@ use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
 use super::model::{comm as comms, lock, window, Guard, WORLD_RANK};
 use crate::gate;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Applies the communicator's or window's error handler to an error.
 #[cold]
@@ -22,16 +22,37 @@ pub fn raise(object: i32, code: i32) -> i32 {
         ERRORS_RETURN => code,
         ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
         user => {
-            if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, user) {
-                let mut value = code;
-                type Function = unsafe extern "C" fn(*mut i32, *mut i32, ...);
-                // SAFETY: the application registered a function of this type.
-                let f: Function = unsafe { std::mem::transmute(e.function) };
-                // SAFETY: as above; both arguments live through the call.
-                unsafe { f(&mut handle, &mut value) };
-            }
-            code
+            let found = find(&ERRHANDLERS, V_ERRHANDLER, user);
+            found.map_or(code, |e| call(e, 0, &mut handle, code))
         }
+    }
+}
+
+/// Calls the application's error handler for a communicator (0), file (1) or window (2); the code that the call
+/// then gives.
+fn call<H>(e: &Errhandler, kind: i32, handle: &mut H, code: i32) -> i32 {
+    type Function<H> = unsafe extern "C" fn(*mut H, *mut i32, ...);
+    type Caller<H> = unsafe extern "C" fn(i32, *mut H, *mut i32, usize);
+    let mut value = code;
+    match e.cxx.load(Relaxed) {
+        // SAFETY: the application registered a function of this type; both arguments live through the call.
+        0 => unsafe {
+            std::mem::transmute::<usize, Function<H>>(e.function)(handle, &mut value);
+            value
+        },
+        // SAFETY: the C++ library gave a function of this type. In C++ an error is an exception, never a code.
+        caller => unsafe {
+            let caller: Caller<H> = std::mem::transmute(caller);
+            caller(kind, handle, &mut value, e.function);
+            SUCCESS
+        },
+    }
+}
+
+/// Makes an error handler one of C++, that `caller` calls.
+pub fn set_cxx(handler: i32, caller: usize) {
+    if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handler) {
+        e.cxx.store(caller, Relaxed);
     }
 }
 
@@ -94,6 +115,7 @@ pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
             &guard,
             Errhandler {
                 function,
+                cxx: AtomicUsize::new(0),
                 refs: AtomicU32::new(1),
             },
         );

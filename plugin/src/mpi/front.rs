@@ -12,8 +12,14 @@ include!(concat!(env!("OUT_DIR"), "/exports.rs"));
 /// Ends the program: a call that is not there yet is never passed through silently.
 #[cold]
 pub fn unsupported(name: &str) -> ! {
+    refuse(&format!("MPI_{name}"))
+}
+
+/// The same for a function whose name has another beginning.
+#[cold]
+pub fn refuse(name: &str) -> ! {
     crate::streams::flush();
-    eprintln!("splitproc: MPI_{name} is not supported yet");
+    eprintln!("splitproc: {name} is not supported yet");
     // SAFETY: ends the process.
     unsafe { libc::_exit(70) }
 }

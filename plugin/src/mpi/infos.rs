@@ -108,6 +108,40 @@ pub unsafe fn info_get(info: i32, key: usize, room: i32, value: usize, flag: usi
     })
 }
 
+pub unsafe fn info_get_string(info: i32, key: usize, room: usize, out: usize, flag: usize) -> i32 {
+    let k = text(key, MAX_INFO_KEY);
+    pairs(info, |p| {
+        let found = p.iter().find(|(a, _)| *a == k);
+        put(flag, found.is_some() as i32);
+        if let Some((_, v)) = found {
+            let most = *(room as *const i32);
+            if most > 0 {
+                let n = v.len().min(most as usize - 1);
+                std::ptr::copy_nonoverlapping(v.as_ptr(), out as *mut u8, n);
+                put(out + n, 0u8);
+            }
+            put(room, v.len() as i32 + 1);
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn info_create_env(argc: i32, argv: usize, out: usize) -> i32 {
+    local(COMM_WORLD, || {
+        let mut words = Vec::new();
+        for at in super::front::slice::<usize>(argv, argc) {
+            words.push(text(*at, 1024));
+        }
+        let mut list = Vec::new();
+        if let Some((command, arguments)) = words.split_first() {
+            list.push(("command".into(), command.clone()));
+            list.push(("argv".into(), arguments.join(" ")));
+        }
+        add(list, out);
+        Ok(())
+    })
+}
+
 pub unsafe fn info_get_valuelen(info: i32, key: usize, len: usize, flag: usize) -> i32 {
     let k = text(key, MAX_INFO_KEY);
     pairs(info, |p| {

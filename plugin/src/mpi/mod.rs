@@ -29,6 +29,7 @@ pub mod handle;
 pub mod icoll;
 pub mod infos;
 pub mod inside;
+pub mod languages;
 pub mod lower;
 pub mod model;
 pub mod ops;
@@ -47,6 +48,7 @@ pub mod topos;
 pub mod typeq;
 pub mod types;
 pub mod unexpected;
+pub mod win_attrs;
 pub mod windows;
 
 pub use cut::{presuspend, resume};

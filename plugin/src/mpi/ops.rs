@@ -12,15 +12,31 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 const POOL: usize = 64;
 static FUNCTIONS: [AtomicUsize; POOL] = [const { AtomicUsize::new(0) }; POOL];
 
+/// What calls a slot's function, if it is a C++ function.
+static CXX: [AtomicUsize; POOL] = [const { AtomicUsize::new(0) }; POOL];
+
 type Function = unsafe extern "C" fn(usize, usize, *mut i32, *mut i32);
+type Caller = unsafe extern "C" fn(usize, usize, i32, i32, usize);
 
 unsafe extern "C" fn trampoline<const SLOT: usize>(a: usize, b: usize, n: *mut i32, t: *mut i32) {
     crossing::upper(|| {
-        // SAFETY: the slot holds the function that the application registered.
-        let f: Function = unsafe { std::mem::transmute(FUNCTIONS[SLOT].load(Relaxed)) };
+        let f = FUNCTIONS[SLOT].load(Relaxed);
         // SAFETY: the lower half's arguments are those of an MPI_User_function.
-        unsafe { f(a, b, n, &mut virtual_type(*t)) };
+        let (mut t, count) = unsafe { (virtual_type(*t), *n) };
+        match CXX[SLOT].load(Relaxed) {
+            // SAFETY: the slot holds the function that the application registered.
+            0 => unsafe { std::mem::transmute::<usize, Function>(f)(a, b, n, &mut t) },
+            // SAFETY: the C++ library gave a function of this type.
+            caller => unsafe { std::mem::transmute::<usize, Caller>(caller)(a, b, count, t, f) },
+        }
     });
+}
+
+/// Makes an operator one of C++, that `caller` calls.
+pub fn set_cxx(op: i32, caller: usize) {
+    if let Some(op) = find(&OPS, V_OP, op) {
+        CXX[op.slot].store(caller, Relaxed);
+    }
 }
 
 /// The application's handle of a lower datatype.
@@ -98,6 +114,7 @@ pub fn release(guard: &Guard, handle: i32) {
     if op.refs.fetch_sub(1, Relaxed) == 1 {
         // SAFETY: the lower handle is valid until this call.
         unsafe { must(ix::Op_free, &[op.lower.as_ptr() as u64]) };
+        CXX[op.slot].store(0, Relaxed);
         FUNCTIONS[op.slot].store(0, Relaxed);
         OPS.remove(guard, handle & INDEX_MASK);
     }

@@ -65,6 +65,39 @@ pub unsafe fn status_set_cancelled(status: usize, flag: i32) -> i32 {
     SUCCESS
 }
 
+/// Copies a status between C and one of the Fortrans: it is the same in all of them.
+unsafe fn convert(from: usize, to: usize) -> i32 {
+    if from <= STATUS_IGNORE || to == 0 {
+        return finish(COMM_WORLD, Ok(ERR_ARG));
+    }
+    put(to, *(from as *const Status));
+    SUCCESS
+}
+
+pub unsafe fn status_c2f(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
+pub unsafe fn status_f2c(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
+pub unsafe fn status_c2f08(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
+pub unsafe fn status_f082c(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
+pub unsafe fn status_f2f08(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
+pub unsafe fn status_f082f(from: usize, to: usize) -> i32 {
+    convert(from, to)
+}
+
 pub unsafe fn grequest_start(
     query: usize,
     free: usize,
@@ -96,34 +129,74 @@ pub unsafe fn grequest_complete(handle: i32) -> i32 {
     })
 }
 
-fn functions(r: &Request) -> [usize; 4] {
+/// A generalized request's functions, and whether they are Fortran's.
+fn functions(r: &Request) -> ([usize; 4], bool) {
     let extra = r.extra.take();
-    let f = extra.as_ref().map_or([0; 4], |e| e.functions);
+    let f = extra
+        .as_ref()
+        .map_or(([0; 4], false), |e| (e.functions, e.fortran));
     r.extra.set(extra);
     f
 }
 
+/// Makes a generalized request one of Fortran.
+pub fn set_fortran(handle: i32) {
+    let Some(r) = request::get(handle) else {
+        return;
+    };
+    let mut extra = r.extra.take();
+    if let Some(e) = &mut extra {
+        e.fortran = true;
+    }
+    r.extra.set(extra);
+}
+
 /// Asks the application for the status of a generalized request.
 pub fn query_request(r: &Request, out: &mut Status) -> i32 {
-    let [f, _, _, state] = functions(r);
-    // SAFETY: the application registered a MPI_Grequest_query_function.
-    unsafe { transmute::<usize, unsafe extern "C" fn(usize, *mut Status) -> i32>(f)(state, out) }
+    let ([f, _, _, state], fortran) = functions(r);
+    type Query = unsafe extern "C" fn(usize, *mut Status) -> i32;
+    type Fortran = unsafe extern "C" fn(usize, *mut Status, *mut i32);
+    let mut code = SUCCESS;
+    // SAFETY: the application registered a MPI_Grequest_query_function; a status is the same in Fortran.
+    unsafe {
+        match fortran {
+            false => code = transmute::<usize, Query>(f)(state, out),
+            true => transmute::<usize, Fortran>(f)(state, out, &mut code),
+        }
+    }
+    code
 }
 
 /// Tells the application that a generalized request is gone.
 pub fn free(r: &Request) -> i32 {
-    let [_, f, _, state] = functions(r);
+    let ([_, f, _, state], fortran) = functions(r);
+    type Free = unsafe extern "C" fn(usize) -> i32;
+    type Fortran = unsafe extern "C" fn(usize, *mut i32);
+    let mut code = SUCCESS;
     // SAFETY: the application registered a MPI_Grequest_free_function.
-    unsafe { transmute::<usize, unsafe extern "C" fn(usize) -> i32>(f)(state) }
+    unsafe {
+        match fortran {
+            false => code = transmute::<usize, Free>(f)(state),
+            true => transmute::<usize, Fortran>(f)(state, &mut code),
+        }
+    }
+    code
 }
 
 /// Asks the application to cancel a generalized request.
 pub fn cancel(r: &Request) -> i32 {
-    let [_, _, f, state] = functions(r);
-    // SAFETY: the application registered a MPI_Grequest_cancel_function.
+    let ([_, _, f, state], fortran) = functions(r);
+    type Cancel = unsafe extern "C" fn(usize, i32) -> i32;
+    type Fortran = unsafe extern "C" fn(usize, *mut i32, *mut i32);
+    let (mut done, mut code) = (r.done.get() as i32, SUCCESS);
+    // SAFETY: the application registered a MPI_Grequest_cancel_function; to Fortran the int is a LOGICAL.
     unsafe {
-        transmute::<usize, unsafe extern "C" fn(usize, i32) -> i32>(f)(state, r.done.get() as i32)
+        match fortran {
+            false => code = transmute::<usize, Cancel>(f)(state, done),
+            true => transmute::<usize, Fortran>(f)(state, &mut done, &mut code),
+        }
     }
+    code
 }
 
 /// Waits until the application completes a generalized request.

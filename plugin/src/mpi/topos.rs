@@ -10,7 +10,8 @@ use crate::gate::Inside;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY` of the upper half: the addresses of two words of ours.
-static MARKS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+#[export_name = "splitproc_weights"]
+pub static MARKS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// A constant pointer variable of the ABI.
 #[repr(transparent)]

@@ -102,20 +102,25 @@ pub unsafe fn type_get_contents(
 
 pub unsafe fn type_set_name(t: i32, name: usize) -> i32 {
     local(COMM_WORLD, || {
-        if let Some(t) = datatype::get(t) {
-            t.meta.get(&lock()).name = infos::text(name, MAX_OBJECT_NAME - 1);
-        }
+        let guard = lock();
+        let meta = datatype::meta(&guard, t).ok_or(Fail::Code(ERR_TYPE))?;
+        meta.name = Some(infos::text(name, MAX_OBJECT_NAME - 1));
         Ok(())
     })
 }
 
 pub unsafe fn type_get_name(t: i32, out: usize, len: usize) -> i32 {
-    match datatype::get(t) {
-        Some(t) => local(COMM_WORLD, || {
-            infos::put_text(out, len, &t.meta.get(&lock()).name);
+    let name = datatype::meta(&lock(), t).and_then(|m| m.name.clone());
+    match (name, datatype::get(t)) {
+        (Some(name), _) => local(COMM_WORLD, || {
+            infos::put_text(out, len, &name);
             Ok(())
         }),
-        None => forward(COMM_WORLD, || {
+        (None, Some(_)) => local(COMM_WORLD, || {
+            infos::put_text(out, len, "");
+            Ok(())
+        }),
+        (None, None) => forward(COMM_WORLD, || {
             lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])
         }),
     }

@@ -6,7 +6,7 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::window::{self, flavor, Memory, Segment, Window, WINDOWS};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, coll, epochs, errs, groups, infos};
+use super::{attrs, coll, epochs, errs, groups, infos, win_attrs};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -163,7 +163,7 @@ pub unsafe fn establish(w: &Window, size: i64) -> i32 {
     let (value, flag) = (&raw mut model as u64, &raw mut found as u64);
     must(
         ix::Win_get_attr,
-        &[w.low(), attrs::WIN_MODEL as u64, value, flag],
+        &[w.low(), win_attrs::MODEL as u64, value, flag],
     );
     if found != 0 && model != 0 && w.model.load(Relaxed) == 0 {
         w.model.store(*(model as *const i32), Relaxed);

@@ -76,11 +76,7 @@ fn go_on(args: &Launch, path: &Path, argv: &[OsString]) -> Outcome {
 fn start(args: &Launch, program: &Program) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
-    let needs_mpi = program
-        .elf
-        .needed
-        .iter()
-        .any(|n| mpich::SONAMES.contains(&n.as_str()));
+    let needs_mpi = program.elf.needed.iter().any(|n| mpich::needed_by(n));
     if let Some(other) = program
         .elf
         .needed

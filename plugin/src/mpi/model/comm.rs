@@ -2,6 +2,7 @@
 
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
+use super::objects::Attr;
 use super::table::Table;
 use super::traffic::{self, Traffic};
 use super::{lock, serial, Guard, Locked};
@@ -32,8 +33,8 @@ pub struct Meta {
     pub name: String,
     /// Error handler's (virtual) handle.
     pub errhandler: i32,
-    /// Attributes: keyval and value, in the order they were set.
-    pub attrs: Vec<(i32, usize)>,
+    /// Attributes, in the order they were set.
+    pub attrs: Vec<Attr>,
     /// Hints.
     pub info: Vec<(String, String)>,
     /// Topology.

@@ -2,6 +2,7 @@
 
 use super::super::abi::*;
 use super::super::lower::{ix, must, Fail};
+use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -58,10 +59,10 @@ pub struct Sizes {
 /// What changes rarely.
 #[derive(Default)]
 pub struct Meta {
-    /// Name.
-    pub name: String,
+    /// Name, if the application gave one.
+    pub name: Option<String>,
     /// Attributes.
-    pub attrs: Vec<(i32, usize)>,
+    pub attrs: Vec<Attr>,
 }
 
 /// A derived datatype.
@@ -164,6 +165,29 @@ pub fn register(guard: &Guard, lower: i32, contents: Contents, sizes: Sizes) -> 
         },
     );
     handle
+}
+
+/// What the application gave to predefined datatypes.
+static NAMED: Locked<Vec<(i32, Meta)>> = Locked::new(Vec::new());
+
+/// The same of any datatype.
+pub fn meta(guard: &Guard, handle: i32) -> Option<&mut Meta> {
+    if let Some(t) = get(handle) {
+        return Some(t.meta.get(guard));
+    }
+    let named = NAMED.get(guard);
+    if !named.iter().any(|(t, _)| *t == handle) {
+        if !predefined(handle) {
+            return None;
+        }
+        named.push((handle, Meta::default()));
+    }
+    named.iter_mut().find(|(t, _)| *t == handle).map(|(_, m)| m)
+}
+
+/// Predefined datatypes to which the application gave something.
+pub fn named(guard: &Guard) -> Vec<i32> {
+    NAMED.get(guard).iter().map(|(t, _)| *t).collect()
 }
 
 /// One more use of a datatype.

@@ -3,7 +3,7 @@
 use super::super::abi::*;
 use super::table::Table;
 use super::Locked;
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 
 /// A group: world ranks.
 pub struct Group {
@@ -31,6 +31,8 @@ pub struct Op {
 pub struct Errhandler {
     /// The application's function.
     pub function: usize,
+    /// What calls it, if it is a C++ function.
+    pub cxx: AtomicUsize,
     /// Handles and communicators that name it.
     pub refs: AtomicU32,
 }
@@ -41,10 +43,35 @@ pub struct Keyval {
     pub copy: usize,
     /// Delete function, 0: none.
     pub delete: usize,
+    /// What calls the two, where they are not C functions.
+    pub proxy: [AtomicUsize; 2],
     /// Extra state.
     pub extra: usize,
     /// The handle and attributes that name it.
     pub refs: AtomicU32,
+    /// Has the application freed it?
+    pub freed: AtomicBool,
+}
+
+/// How an attribute was given: in the numbers of the language libraries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// A pointer, in C.
+    Pointer,
+    /// An integer of an address's size, in Fortran.
+    Aint,
+    /// A plain integer, in old Fortran.
+    Int,
+}
+
+/// An attribute.
+pub struct Attr {
+    /// Its key.
+    pub key: i32,
+    /// Its value, at an address that stays: C gets that of an integer.
+    pub value: Box<usize>,
+    /// How it was given.
+    pub given: Given,
 }
 
 /// An info object: keys and values in order.

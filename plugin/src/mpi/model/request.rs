@@ -45,6 +45,8 @@ pub struct Extra {
     pub comm: Option<&'static Comm>,
     /// A generalized request's functions: query, free, cancel, extra state.
     pub functions: [usize; 4],
+    /// They are Fortran's.
+    pub fortran: bool,
 }
 
 /// A request.

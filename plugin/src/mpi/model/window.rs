@@ -2,6 +2,7 @@
 
 use super::super::abi::*;
 use super::super::lower::Fail;
+use super::objects::Attr;
 use super::table::Table;
 use super::{Comm, Guard, Locked};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU8, Ordering::*};
@@ -90,7 +91,7 @@ pub struct Meta {
     /// Error handler's (virtual) handle.
     pub errhandler: i32,
     /// Attributes.
-    pub attrs: Vec<(i32, usize)>,
+    pub attrs: Vec<Attr>,
     /// Hints.
     pub info: Vec<(String, String)>,
     /// Memory attached to a dynamic window: address and size.

@@ -1,0 +1,68 @@
+/*
+ * Stops a program before one of its MPI calls: linked into each program of MPICH's test suite, so that
+ * tests/conformance can take a checkpoint there. It interposes every MPI function, as a profiling tool does.
+ *
+ * MOMENT_RANK and MOMENT_CALL: the rank, and the number of its call. It makes the file MOMENT_AT there, and
+ * goes on when there is MOMENT_GO. With MOMENT_COUNT each rank writes its number of calls to that and its rank.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int PMPI_Initialized(int *);
+int PMPI_Finalized(int *);
+
+static long calls, when = -1;
+
+__attribute__((used)) static void moment(void)
+{
+    int begun = 0, ended = 0;
+    PMPI_Initialized(&begun);
+    if (begun)
+        PMPI_Finalized(&ended);
+    if (!begun || ended)
+        return;
+    if (when < 0) {
+        const char *call = getenv("MOMENT_CALL"), *rank = getenv("MOMENT_RANK"), *own = getenv("PMI_RANK");
+        when = call && rank && own && strcmp(rank, own) == 0 ? atol(call) : 0;
+    }
+    if (__atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) != when)
+        return;
+    close(open(getenv("MOMENT_AT"), O_WRONLY | O_CREAT, 0666));
+    while (access(getenv("MOMENT_GO"), F_OK) != 0)
+        usleep(1000);
+}
+
+__attribute__((destructor)) static void count(void)
+{
+    const char *at = getenv("MOMENT_COUNT"), *own = getenv("PMI_RANK");
+    char name[4096];
+    if (!at || !own)
+        return;
+    snprintf(name, sizeof name, "%s.%s", at, own);
+    FILE *f = fopen(name, "w");
+    if (f) {
+        fprintf(f, "%ld\n", calls);
+        fclose(f);
+    }
+}
+
+/* Every function jumps to here, with its real one in a register that is no argument's. */
+asm(".text\n"
+    "moment_enter:\n"
+    "  push %rdi; push %rsi; push %rdx; push %rcx; push %r8; push %r9; push %r11\n"
+    "  call moment\n"
+    "  pop %r11; pop %r9; pop %r8; pop %rcx; pop %rdx; pop %rsi; pop %rdi\n"
+    "  jmp *%r11\n");
+#define INTERPOSE(name)                                 \
+    asm(".globl MPI_" #name "\n"                        \
+        ".weak PMPI_" #name "\n"                        \
+        ".type MPI_" #name ", @function\n"              \
+        "MPI_" #name ":\n"                              \
+        "  mov PMPI_" #name "@GOTPCREL(%rip), %r11\n"   \
+        "  jmp moment_enter\n"                          \
+        ".size MPI_" #name ", . - MPI_" #name "\n");
+#include "names.h"
