@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 /// C parameter type of one letter of the specification.
 fn rust_type(letter: char) -> &'static str {
     match letter {
-        'p' | 'b' | 'd' => "usize",
+        'p' | 'b' | 'd' | 'F' => "usize",
         'l' => "i64",
         'f' => "f64",
         _ => "i32",
@@ -64,6 +64,11 @@ fn arrays(args: &str) -> String {
         .collect()
 }
 
+/// The first `n` arguments as words.
+fn words(n: usize) -> String {
+    (0..n).map(|i| format!("a{i} as u64, ")).collect()
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // The fronts need it by this name: `dlsym` with a handle of theirs finds MPI's functions.
@@ -72,6 +77,7 @@ fn main() {
     let mut indices = String::new();
     let mut names = String::new();
     let mut kinds = String::new();
+    let mut narrows = String::new();
     let functions = mpi_spec::functions();
     for (index, function) in functions.iter().enumerate() {
         let (name, class) = (&function.name, function.class.as_str());
@@ -99,6 +105,11 @@ fn main() {
         let ret_type = rust_type(function.ret.chars().next().expect("a return type"));
         writeln!(indices, "pub const {name}: usize = {index};").unwrap();
         writeln!(names, "\"{name}\",").unwrap();
+        // What takes the same with an `int` for its count, or the function itself.
+        let narrow = name
+            .strip_suffix("_c")
+            .filter(|n| functions.iter().any(|f| f.name == **n));
+        writeln!(narrows, "ix::{},", narrow.unwrap_or(name)).unwrap();
         writeln!(kinds, "\"{args}\",").unwrap();
         let body = match class.split_once(':') {
             Some(("hand", module)) => {
@@ -116,8 +127,7 @@ fn main() {
             ),
             None if class == "icoll" => {
                 let n = args.len() - 1;
-                let words: Vec<String> = (0..n).map(|i| format!("a{i} as u64")).collect();
-                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words.join(", "))
+                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words(n))
             }
             None if class == "rma" || class == "rrma" => {
                 let at = |kind: &str| function.params.iter().position(|p| p.kind == kind).expect("one of this kind");
@@ -130,6 +140,17 @@ fn main() {
                     format!("rma::request(ix::{name}, a{win}, a{rank}, a{out}, |w, r| lower::call(ix::{name}, &[{lower}, r]))")
                 }
             }
+            None if class == "file" => format!("fileio::alone(ix::{name}, &[{}])", words(args.len())),
+            None if class == "fcoll" => format!("fileio::collective(ix::{name}, &[{}])", words(args.len())),
+            None if class == "ifile" || class == "ifcoll" => {
+                let (n, all) = (args.len() - 1, class == "ifcoll");
+                format!("fileio::start(ix::{name}, {all}, &[{}], a{n})", words(n))
+            }
+            None if class == "fbegin" => {
+                let blocking = name.replace("_begin", "");
+                format!("fileio::begin(ix::{blocking}, &[{}])", words(args.len()))
+            }
+            None if class == "fend" => "fileio::end(a0, a1, a2)".into(),
             None if class == "fwd" => format!(
                 "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
             ),
@@ -150,7 +171,8 @@ fn main() {
     let table = format!(
         "/// Indices of the functions in the lower half's table.\n#[allow(non_upper_case_globals, missing_docs, dead_code)]\npub mod ix {{ {indices} }}\n\
          /// Number of functions.\npub const COUNT: usize = {};\n/// Names, without `MPI_`.\npub static NAMES: [&str; COUNT] = [{names}];\n\
-         /// Parameter letters, as in `mpi/spec.txt`.\npub static KINDS: [&str; COUNT] = [{kinds}];\n",
+         /// Parameter letters, as in `mpi/spec.txt`.\npub static KINDS: [&str; COUNT] = [{kinds}];\n\
+         /// Of each function the one that has an `int` where it has a large count.\npub static NARROW: [usize; COUNT] = [{narrows}];\n",
         functions.len()
     );
     fs::write(Path::new(&out).join("table.rs"), table).expect("write table.rs");

@@ -6,13 +6,10 @@
 int main(int argc, char **argv)
 {
     int provided;
-    MPI_File file;
     MPI_Comm other;
     MPI_Init(&argc, &argv);
     if (argc != 2)
         return 1;
-    if (strcmp(argv[1], "MPI_File_open") == 0)
-        MPI_File_open(MPI_COMM_WORLD, "file", MPI_MODE_RDONLY, MPI_INFO_NULL, &file);
     if (strcmp(argv[1], "MPI_Comm_spawn") == 0)
         MPI_Comm_spawn("true", MPI_ARGV_NULL, 1, MPI_INFO_NULL, 0, MPI_COMM_WORLD, &other, MPI_ERRCODES_IGNORE);
     if (strcmp(argv[1], "MPI_T_init_thread") == 0)

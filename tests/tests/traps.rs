@@ -126,6 +126,55 @@ traps! { "trap_rma" 3:
     windows_of_some_ranks_in_another_order "some_ranks";
 }
 
+traps! { "trap_io" 2:
+    files_at_explicit_offsets_in_another_directory "offsets";
+    files_and_each_ranks_own_positions "pointers";
+    files_seen_through_derived_types "views";
+    files_with_requests_in_flight "in_flight";
+    files_between_the_halves_of_a_split_collective "split";
+    files_modes_sizes_and_hints "state";
+    files_errors_and_their_handlers "errors";
+    the_others_wait_to_write_in_order "busy_write";
+    the_others_wait_to_open_a_file "busy_open";
+    the_others_wait_to_close_a_file "busy_close";
+}
+
+traps! { "trap_io" 3:
+    files_and_the_position_that_all_ranks_share "shared";
+    three_ranks_with_file_requests_in_flight "in_flight";
+}
+
+/// A file that has lost what was in it, or is gone, is named, and the program does not go on.
+#[test]
+fn a_file_that_is_shorter_or_gone_ends_the_restart() {
+    let app = program("trap_io", "trap_io", &[]);
+    let scratch = Scratch::new("trap-io-truncated");
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 2, &app, ["offsets".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(&go, "").expect("the go file");
+    let data = scratch.file("data");
+    let whole = std::fs::read(&data).expect("the program's file");
+    std::fs::write(&data, &whole[..100]).expect("the program's file");
+    let name = text(data.as_os_str().as_encoded_bytes());
+    let words = [
+        &name,
+        "is shorter than at the checkpoint: 100 bytes, not 8000",
+    ];
+    Job::restart(&scratch, 2).finish().fails_with(&words);
+    std::fs::remove_file(&data).expect("the program's file");
+    let words = [&name, "can't be opened again: No such file"];
+    Job::restart(&scratch, 2).finish().fails_with(&words);
+    // What is new stays: it is longer than it was.
+    std::fs::write(&data, [&whole[..], b"more"].concat()).expect("the program's file");
+    let done = Job::restart(&scratch, 2).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
+    let words = "has grown since the checkpoint, from 8000 to 8004 bytes";
+    assert!(text(&done.stderr).contains(words), "{}", text(&done.stderr));
+}
+
 /// Traffic of many kinds, with one checkpoint after the other until it ends.
 fn storm(ranks: usize, rounds: &str) {
     let app = program("storm", "storm", &[]);

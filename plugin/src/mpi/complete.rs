@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: bool) {
     let Some(c) = r.comm.get() else { return };
     let kind = r.kind.get();
-    if matches!(kind, Kind::Coll | Kind::Idup) {
+    if matches!(kind, Kind::Coll | Kind::Idup | Kind::File) {
         icoll::complete(guard, r, c);
     } else if status.cancelled() {
         if let (Kind::Send, Some(traffic)) = (kind, c.traffic(r.peer.get())) {

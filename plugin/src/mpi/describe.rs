@@ -1,7 +1,7 @@
 //! What the model holds, for people: `splitproc inspect` shows it. JSON, written by hand: the plugin has no
 //! serializer. Called once the cut is made, when nothing of the model changes.
 
-use super::model::{comm, datatype, lock, objects, request, window};
+use super::model::{comm, datatype, file, lock, objects, request, window};
 use super::{model, unexpected};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -85,8 +85,20 @@ pub fn describe() -> String {
         )
     });
     let requests = list(requests);
+    let files = file::all(&guard).into_iter().take(SHOWN).map(|f| {
+        let state = f.state.get(&guard);
+        format!(
+            "{{\"path\":{},\"ranks\":{},\"position\":{},\"view\":{},\"atomic\":{}}}",
+            quoted(&f.path.to_string_lossy()),
+            f.comm.group.len(),
+            state.position,
+            state.view.is_some(),
+            state.atomic,
+        )
+    });
+    let files = list(files);
     format!(
-        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"windows\":{windows},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
+        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"windows\":{windows},\"files\":{files},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
         model::WORLD_RANK.load(Relaxed),
         model::WORLD_SIZE.load(Relaxed),
         objects::GROUPS.all(&guard).len(),

@@ -11,19 +11,31 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 /// Applies the communicator's or window's error handler to an error.
 #[cold]
 pub fn raise(object: i32, code: i32) -> i32 {
-    let (mut handle, handler) = if let Ok(w) = window::get(object) {
-        (object, w.meta.get(&lock()).errhandler)
-    } else {
-        let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
-        let Ok(c) = c else { fatal(COMM_WORLD, code) };
-        (c.handle.load(Relaxed), c.meta.get(&lock()).errhandler)
-    };
+    if let Ok(w) = window::get(object) {
+        let handler = w.meta.get(&lock()).errhandler;
+        return apply(handler, 2, object, COMM_WORLD, code);
+    }
+    let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
+    let Ok(c) = c else { fatal(COMM_WORLD, code) };
+    let handle = c.handle.load(Relaxed);
+    let handler = c.meta.get(&lock()).errhandler;
+    apply(handler, 0, handle, handle, code)
+}
+
+/// Applies a file's error handler to an error.
+#[cold]
+pub fn raise_of_file(handler: i32, file: usize, code: i32) -> i32 {
+    apply(handler, 1, file, COMM_WORLD, code)
+}
+
+/// Applies an error handler; `comm` is what ends with a fatal one.
+fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
     match handler {
         ERRORS_RETURN => code,
-        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
+        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),
         user => {
             let found = find(&ERRHANDLERS, V_ERRHANDLER, user);
-            found.map_or(code, |e| call(e, 0, &mut handle, code))
+            found.map_or(code, |e| call(e, kind, &mut handle, code))
         }
     }
 }
@@ -86,7 +98,8 @@ fn fatal(comm: i32, code: i32) -> ! {
     }
 }
 
-fn hold(handle: i32) {
+/// One use of an error handler more.
+pub fn hold(handle: i32) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
         e.refs.fetch_add(1, Relaxed);
     }

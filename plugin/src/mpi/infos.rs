@@ -2,13 +2,15 @@
 
 use super::abi::*;
 use super::front::{local, put};
-use super::lower::Fail;
+use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Info, INFOS};
 use super::model::{lock, Locked};
+use std::ffi::CString;
 
-/// `MPI_ERR_INFO_NOKEY` and `MPI_ERR_INFO` of the MPICH ABI.
+/// `MPI_ERR_INFO_NOKEY` of the MPICH ABI.
 const NOKEY: i32 = 31;
-const ERR_INFO: i32 = 28;
+/// Longest value.
+const MAX_VALUE: usize = 1024;
 
 /// A C string, cut at a length.
 ///
@@ -39,6 +41,72 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
             None => Err(Fail::Code(ERR_INFO)),
         }
     })
+}
+
+/// What an info object of the application's holds; `None` for `MPI_INFO_NULL`.
+pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
+    match find(&INFOS, V_INFO, handle) {
+        Some(i) => Ok(Some(i.pairs.get(&lock()).clone())),
+        None if handle == INFO_NULL => Ok(None),
+        None if handle == INFO_ENV => Ok(Some(Vec::new())),
+        None => Err(Fail::Code(ERR_INFO)),
+    }
+}
+
+/// Runs something with an info object of the lower half's.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn with_lower<R>(pairs: Option<&[(String, String)]>, f: impl FnOnce(u64) -> R) -> R {
+    let Some(pairs) = pairs else {
+        return f(INFO_NULL as u64);
+    };
+    let mut lower = INFO_NULL;
+    let at = &mut lower as *mut i32 as u64;
+    must(ix::Info_create, &[at]);
+    for (key, value) in pairs {
+        let [key, value] = [key, value].map(|s| CString::new(s.as_str()).unwrap_or_default());
+        must(
+            ix::Info_set,
+            &[
+                *(at as *const i32) as u64,
+                key.as_ptr() as u64,
+                value.as_ptr() as u64,
+            ],
+        );
+    }
+    let result = f(*(at as *const i32) as u64);
+    must(ix::Info_free, &[at]);
+    result
+}
+
+/// What an info object of the lower half's holds, which is freed.
+///
+/// # Safety
+/// It must be one.
+pub unsafe fn take_lower(mut lower: i32) -> Vec<(String, String)> {
+    let mut n = 0i32;
+    must(
+        ix::Info_get_nkeys,
+        &[lower as u64, &mut n as *mut i32 as u64],
+    );
+    let pair = |i| {
+        let (mut key, mut value, mut flag) = ([0u8; MAX_INFO_KEY + 1], [0u8; MAX_VALUE + 1], 0i32);
+        let (k, v) = (key.as_mut_ptr() as u64, value.as_mut_ptr() as u64);
+        must(ix::Info_get_nthkey, &[lower as u64, i as u64, k]);
+        let args = [
+            lower as u64,
+            k,
+            MAX_VALUE as u64,
+            v,
+            &mut flag as *mut i32 as u64,
+        ];
+        must(ix::Info_get, &args);
+        (text(k as usize, MAX_INFO_KEY), text(v as usize, MAX_VALUE))
+    };
+    let pairs = (0..n).map(pair).collect();
+    must(ix::Info_free, &[&mut lower as *mut i32 as u64]);
+    pairs
 }
 
 unsafe fn add(list: Vec<(String, String)>, out: usize) {
@@ -84,7 +152,7 @@ pub unsafe fn info_free(at: usize) -> i32 {
 }
 
 pub unsafe fn info_set(info: i32, key: usize, value: usize) -> i32 {
-    let (k, v) = (text(key, MAX_INFO_KEY), text(value, 1024));
+    let (k, v) = (text(key, MAX_INFO_KEY), text(value, MAX_VALUE));
     pairs(info, |p| {
         match p.iter_mut().find(|(a, _)| *a == k) {
             Some(pair) => pair.1 = v,

@@ -80,6 +80,11 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 }
 }
 
+/// Has the lower half this function?
+pub fn has(index: usize) -> bool {
+    TABLE[index].load(Relaxed) != 0
+}
+
 /// Is the table filled?
 pub fn resolved() -> bool {
     TABLE[ix::Init].load(Relaxed) != 0

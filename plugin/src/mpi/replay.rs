@@ -6,7 +6,7 @@ use super::lower::{ix, must};
 use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
-use super::{cut, env, errs, icoll, ops, settle, start, topos, types};
+use super::{cut, env, errs, icoll, ops, reopen, settle, start, topos, types};
 use crate::host;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering::*;
 /// Tag of the communicators' rebuilding.
 const TAG: u64 = 7001;
 
-fn check(what: &str, code: i32) -> Result<(), String> {
+/// What failed, in words.
+pub fn check(what: &str, code: i32) -> Result<(), String> {
     if code == SUCCESS {
         return Ok(());
     }
@@ -68,6 +69,7 @@ unsafe fn rebuild() -> Result<(), String> {
     }
     communicators(&guard)?;
     settle::replay(&guard)?;
+    reopen::replay(&guard)?;
     for (_, r) in request::all(&guard) {
         again(r)?;
     }
@@ -225,7 +227,7 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
     let drained = r.ack.get() != REQUEST_NULL; // its answer is a request of its own
     let pending = r.active.get() && !r.done.get() && !drained;
     let outcome = match r.kind.get() {
-        Kind::Generalized | Kind::MatchedRecv => return Ok(()),
+        Kind::Generalized | Kind::MatchedRecv | Kind::File => return Ok(()),
         Kind::Send | Kind::Recv if r.persistent.get() => {
             let made = start::issue(r);
             if pending && r.kind.get() == Kind::Recv && matches!(made, Ok(SUCCESS)) {

@@ -2,6 +2,7 @@
 
 pub mod comm;
 pub mod datatype;
+pub mod file;
 pub mod lock;
 pub mod objects;
 pub mod request;

@@ -24,6 +24,8 @@ pub enum Kind {
     Idup,
     /// A one-sided operation.
     Rma,
+    /// An access to a file.
+    File,
     /// Completed by the application.
     Generalized,
 }

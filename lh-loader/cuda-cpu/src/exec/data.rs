@@ -1,0 +1,322 @@
+//! Memory as kernels see it. Each address is looked at before it is used.
+//!
+//! Kernels of several threads race for memory as their programs will: every access here is an atomic one without an order
+//! (a plain one of the processor), or is of memory that only this block sees.
+
+use super::{Cause, Device};
+use crate::code::lanes::{Lanes, WARP};
+use crate::code::Update;
+use crate::ptx::Type;
+use half::{bf16, f16};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering::*};
+
+/// The memory that a block can use.
+pub struct Memory<'a> {
+    device: &'a dyn Device,
+    /// The region that was used last.
+    last: Range<u64>,
+    shared: Vec<u128>,
+    shared_size: u64,
+    local: Vec<u128>,
+    local_size: usize,
+    parameters: Vec<u128>,
+}
+
+/// Zeroed memory for so many bytes, aligned to 16.
+fn room(bytes: usize) -> Vec<u128> {
+    vec![0; bytes.div_ceil(16) + 1]
+}
+
+impl<'a> Memory<'a> {
+    /// Memory for a block of so many warps, whose threads have `local` bytes each.
+    pub fn new(
+        device: &'a dyn Device,
+        shared: usize,
+        local: usize,
+        warps: usize,
+        parameters: &[u8],
+    ) -> Memory<'a> {
+        let mut copy = room(parameters.len());
+        // SAFETY: there is room for all of them; bytes are copied into integers, for which all bits are good.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                parameters.as_ptr(),
+                copy.as_mut_ptr().cast(),
+                parameters.len(),
+            )
+        };
+        Memory {
+            device,
+            last: 0..0,
+            shared: room(shared),
+            shared_size: shared as u64,
+            local: room(local * warps * WARP),
+            local_size: local,
+            parameters: copy,
+        }
+    }
+
+    /// Where the kernel's parameters are.
+    pub fn parameters(&self) -> u64 {
+        self.parameters.as_ptr() as u64
+    }
+
+    /// Where a thread's local memory is.
+    pub fn local(&self, warp: usize, lane: usize) -> u64 {
+        self.local.as_ptr() as u64 + ((warp * WARP + lane) * self.local_size) as u64
+    }
+
+    /// How much of it there is.
+    pub fn local_size(&self) -> usize {
+        self.local_size
+    }
+
+    /// Where shared memory is.
+    pub fn shared_base(&self) -> u64 {
+        self.shared.as_ptr() as u64
+    }
+
+    /// How much of it there is.
+    pub fn shared_size(&self) -> u64 {
+        self.shared_size
+    }
+
+    /// Copies within a thread's local memory, between frames.
+    pub fn copy_local(&mut self, warp: usize, lane: usize, from: usize, to: usize, size: usize) {
+        assert!(
+            from.max(to) + size <= self.local_size,
+            "a frame ends before the stack does"
+        );
+        let at = (warp * WARP + lane) * self.local_size;
+        // SAFETY: both places lie in this thread's part, as was just checked; they may overlap.
+        unsafe {
+            let start = self.local.as_mut_ptr().cast::<u8>().add(at);
+            std::ptr::copy(start.add(from), start.add(to), size);
+        }
+    }
+
+    /// The region that an address is in.
+    #[cold]
+    fn find(&mut self, address: u64, size: u64) -> Result<(), Cause> {
+        let own = |v: &Vec<u128>| {
+            let start = v.as_ptr() as u64;
+            start..start + 16 * v.len() as u64
+        };
+        let mine = [own(&self.shared), own(&self.local), own(&self.parameters)];
+        let fits = |r: &Range<u64>| r.contains(&address) && address + size <= r.end;
+        let found = mine
+            .into_iter()
+            .find(fits)
+            .or_else(|| self.device.region(address).filter(fits));
+        self.last = found.ok_or(Cause::Address(address))?;
+        Ok(())
+    }
+
+    /// A pointer to `size` bytes, if a kernel may use them.
+    #[inline(always)]
+    pub fn at(&mut self, address: u64, size: u64, shared: bool) -> Result<*mut u8, Cause> {
+        if address & (size - 1) != 0 {
+            return Err(Cause::Misaligned(address));
+        }
+        if shared {
+            return match address.checked_add(size) {
+                Some(end) if end <= self.shared_size => {
+                    Ok((self.shared_base() + address) as *mut u8)
+                }
+                _ => Err(Cause::Address(address)),
+            };
+        }
+        if address < self.last.start
+            || address.wrapping_add(size) > self.last.end
+            || address.wrapping_add(size) < address
+        {
+            self.find(address, size)?;
+        }
+        Ok(address as *mut u8)
+    }
+
+    /// Loads a value.
+    #[inline(always)]
+    pub fn load(&mut self, address: u64, bytes: u64, shared: bool) -> Result<u64, Cause> {
+        let p = self.at(address, bytes, shared)?;
+        // SAFETY: the address was checked: it is memory of this size that a kernel may use, and aligned.
+        Ok(unsafe {
+            match bytes {
+                1 => (*p.cast::<AtomicU8>()).load(Relaxed).into(),
+                2 => (*p.cast::<AtomicU16>()).load(Relaxed).into(),
+                4 => (*p.cast::<AtomicU32>()).load(Relaxed).into(),
+                _ => (*p.cast::<AtomicU64>()).load(Relaxed),
+            }
+        })
+    }
+
+    /// Stores a value.
+    #[inline(always)]
+    pub fn store(
+        &mut self,
+        address: u64,
+        bytes: u64,
+        shared: bool,
+        value: u64,
+    ) -> Result<(), Cause> {
+        let p = self.at(address, bytes, shared)?;
+        // SAFETY: as in `load`.
+        unsafe {
+            match bytes {
+                1 => (*p.cast::<AtomicU8>()).store(value as u8, Relaxed),
+                2 => (*p.cast::<AtomicU16>()).store(value as u16, Relaxed),
+                4 => (*p.cast::<AtomicU32>()).store(value as u32, Relaxed),
+                _ => (*p.cast::<AtomicU64>()).store(value, Relaxed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Updates a value at once; gives the old one.
+    pub fn update(
+        &mut self,
+        address: u64,
+        shared: bool,
+        ty: Type,
+        how: Update,
+        b: u64,
+        c: u64,
+    ) -> Result<u64, Cause> {
+        let bytes = ty.bytes() as u64;
+        let p = self.at(address, bytes, shared)?;
+        // SAFETY: as in `load`.
+        unsafe {
+            Ok(match bytes {
+                2 => {
+                    let at = &*p.cast::<AtomicU16>();
+                    at.fetch_update(SeqCst, SeqCst, |a| {
+                        Some(updated(ty, how, a.into(), b, c) as u16)
+                    })
+                    .unwrap_or(0)
+                    .into()
+                }
+                4 => {
+                    let at = &*p.cast::<AtomicU32>();
+                    at.fetch_update(SeqCst, SeqCst, |a| {
+                        Some(updated(ty, how, a.into(), b, c) as u32)
+                    })
+                    .unwrap_or(0)
+                    .into()
+                }
+                _ => {
+                    let at = &*p.cast::<AtomicU64>();
+                    at.fetch_update(SeqCst, SeqCst, |a| Some(updated(ty, how, a, b, c)))
+                        .unwrap_or(0)
+                }
+            })
+        }
+    }
+
+    /// Bytes up to a NUL.
+    pub fn text(&mut self, address: u64) -> Result<Vec<u8>, Cause> {
+        let mut text = Vec::new();
+        loop {
+            match self.load(address + text.len() as u64, 1, false)? {
+                0 => return Ok(text),
+                c => text.push(c as u8),
+            }
+        }
+    }
+}
+
+/// The new value of an atomic update.
+pub fn updated(ty: Type, how: Update, a: u64, b: u64, c: u64) -> u64 {
+    use Update::*;
+    let signed = |x: u64| (x << (64 - ty.bits())) as i64 >> (64 - ty.bits());
+    let is_signed = matches!(ty, Type::S(_));
+    let less = if is_signed {
+        signed(b) < signed(a)
+    } else {
+        b < a
+    };
+    let mask = u64::MAX >> (64 - ty.bits());
+    match (how, ty) {
+        (Exchange, _) => b,
+        (Compare, _) => {
+            if a == b {
+                c
+            } else {
+                a
+            }
+        }
+        (Add, Type::F(32)) => (f32::from_bits(a as u32) + f32::from_bits(b as u32))
+            .to_bits()
+            .into(),
+        (Add, Type::F(64)) => (f64::from_bits(a) + f64::from_bits(b)).to_bits(),
+        (Add, Type::F(_)) => half_sum(a, b),
+        (Add, Type::F16x2) => half_sum(a & 0xffff, b & 0xffff) | half_sum(a >> 16, b >> 16) << 16,
+        (Add, Type::Bf16) => bf16_sum(a, b),
+        (Add, Type::Bf16x2) => bf16_sum(a & 0xffff, b & 0xffff) | bf16_sum(a >> 16, b >> 16) << 16,
+        (Add, _) => a.wrapping_add(b) & mask,
+        (Min, _) => {
+            if less {
+                b
+            } else {
+                a
+            }
+        }
+        (Max, _) => {
+            if less {
+                a
+            } else {
+                b
+            }
+        }
+        (And, _) => a & b,
+        (Or, _) => a | b,
+        (Xor, _) => a ^ b,
+        (Inc, _) => {
+            if a >= b {
+                0
+            } else {
+                a + 1
+            }
+        }
+        (Dec, _) => {
+            if a == 0 || a > b {
+                b
+            } else {
+                a - 1
+            }
+        }
+    }
+}
+
+fn half_sum(a: u64, b: u64) -> u64 {
+    let sum = f16::from_bits(a as u16).to_f64() + f16::from_bits(b as u16).to_f64();
+    f16::from_f64(sum).to_bits().into()
+}
+
+fn bf16_sum(a: u64, b: u64) -> u64 {
+    let sum = bf16::from_bits(a as u16).to_f64() + bf16::from_bits(b as u16).to_f64();
+    bf16::from_f64(sum).to_bits().into()
+}
+
+/// A loaded value, its sign extended from so many bytes to so many bits.
+#[inline(always)]
+pub fn extended(value: u64, bytes: u8, bits: u8) -> u64 {
+    if bits == 0 {
+        return value;
+    }
+    let unused = 64 - 8 * u32::from(bytes);
+    let wide = ((value << unused) as i64 >> unused) as u64;
+    wide & u64::MAX >> (64 - u32::from(bits))
+}
+
+/// The addresses of an access: a base and an offset.
+#[inline(always)]
+pub fn address(base: &Lanes, lane: usize, offset: i64, shared: bool) -> u64 {
+    let at = base.0[lane].wrapping_add(offset as u64);
+    // Shared memory's addresses may be in registers of 32 bits.
+    if shared {
+        at & 0xffff_ffff
+    } else {
+        at
+    }
+}
