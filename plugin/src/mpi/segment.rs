@@ -29,11 +29,15 @@ fn check(code: isize) -> io::Result<isize> {
     Ok(code)
 }
 
+/// The file's name. DMTCP would make shared mappings' files again by their names, which this one has none for in any
+/// directory; a mapping that has DMTCP's own word in its name it leaves to the image.
+const NAME: &std::ffi::CStr = c"splitproc-window-dmtcpSharedArea";
+
 /// Makes the file.
 fn make(length: usize) -> io::Result<(File, Token)> {
     // SAFETY: system calls on a constant name and on what they gave.
     let (file, pid) = unsafe {
-        let name = c"splitproc-window".as_ptr() as usize;
+        let name = NAME.as_ptr() as usize;
         let flags = libc::MFD_CLOEXEC as usize;
         let fd = check(raw::syscall(
             libc::SYS_memfd_create,
