@@ -1,4 +1,5 @@
 //! Generates the MPI front's `extern "C"` exports from `mpi/spec.txt`.
+use mpi_spec::{Access, Function, Param};
 use std::fmt::Write as _;
 use std::{env, fs, path::Path};
 
@@ -48,20 +49,61 @@ fn grouped(args: &str) -> String {
     out
 }
 
-/// Statements that translate arrays of datatypes; their length is the communicator's.
+/// Statements that translate arrays of datatypes; their length is the communicator's. An array that is given twice is given
+/// twice to the lower half, which looks whether it is one.
 fn arrays(args: &str) -> String {
     let comm = args.find('C').unwrap_or(0);
+    let make = |i, side| format!("handle::datatypes(a{i}, handle::{side}(a{comm})?)?");
     args.char_indices()
         .filter(|(_, c)| *c == 'd')
-        .map(|(i, _)| {
-            let side = if args[..i].contains('d') {
-                "recv_len"
-            } else {
-                "send_len"
-            };
-            format!("let types{i} = handle::datatypes(a{i}, handle::{side}(a{comm})?)?; ")
+        .map(|(i, _)| match args[..i].find('d') {
+            None => format!("let types{i} = {}; ", make(i, "send_len")),
+            Some(j) => format!(
+                "let types{i} = {}; let types{i} = if a{i} == a{j} && types{i} == types{j} {{ &types{j} }} else {{ &types{i} }}; ",
+                make(i, "recv_len")
+            ),
         })
         .collect()
+}
+
+/// Functions of which each plain pointer is a place for a result.
+const ASKING: &[&str] = &[
+    "Cartdim_get",
+    "Comm_remote_size",
+    "Comm_size",
+    "Comm_test_inter",
+    "Finalized",
+    "Group_size",
+    "Info_get_nkeys",
+    "Initialized",
+    "Op_commutative",
+    "Type_extent",
+    "Type_get_extent",
+    "Type_get_extent_x",
+    "Type_get_true_extent",
+    "Type_get_true_extent_x",
+    "Type_lb",
+    "Type_size",
+    "Type_size_x",
+    "Type_ub",
+];
+
+/// A statement that finds places for results that are null.
+fn null_places(function: &Function, comm: &str) -> String {
+    let asking = ASKING.contains(&function.name.as_str());
+    let place = |p: &Param| match (&p.access, p.kind.as_str()) {
+        (Access::Written | Access::Both, "s" | "thread") => false, // may be left out
+        (Access::Written | Access::Both, _) => true,
+        (Access::Value, "p") => asking,
+        _ => false,
+    };
+    let list = (function.params.iter().enumerate()).filter(|(_, p)| place(p));
+    let list: Vec<String> = list.map(|(i, _)| format!("a{i} == 0")).collect();
+    if list.is_empty() {
+        return String::new();
+    }
+    let any = list.join(" || ");
+    format!("if {any} {{ return errs::raise({comm}, ERR_ARG); }} ")
 }
 
 /// The first `n` arguments as words.
@@ -155,6 +197,10 @@ fn main() {
                 "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
             ),
             _ => format!("unsupported(\"{name}\")"),
+        };
+        let body = match class {
+            "no" => body,
+            _ => null_places(function, &comm) + &body,
         };
         // An unsupported function's parameters are not looked at, so it needs none.
         let params = if class == "no" { "" } else { &params };

@@ -96,7 +96,9 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
         _ if mpi => ("mpicc.mpich", ["-Wall", "-Wextra"]),
         _ => ("gcc", ["-Wall", "-Wextra"]),
     };
+    // Fortran's compiler writes modules where it is.
     let done = Command::new(compiler)
+        .current_dir(&dir)
         .arg("-I")
         .arg(repo().join("plugin/include"))
         .args(warnings)

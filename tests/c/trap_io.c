@@ -312,6 +312,7 @@ static void state(void)
     CHECK(count_of(&s) == N / 2);
     MPI_File_get_amode(own, &amode);
     CHECK(amode == (MPI_MODE_CREATE | MPI_MODE_WRONLY));
+    CHECK(MPI_File_f2c(MPI_File_c2f(own)) == own && MPI_File_c2f(MPI_FILE_NULL) == 0);
     verify_file(value, 0, N, rank);
     MPI_File_close(&own);
     MPI_File_get_atomicity(f, &flag);
@@ -393,6 +394,23 @@ static void errors(void)
     CHECK(raised == 7);
 }
 
+/* A view in which MPICH tells wrong positions: data before the lower bound. */
+static void odd(void)
+{
+    int data[2] = {10, 20};
+    MPI_Datatype late;
+    MPI_Status s;
+    MPI_File f = open_file("odd", MPI_MODE_CREATE | MPI_MODE_RDWR);
+    MPI_Type_create_resized(MPI_INT, sizeof(int), 3 * sizeof(int), &late);
+    MPI_Type_commit(&late);
+    MPI_File_set_view(f, 0, MPI_INT, late, "native", MPI_INFO_NULL);
+    MPI_Type_free(&late);
+    MPI_File_write(f, data, 1, MPI_INT, &s);
+    checkpoint_here();
+    MPI_File_write(f, data + 1, 1, MPI_INT, &s);
+    MPI_File_close(&f);
+}
+
 /* The others are in a call that rank 0 makes later. */
 static void busy(int (*call)(MPI_File *))
 {
@@ -435,7 +453,8 @@ int main(int argc, char **argv)
     static const struct trap traps[] = {
         {"offsets", offsets},       {"pointers", pointers},   {"shared", shared},         {"views", views},
         {"in_flight", in_flight},   {"split", split},         {"state", state},           {"errors", errors},
-        {"busy_write", busy_write}, {"busy_open", busy_open}, {"busy_close", busy_close}, {NULL, NULL},
+        {"busy_write", busy_write}, {"busy_open", busy_open}, {"busy_close", busy_close}, {"odd", odd},
+        {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);
 }

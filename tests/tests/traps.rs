@@ -1,39 +1,96 @@
 //! States that a checkpoint can find an MPI program in (`tests/c/trap*.c`), one by one: the program must go on
 //! from each of them, both in its own process and after a restart.
 
-use std::path::PathBuf;
-use tests::{mpirun, program, run, text, Job, Scratch};
+use std::path::{Path, PathBuf};
+use tests::{mpirun, program, run, text, Job, Mpi, Scratch};
 
 fn trap(source: &str, name: &str, ranks: usize) {
     let app: PathBuf = program(source, source, &[]);
     for restart in [false, true] {
         let scratch = Scratch::new(&format!("trap-{name}-{ranks}"));
-        let go = scratch.file("go");
-        // What a restart's own environment has is not the program's.
-        std::env::set_var("TRAP_VALUE", "before");
-        let mut job = Job::launch(&scratch, ranks, &app, [name.as_ref(), go.as_os_str()]);
-        job.must_reach(1);
-        job.checkpoint(&scratch);
+        let job = trapped(&scratch, Mpi::Mpich, &app, name, ranks);
         if restart {
             job.kill();
-            std::env::set_var("TRAP_VALUE", "after");
-            std::fs::write(&go, "").expect("the go file");
-            let done = Job::restart(&scratch, ranks).finish().ok();
-            assert_eq!(text(&done.stdout), "ok\n", "after a restart");
+            restarted(&scratch, Mpi::Mpich, ranks);
         } else {
-            std::fs::write(&go, "").expect("the go file");
-            let done = job.finish().ok();
-            assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+            gone_on(&scratch, job);
         }
     }
 }
 
+/// The same over Open MPI, and from each MPI library to the other: the program goes on over `from`, and is restarted from
+/// the same checkpoint over each of `to`.
+fn trap_over(from: Mpi, to: &[Mpi], source: &str, name: &str, ranks: usize) {
+    let app: PathBuf = program(source, source, &[]);
+    let scratch = Scratch::new(&format!("trap-{name}-{ranks}-{from:?}"));
+    let job = trapped(&scratch, from, &app, name, ranks);
+    gone_on(&scratch, job);
+    for mpi in to {
+        forget_marks(&scratch);
+        restarted(&scratch, *mpi, ranks);
+    }
+}
+
+/// What the program has told since the checkpoint, by files, is still to come.
+fn forget_marks(scratch: &Scratch) {
+    let files = std::fs::read_dir(scratch.path()).expect("the folder");
+    for file in files.map(|f| f.expect("a file").path()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("go") {
+            std::fs::remove_file(&file).expect("a file of the program's");
+        }
+    }
+}
+
+/// A job that has run into the trap, and a checkpoint of it.
+fn trapped(scratch: &Scratch, mpi: Mpi, app: &Path, name: &str, ranks: usize) -> Job {
+    let go = scratch.file("go");
+    // What a restart's own environment has is not the program's.
+    std::env::set_var("TRAP_VALUE", "before");
+    let mut job = Job::launch_over(scratch, (mpi, ranks), app, [name.as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(scratch);
+    job
+}
+
+fn gone_on(scratch: &Scratch, job: Job) {
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = job.finish().ok();
+    assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+}
+
+fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
+    std::env::set_var("TRAP_VALUE", "after");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = Job::restart_over(scratch, mpi, ranks).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n", "after a restart");
+}
+
 macro_rules! traps {
-    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
-        $(#[test]
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
+        over_mpich! { $source $ranks $name $trap }
+        over_open_mpi! { $source $ranks $name $trap }
+    )* };
+}
+
+macro_rules! over_mpich {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
+        #[test]
         fn $name() {
             trap($source, $trap, $ranks);
-        })*
+        }
+    };
+}
+
+macro_rules! over_open_mpi {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
+        mod $name {
+            #[test]
+            fn over_open_mpi() {
+                use super::{trap_over, Mpi::*};
+                trap_over(OpenMpi, &[OpenMpi, Mpich], $source, $trap, $ranks);
+            }
+        }
     };
 }
 
@@ -64,7 +121,6 @@ traps! { "trap_p2p" 2:
     synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
-    buffered_sends_in_the_buffer "buffered";
     nobody_as_source_and_destination "proc_null";
     a_message_that_a_matched_probe_took "matched";
     completion_calls_over_requests_of_all_kinds "completion";
@@ -74,6 +130,9 @@ traps! { "trap_p2p" 2:
     contents_that_fit_in_part_and_packed_ones "odd_sizes";
     ready_sends_to_receives_posted_before "ready";
 }
+
+// Open MPI 4.1 loses the contents of long buffered sends, natively too.
+over_mpich! { "trap_p2p" 2 buffered_sends_in_the_buffer "buffered" }
 
 traps! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
@@ -126,6 +185,25 @@ traps! { "trap_rma" 3:
     windows_of_some_ranks_in_another_order "some_ranks";
 }
 
+/// What a restart makes anew, in the library that had not made it before.
+#[test]
+fn from_mpich_to_open_mpi() {
+    let all = [
+        ("traps", 2, "persistent"),
+        ("traps", 2, "objects"),
+        ("trap_p2p", 2, "buffered"),
+        ("trap_coll", 2, "pending"),
+        ("trap_coll", 2, "idup"),
+        ("trap_coll", 3, "intercomm"),
+        ("trap_objects", 2, "topologies"),
+        ("trap_objects", 2, "types"),
+        ("trap_objects", 2, "environment"),
+    ];
+    for (source, ranks, name) in all {
+        trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);
+    }
+}
+
 traps! { "trap_io" 2:
     files_at_explicit_offsets_in_another_directory "offsets";
     files_and_each_ranks_own_positions "pointers";
@@ -142,6 +220,22 @@ traps! { "trap_io" 2:
 traps! { "trap_io" 3:
     files_and_the_position_that_all_ranks_share "shared";
     three_ranks_with_file_requests_in_flight "in_flight";
+}
+
+/// A position that MPICH tells wrong would be a wrong one after a restart.
+#[test]
+fn a_view_in_which_positions_are_wrong_is_refused() {
+    let app = program("trap_io", "trap_io", &[]);
+    let scratch = Scratch::new("trap-io-odd");
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 1, &app, ["odd".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    let words = ["odd: ", "data before its lower bound", "close the file"];
+    job.try_checkpoint(&scratch).fails_with(&words);
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
+    let data = std::fs::read(scratch.file("odd")).expect("the program's file");
+    assert_eq!((data[0], data[12], data.len()), (10, 20, 16));
 }
 
 /// A file that has lost what was in it, or is gone, is named, and the program does not go on.

@@ -6,21 +6,18 @@
 //! the language's library gave (`languages`).
 
 use super::abi::*;
-use super::errs;
 use super::front::{finish, local, put};
-use super::lower::{ix, must, Fail};
+use super::lower::Fail;
 use super::model::objects::{Attr, Given, Keyval, KEYVALS};
 use super::model::{comm as comms, datatype, lock, window, Guard};
+use super::promises;
 use std::mem::transmute;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_ERR_KEYVAL`.
 const ERR_KEYVAL: i32 = 48;
-/// First predefined key, and the one for the last used error code.
-const TAG_UB: i32 = 0x6440_0001;
-const LASTUSEDCODE: i32 = 0x6440_000b;
-/// Values of the predefined attributes, where the application may point at them.
-static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
+/// The bits of a handle that tell what it names, whether predefined or not.
+const KIND_BITS: i32 = 0x3c00_0000;
 
 type Copy = unsafe extern "C" fn(i32, i32, usize, usize, *mut usize, *mut i32) -> i32;
 type Delete = unsafe extern "C" fn(i32, i32, usize, usize) -> i32;
@@ -134,6 +131,20 @@ fn keyval(handle: i32) -> Result<&'static Keyval, Fail> {
         .get(handle & INDEX_MASK)
         .filter(|_| handle & KIND_MASK == V_KEYVAL_COMM & KIND_MASK)
         .ok_or(Fail::Code(ERR_KEYVAL))
+}
+
+/// A key for an object, or for objects like a given one: keys of other kinds of objects are errors.
+fn key_for(object: i32, key: i32) -> Result<&'static Keyval, Fail> {
+    let kind = match object & KIND_BITS {
+        c if c == COMM_WORLD & KIND_BITS => V_KEYVAL_COMM,
+        t if t == BYTE & KIND_BITS => V_KEYVAL_TYPE,
+        w if w == V_WIN & KIND_BITS => V_KEYVAL_WIN,
+        _ => key & !INDEX_MASK,
+    };
+    keyval(key).and_then(|k| match key & !INDEX_MASK == kind {
+        true => Ok(k),
+        false => Err(Fail::Code(ERR_KEYVAL)),
+    })
 }
 
 fn release(guard: &Guard, handle: i32) {
@@ -283,15 +294,15 @@ pub unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: u
     })
 }
 
-/// Frees a key.
+/// Frees a key of the kind of `like`.
 ///
 /// # Safety
 /// `at` must hold its handle.
-pub unsafe fn free(at: usize) -> i32 {
+pub unsafe fn free(like: i32, at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
         // Copies of the handle may be freed as well, for as long as attributes have the key.
-        if !keyval(h)?.freed.swap(true, Relaxed) {
+        if !key_for(like, h)?.freed.swap(true, Relaxed) {
             release(&lock(), h);
         }
         put(at, KEYVAL_INVALID);
@@ -312,7 +323,7 @@ pub fn set_proxy(key: i32, copy: usize, delete: usize) {
 /// # Safety
 /// The application's delete function is called.
 pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
-    let k = match keyval(key) {
+    let k = match key_for(object, key) {
         Ok(k) => k,
         Err(e) => return finish(object, Err(e)),
     };
@@ -350,7 +361,7 @@ pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
 /// `out` must be a place for a pointer, `flag` for an int.
 pub unsafe fn get(object: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(object, || {
-        keyval(key)?;
+        key_for(object, key)?;
         let guard = lock();
         let found = list(&guard, object)?.iter().find(|a| a.key == key);
         put(flag, found.is_some() as i32);
@@ -387,7 +398,7 @@ pub unsafe fn delete(object: i32, key: i32) -> i32 {
     });
     match found {
         Ok(Some((value, given))) => finish(object, Ok(delete_one(object, key, value, given))),
-        Ok(None) => finish(object, keyval(key).map(|_| SUCCESS)),
+        Ok(None) => finish(object, key_for(object, key).map(|_| SUCCESS)),
         Err(e) => finish(object, Err(e)),
     }
 }
@@ -405,15 +416,15 @@ pub unsafe fn type_create_keyval(copy: usize, delete: usize, out: usize, extra: 
 }
 
 pub unsafe fn comm_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn keyval_free(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn type_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(BYTE, at)
 }
 
 pub unsafe fn comm_set_attr(comm: i32, key: i32, value: usize) -> i32 {
@@ -456,31 +467,12 @@ pub unsafe fn type_delete_attr(t: i32, key: i32) -> i32 {
 unsafe fn predefined(comm: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(comm, || {
         comms::get(comm)?;
-        let key = (key - 1) | 1; // Fortran's key is the next number
-        let (mut value, mut found) = (0usize, 0i32);
-        let args = [
-            COMM_WORLD as u64,
-            key as u64,
-            &mut value as *mut usize as u64,
-            &mut found as *mut i32 as u64,
-        ];
-        let code = must(ix::Comm_get_attr, &args);
-        if code != SUCCESS {
-            return Err(Fail::Code(code));
-        }
-        put(flag, found);
-        if found != 0 {
-            let i = ((key - TAG_UB) / 2) as usize % PREDEFINED.len();
-            let v = if key == LASTUSEDCODE {
-                errs::last_used()
-            } else {
-                0
-            };
-            PREDEFINED[i].store(if v != 0 { v } else { *(value as *const i32) }, Relaxed);
-            match wanted {
-                Given::Pointer => put(out, PREDEFINED[i].as_ptr()),
-                _ => put(out, PREDEFINED[i].load(Relaxed) as isize),
-            }
+        let place = promises::attribute((key - 1) | 1); // Fortran's key is the next number
+        put(flag, place.is_some() as i32);
+        match (place, wanted) {
+            (None, _) => {}
+            (Some(place), Given::Pointer) => put(out, place),
+            (Some(place), _) => put(out, *place as isize),
         }
         Ok(())
     })

@@ -7,10 +7,12 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, errs, groups};
+use super::{attrs, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
+/// `MPI_COMM_TYPE_HW_UNGUIDED`.
+const HW_UNGUIDED: i32 = 3;
 /// What identities of new intercommunicators are made from.
 const INTERCOMM: u64 = 3;
 
@@ -247,18 +249,36 @@ pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
     )
 }
 
-pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: usize) -> i32 {
-    create(
+pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, info: i32, out: usize) -> i32 {
+    let pairs = match infos::given(info) {
+        Ok(pairs) => pairs,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let mut found = None;
+    let code = create(
         comm,
         out,
-        |c, at, _| {
-            lower::call(
-                ix::Comm_split_type,
-                &[c.low(), kind as u64, key as u64, INFO_NULL as u64, at],
-            )
+        |c, at, inside| {
+            inside.set(Call::MustComplete);
+            let lower = infos::to_lower(pairs.as_deref());
+            inside.set(Call::Reexecutable);
+            let args = [c.low(), kind as u64, key as u64, lower as u64, at];
+            let outcome = lower::call(ix::Comm_split_type, &args);
+            inside.set(Call::MustComplete);
+            // After a restart the info object was the old half's.
+            if outcome.is_ok() && lower != INFO_NULL {
+                found = Some(infos::take_lower(lower));
+            }
+            inside.set(Call::Reexecutable);
+            outcome
         },
         |_, _, _| {},
-    )
+    );
+    // By what resource it was split, if the caller left that to the library.
+    if let (SUCCESS, HW_UNGUIDED, Some(list)) = (code, kind, found) {
+        infos::replace(info, list);
+    }
+    code
 }
 
 pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
@@ -452,7 +472,9 @@ pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
         let c = comms::get(comm)?;
         let guard = lock();
         let pairs = find(&INFOS, V_INFO, info).map(|i| i.pairs.get(&guard).clone());
-        c.meta.get(&guard).info = pairs.unwrap_or_default();
+        let mut pairs = pairs.unwrap_or_default();
+        pairs.retain(|(key, _)| key.starts_with("mpi_")); // MPI's own hints; others are not known
+        c.meta.get(&guard).info = pairs;
         Ok(())
     })
 }

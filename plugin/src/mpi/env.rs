@@ -4,7 +4,7 @@ use super::abi::*;
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must, Outcome};
 use super::model::{comm, lock, Locked, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut};
+use super::{coll, complete, cut, promises};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
@@ -111,6 +111,7 @@ unsafe fn start(required: i32, provided: usize) -> i32 {
             return code;
         }
     };
+    promises::note();
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
     super::model::traffic::make(size as usize);
@@ -210,14 +211,11 @@ pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
 }
 
 pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
-    if super::lower::resolved() {
-        return forward(COMM_WORLD, || {
-            lower::call(ix::Get_library_version, &[text as u64, len as u64])
-        });
-    }
-    let s = concat!("splitproc ", env!("CARGO_PKG_VERSION"), "\0");
-    std::ptr::copy_nonoverlapping(s.as_ptr(), text as *mut u8, s.len());
-    put(len, s.len() as i32 - 1);
+    let before = || concat!("splitproc ", env!("CARGO_PKG_VERSION")).into();
+    let version = promises::version().unwrap_or_else(before);
+    std::ptr::copy_nonoverlapping(version.as_ptr(), text as *mut u8, version.len());
+    put(text + version.len(), 0u8);
+    put(len, version.len() as i32);
     SUCCESS
 }
 

@@ -18,8 +18,20 @@ pub fn raise(object: i32, code: i32) -> i32 {
     let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
     let handle = c.handle.load(Relaxed);
-    let handler = c.meta.get(&lock()).errhandler;
+    let handler = of(&lock(), c);
     apply(handler, 0, handle, handle, code)
+}
+
+/// A communicator's error handler. One that none was set for has MPI_COMM_WORLD's, as in MPICH.
+fn of(guard: &Guard, c: &comms::Comm) -> i32 {
+    match c.meta.get(guard).errhandler {
+        ERRHANDLER_NULL => comms::get(COMM_WORLD)
+            .map(|world| world.meta.get(guard).errhandler)
+            .ok()
+            .filter(|e| *e != ERRHANDLER_NULL)
+            .unwrap_or(ERRORS_ARE_FATAL),
+        set => set,
+    }
 }
 
 /// Applies a file's error handler to an error.
@@ -160,7 +172,7 @@ pub unsafe fn comm_get_errhandler(comm: i32, out: usize) -> i32 {
     local(comm, || {
         let c = comms::get(comm)?;
         let guard = lock();
-        let e = c.meta.get(&guard).errhandler;
+        let e = of(&guard, c);
         hold(e);
         put(out, e);
         Ok(())

@@ -141,6 +141,7 @@ unsafe fn open(c: &Comm, path: &CStr, amode: i32, info: i32) -> Result<usize, Fa
         info: given.unwrap_or_default(),
         hints: Vec::new(),
         view: None,
+        odd: false,
         atomic: false,
         split: None,
         position: 0,

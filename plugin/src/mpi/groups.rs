@@ -178,6 +178,9 @@ pub unsafe fn group_difference(a: i32, b: i32, out: usize) -> i32 {
 pub unsafe fn group_translate_ranks(a: i32, n: i32, list: usize, b: i32, out: usize) -> i32 {
     query(COMM_WORLD, || {
         let (from, to) = (ranks(a)?, ranks(b)?);
+        if n > 0 && (list == 0 || out == 0) {
+            return Err(Fail::Code(ERR_ARG));
+        }
         for (i, r) in slice::<i32>(list, n).iter().enumerate() {
             let found = if *r == PROC_NULL {
                 PROC_NULL

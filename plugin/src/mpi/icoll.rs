@@ -31,13 +31,17 @@ pub unsafe fn translate(
             b'D' => handle::datatype(*a as i32)?,
             b'O' => handle::op(*a as i32)?,
             b'd' => {
-                let first = !kinds[..i].contains(&b'd');
-                let n = if first {
-                    handle::send_len(comm)?
-                } else {
-                    handle::recv_len(comm)?
+                let first = kinds[..i].iter().position(|k| *k == b'd');
+                let n = match first {
+                    None => handle::send_len(comm)?,
+                    Some(_) => handle::recv_len(comm)?,
                 };
-                arrays.push(handle::datatypes(*a as usize, n)?);
+                let list = handle::datatypes(*a as usize, n)?;
+                // The lower half looks whether both are one.
+                let same = first.is_some_and(|j| args[j] == *a) && arrays.last() == Some(&list);
+                if !same {
+                    arrays.push(list);
+                }
                 arrays.last().map_or(0, |v| v.as_ptr() as u64)
             }
             _ => *a,

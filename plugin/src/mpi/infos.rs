@@ -53,30 +53,41 @@ pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
     }
 }
 
+/// Gives an info object of the application's other pairs.
+pub fn replace(handle: i32, list: Vec<(String, String)>) {
+    if let Some(info) = find(&INFOS, V_INFO, handle) {
+        *info.pairs.get(&lock()) = list;
+    }
+}
+
+/// Makes an info object of the lower half's.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn to_lower(pairs: Option<&[(String, String)]>) -> i32 {
+    let mut lower = INFO_NULL;
+    let Some(pairs) = pairs else {
+        return lower;
+    };
+    must(ix::Info_create, &[&raw mut lower as u64]);
+    for (key, value) in pairs {
+        let [key, value] = [key, value].map(|s| CString::new(s.as_str()).unwrap_or_default());
+        let args = [lower as u64, key.as_ptr() as u64, value.as_ptr() as u64];
+        must(ix::Info_set, &args);
+    }
+    lower
+}
+
 /// Runs something with an info object of the lower half's.
 ///
 /// # Safety
 /// MPI is started in the lower half.
 pub unsafe fn with_lower<R>(pairs: Option<&[(String, String)]>, f: impl FnOnce(u64) -> R) -> R {
-    let Some(pairs) = pairs else {
-        return f(INFO_NULL as u64);
-    };
-    let mut lower = INFO_NULL;
-    let at = &mut lower as *mut i32 as u64;
-    must(ix::Info_create, &[at]);
-    for (key, value) in pairs {
-        let [key, value] = [key, value].map(|s| CString::new(s.as_str()).unwrap_or_default());
-        must(
-            ix::Info_set,
-            &[
-                *(at as *const i32) as u64,
-                key.as_ptr() as u64,
-                value.as_ptr() as u64,
-            ],
-        );
+    let mut lower = to_lower(pairs);
+    let result = f(lower as u64);
+    if lower != INFO_NULL {
+        must(ix::Info_free, &[&raw mut lower as u64]);
     }
-    let result = f(*(at as *const i32) as u64);
-    must(ix::Info_free, &[at]);
     result
 }
 

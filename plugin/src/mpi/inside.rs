@@ -26,6 +26,12 @@ pub fn function(index: usize) {
     unsafe { (*block::mine()).function.store(index as u32, Relaxed) };
 }
 
+/// The function that this thread has noted last.
+pub fn noted() -> usize {
+    // SAFETY: as above.
+    unsafe { (*block::mine()).function.load(Relaxed) as usize }
+}
+
 /// A blocking receive in progress: the lower half's communicator, source, tag.
 pub type Receive = [i32; 3];
 

@@ -38,6 +38,7 @@ pub mod ops;
 pub mod p2p;
 pub mod packed;
 pub mod probe;
+pub mod promises;
 pub mod reopen;
 pub mod replay;
 pub mod rma;

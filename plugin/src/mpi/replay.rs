@@ -6,7 +6,7 @@ use super::lower::{ix, must};
 use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
-use super::{cut, env, errs, icoll, ops, reopen, settle, start, topos, types};
+use super::{cut, env, errs, icoll, ops, promises, reopen, settle, start, topos, types};
 use crate::host;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
@@ -46,6 +46,7 @@ unsafe fn rebuild() -> Result<(), String> {
             "the image of rank {old_rank} was restarted as rank {rank}"
         ));
     }
+    promises::check()?;
     env::connect(rank, size)?;
     let guard = lock();
     errs::replay(&guard);

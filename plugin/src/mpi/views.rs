@@ -74,8 +74,16 @@ pub unsafe fn file_set_view(
         note_hints(f, given);
         datatype::hold(etype);
         datatype::hold(filetype);
+        let mut begin = 0i64;
+        must(
+            ix::File_get_position,
+            &[f.low(), &mut begin as *mut i64 as u64],
+        );
         let guard = lock();
-        if let Some(old) = f.state.get(&guard).view.replace(view) {
+        let state = f.state.get(&guard);
+        // Where the filetype has data before its lower bound, ROMIO says another number than it is sought by.
+        state.odd = begin != 0;
+        if let Some(old) = state.view.replace(view) {
             datatype::release(&guard, old.etype);
             datatype::release(&guard, old.filetype);
         }

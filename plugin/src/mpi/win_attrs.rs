@@ -19,7 +19,7 @@ pub unsafe fn win_create_keyval(copy: usize, delete: usize, out: usize, extra: u
 }
 
 pub unsafe fn win_free_keyval(at: usize) -> i32 {
-    attrs::free(at)
+    attrs::free(V_WIN, at)
 }
 
 pub unsafe fn win_set_attr(win: i32, key: i32, value: usize) -> i32 {

@@ -2,8 +2,10 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
+use super::mpi::Launcher;
 use super::program::Program;
 use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use restart::libraries::Family;
 use restart::{manifest, mpich};
 use std::ffi::OsString;
 use std::fs;
@@ -176,12 +178,23 @@ pub fn library_for_restart(taking: &Taking, had: Option<&str>) -> Result<Option<
             1,
             "--mpi none: this job was checkpointed with MPI and cannot go on without it",
         )),
-        "auto" => match mpi::library("auto", true) {
-            Err(_) if mpi::launcher() != mpi::Launcher::OpenMpi && Path::new(had).is_file() => {
-                Ok(Some(had.into()))
+        "auto" => {
+            let had = Path::new(had);
+            // Without a launcher, what the job had is as good as any.
+            let suits = had.is_file()
+                && match mpi::launcher() {
+                    Launcher::OpenMpi => Family::of(had) == Some(Family::OpenMpi),
+                    Launcher::Mpich => Family::of(had) != Some(Family::OpenMpi),
+                    Launcher::None => true,
+                };
+            if suits && mpi::launcher() == Launcher::None {
+                return Ok(Some(had.into()));
             }
-            found => found,
-        },
+            match mpi::library("auto", true) {
+                Err(_) if suits => Ok(Some(had.into())),
+                found => found,
+            }
+        }
         wish => mpi::library(wish, true),
     }
 }

@@ -31,7 +31,7 @@ pub enum Topology {
 pub struct Meta {
     /// `MPI_Comm_set_name`.
     pub name: String,
-    /// Error handler's (virtual) handle.
+    /// Error handler's (virtual) handle; null if none was set.
     pub errhandler: i32,
     /// Attributes, in the order they were set.
     pub attrs: Vec<Attr>,
@@ -89,7 +89,7 @@ static IDS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
 impl Comm {
     /// A new model object.
     pub fn new(lower: i32, rank: i32, group: Vec<i32>, remote: Option<Vec<i32>>, id: u64) -> Comm {
-        let errhandler = ERRORS_ARE_FATAL;
+        let errhandler = ERRHANDLER_NULL;
         let peers = remote.as_ref().unwrap_or(&group);
         let traffic = peers.iter().map(|w| &traffic::all()[*w as usize]);
         Comm {

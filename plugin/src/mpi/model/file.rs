@@ -33,6 +33,8 @@ pub struct State {
     pub hints: Vec<(String, String)>,
     /// The view, if it is not the one that a file is opened with.
     pub view: Option<View>,
+    /// The lower half does not tell positions in this view right.
+    pub odd: bool,
     /// Atomic mode?
     pub atomic: bool,
     /// Between the halves of a split collective: what the second one gives.
@@ -112,4 +114,16 @@ pub fn prefix(path: &[u8]) -> usize {
     ];
     let known = KNOWN.iter().find(|k| path.starts_with(k));
     known.map_or(0, |k| k.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_systems_name_is_no_part_of_the_path() {
+        assert_eq!(prefix(b"ufs:/tmp/a"), 4);
+        assert_eq!(prefix(b"/tmp/ufs:a"), 0);
+        assert_eq!(prefix(b"other:a"), 0);
+    }
 }
