@@ -64,7 +64,16 @@ pub fn half_libraries() -> PathBuf {
 
 static COMPILER: Mutex<()> = Mutex::new(());
 
+/// A program built by another compiler than its source asks for, such as that of another MPI.
+pub fn built_by(compiler: &str, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    compiled(Some(compiler), source, name, flags)
+}
+
 fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    compiled(None, source, name, flags)
+}
+
+fn compiled(wish: Option<&str>, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     let _one = COMPILER
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -96,6 +105,7 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
         _ if mpi => ("mpicc.mpich", ["-Wall", "-Wextra"]),
         _ => ("gcc", ["-Wall", "-Wextra"]),
     };
+    let compiler = wish.unwrap_or(compiler);
     // Fortran's compiler writes modules where it is.
     let done = Command::new(compiler)
         .current_dir(&dir)

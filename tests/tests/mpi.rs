@@ -49,24 +49,53 @@ fn every_function_of_the_real_library_is_exported() {
 }
 
 #[test]
-fn what_is_not_supported_yet_ends_the_job_with_70() {
-    for (call, ranks) in [
-        ("MPI_Comm_spawn", 1),
-        ("MPI_Comm_spawn", 2),
-        ("MPI_T_init_thread", 0),
-    ] {
-        let app = program("unsupported", "unsupported", &[]);
-        let scratch = Scratch::new("unsupported");
+fn what_is_out_of_reach_fails_with_a_reason() {
+    let app = program("reach", "reach", &[]);
+    let scratch = Scratch::new("reach");
+    let launch = |call: &str, more: &[&str]| {
         let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
         command.arg(scratch.ckpt()).arg("--").arg(&app).arg(call);
-        let done = run(&scratch, mpirun(ranks, command))
-            .fails_with(&[&format!("splitproc: {call} is not supported yet")]);
-        // What mpirun makes of several ranks that end is a race of its own: 1, 9 (the signal it kills the others with) or 70.
-        if ranks < 2 {
-            assert_eq!(done.status.code(), Some(70), "{call} on {ranks} ranks");
-        }
-        assert_eq!(text(&done.stdout), "", "nothing runs after {call}");
+        command.args(more);
+        run(&scratch, mpirun(1, command))
+    };
+    for (call, class) in [
+        ("MPI_Comm_spawn", "spawn"),
+        ("MPI_Open_port", "port"),
+        ("MPI_Comm_connect", "port"),
+        ("MPI_Lookup_name", "name"),
+    ] {
+        let reason = format!("splitproc: {call} failed: ");
+        let done = launch(call, &["returned"]).ok();
+        assert_eq!(text(&done.stdout).trim(), class, "{call}");
+        assert!(text(&done.stderr).contains(&reason), "{call}");
+        launch(call, &[]).fails_with(&[&reason]);
     }
+}
+
+/// What a program makes and frees leaves nothing in the model.
+#[test]
+fn what_is_freed_leaves_nothing() {
+    let source = tests::repo().join("benches/objects.c");
+    let scratch = Scratch::new("objects");
+    let app = scratch.file("objects");
+    let mut compile = Command::new("mpicc.mpich");
+    compile
+        .args(["-O1", "-w", "-o"])
+        .arg(&app)
+        .arg(source)
+        .arg("-ldl");
+    run(&scratch, compile).ok();
+    let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(&app).arg("3000");
+    let done = run(&scratch, mpirun(1, command)).ok();
+    let out = text(&done.stdout).to_string();
+    assert_eq!(
+        out.lines()
+            .filter(|l| l.contains("after 3000 of them"))
+            .count(),
+        9,
+        "{out}"
+    );
 }
 
 #[test]

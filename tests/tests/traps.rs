@@ -66,7 +66,15 @@ fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
     assert_eq!(text(&done.stdout), "ok\n", "after a restart");
 }
 
+/// Traps over MPICH.
 macro_rules! traps {
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
+        $(over_mpich! { $source $ranks $name $trap })*
+    };
+}
+
+/// Traps over both MPI libraries.
+macro_rules! traps_over_both {
     ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
         over_mpich! { $source $ranks $name $trap }
         over_open_mpi! { $source $ranks $name $trap }
@@ -94,7 +102,7 @@ macro_rules! over_open_mpi {
     };
 }
 
-traps! { "traps" 2:
+traps_over_both! { "traps" 2:
     a_message_in_flight "in_flight";
     a_probe_finds_a_drained_message "probe";
     a_receive_posted_before_and_matched_after "posted";
@@ -112,12 +120,12 @@ traps! { "traps" 2:
     a_thread_that_talks_all_the_time "multiple";
 }
 
-traps! { "traps" 3:
+traps_over_both! { "traps" 3:
     three_ranks_in_flight "in_flight";
     three_ranks_with_two_of_them_in_a_barrier "busy_barrier";
 }
 
-traps! { "trap_p2p" 2:
+traps_over_both! { "trap_p2p" 2:
     synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
@@ -132,9 +140,11 @@ traps! { "trap_p2p" 2:
 }
 
 // Open MPI 4.1 loses the contents of long buffered sends, natively too.
-over_mpich! { "trap_p2p" 2 buffered_sends_in_the_buffer "buffered" }
+traps! { "trap_p2p" 2:
+    buffered_sends_in_the_buffer "buffered";
+}
 
-traps! { "trap_coll" 2:
+traps_over_both! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
     the_others_wait_for_any_request "busy_waitany";
     the_others_wait_for_some_requests "busy_waitsome";
@@ -146,13 +156,13 @@ traps! { "trap_coll" 2:
     threads_in_calls_of_many_kinds "threads";
 }
 
-traps! { "trap_coll" 3:
+traps_over_both! { "trap_coll" 3:
     intercommunicators_and_groups "intercomm";
     a_communicator_that_the_others_have_freed "freed_elsewhere";
     communicators_made_by_threads_in_different_orders "makers";
 }
 
-traps! { "trap_objects" 2:
+traps_over_both! { "trap_objects" 2:
     attributes_and_their_functions "attributes";
     topologies_and_their_collectives "topologies";
     derived_types_and_what_they_were_made_of "types";
@@ -160,30 +170,34 @@ traps! { "trap_objects" 2:
     arguments_and_environment "environment";
 }
 
-traps! { "trap_rma" 2:
-    operations_between_fences "fences";
-    the_others_wait_in_a_fence "busy_fence";
-    the_others_wait_for_post_and_complete "busy_pscw";
-    one_rank_accesses_others_that_do_something_else "alone";
-    a_lock_that_the_others_wait_for "wanted_lock";
-    counters_under_locks_of_both_kinds "contention";
-    one_sided_operations_with_requests "requests";
-    datatypes_of_the_programs_own_at_the_target "derived";
-    memory_attached_to_a_window "dynamic";
-    memory_shared_in_pages "shared_apart";
-    memory_shared_without_a_call "shared_loop";
-    what_a_window_knows_of_itself "objects";
-    threads_in_one_sided_operations "threads";
-}
+over_mpich! { "trap_rma" 2 operations_between_fences "fences" }
+over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
+over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
+over_mpich! { "trap_rma" 2 one_rank_accesses_others_that_do_something_else "alone" }
+over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
+over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
+over_mpich! { "trap_rma" 2 one_sided_operations_with_requests "requests" }
+over_mpich! { "trap_rma" 2 datatypes_of_the_programs_own_at_the_target "derived" }
+over_mpich! { "trap_rma" 2 memory_attached_to_a_window "dynamic" }
+over_mpich! { "trap_rma" 2 memory_shared_in_pages "shared_apart" }
+over_mpich! { "trap_rma" 2 memory_shared_without_a_call "shared_loop" }
+over_mpich! { "trap_rma" 2 what_a_window_knows_of_itself "objects" }
+over_mpich! { "trap_rma" 2 threads_in_one_sided_operations "threads" }
+over_mpich! { "trap_rma" 3 accesses_to_all_others_exposed "pscw" }
+over_mpich! { "trap_rma" 3 exclusive_locks_held_all_round "locks" }
+over_mpich! { "trap_rma" 3 everything_locked_by_everybody "lock_all" }
+over_mpich! { "trap_rma" 3 memory_shared_in_one_piece "shared" }
+over_mpich! { "trap_rma" 3 windows_that_not_all_have_made_or_freed "made_late" }
+over_mpich! { "trap_rma" 3 windows_of_some_ranks_in_another_order "some_ranks" }
 
-traps! { "trap_rma" 3:
-    accesses_to_all_others_exposed "pscw";
-    exclusive_locks_held_all_round "locks";
-    everything_locked_by_everybody "lock_all";
-    memory_shared_in_one_piece "shared";
-    windows_that_not_all_have_made_or_freed "made_late";
-    windows_of_some_ranks_in_another_order "some_ranks";
-}
+over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
+over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
+over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
+over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }
+over_mpich! { "trap_mpi4" 2 a_session_without_init "session" }
+over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
+
+over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
 
 /// What a restart makes anew, in the library that had not made it before.
 #[test]

@@ -107,3 +107,26 @@ pub fn describe() -> String {
         unexpected::count(),
     )
 }
+
+/// How many objects of a kind the model has; -1: it knows no such kind. For programs that look whether it grows.
+///
+/// # Safety
+/// `kind` must be a C string.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_objects(kind: *const libc::c_char) -> libc::c_long {
+    let guard = lock();
+    let live = request::all(&guard).len();
+    let count = match std::ffi::CStr::from_ptr(kind).to_bytes() {
+        b"communicators" => comm::COMMS.all(&guard).len(),
+        b"datatypes" => datatype::TYPES.all(&guard).len(),
+        b"requests" => live,
+        b"groups" => objects::GROUPS.all(&guard).len(),
+        b"operators" => objects::OPS.all(&guard).len(),
+        b"infos" => objects::INFOS.all(&guard).len(),
+        b"error handlers" => objects::ERRHANDLERS.all(&guard).len(),
+        b"keyvals" => objects::KEYVALS.all(&guard).len(),
+        b"messages" => unexpected::count(),
+        _ => return -1,
+    };
+    count as libc::c_long
+}

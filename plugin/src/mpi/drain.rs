@@ -52,7 +52,7 @@ unsafe fn progress() {
     }
     let list = request::all(&lock());
     for (_, r) in list {
-        if r.kind.get() != Kind::Generalized {
+        if !matches!(r.kind.get(), Kind::Generalized | Kind::Model) {
             poll(r);
         }
     }

@@ -5,8 +5,7 @@ use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
 use super::model::{comm as comms, lock, window, Guard, WORLD_RANK};
-use crate::gate;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Applies the communicator's or window's error handler to an error.
 #[cold]
@@ -38,6 +37,12 @@ fn of(guard: &Guard, c: &comms::Comm) -> i32 {
 #[cold]
 pub fn raise_of_file(handler: i32, file: usize, code: i32) -> i32 {
     apply(handler, 1, file, COMM_WORLD, code)
+}
+
+/// Applies a session's error handler to an error.
+#[cold]
+pub fn raise_of_session(handler: i32, session: i32, code: i32) -> i32 {
+    apply(handler, 0, session, COMM_WORLD, code)
 }
 
 /// Applies an error handler; `comm` is what ends with a fatal one.
@@ -243,78 +248,4 @@ pub unsafe fn error_class(code: i32, class: usize) -> i32 {
     forward(COMM_WORLD, || {
         super::lower::call(ix::Error_class, &[code as u64, class as u64])
     })
-}
-
-/// Error classes and codes that the application added, so that a restart can add them again.
-static ADDED: super::model::Locked<Vec<Added>> = super::model::Locked::new(Vec::new());
-
-/// One addition.
-enum Added {
-    Class,
-    Code(i32),
-    Text(i32, String),
-}
-
-static LAST: AtomicI32 = AtomicI32::new(0);
-
-/// The last error code used, for `MPI_LASTUSEDCODE`; 0 if none was added.
-pub fn last_used() -> i32 {
-    LAST.load(Relaxed)
-}
-
-unsafe fn add(index: usize, args: &[u64], out: usize, what: Added) -> i32 {
-    let inside = gate::enter(gate::Call::MustComplete);
-    let code = must(index, args);
-    if code == SUCCESS {
-        if out != 0 {
-            LAST.fetch_max(*(out as *const i32), Relaxed);
-        }
-        ADDED.get(&lock()).push(what);
-    }
-    drop(inside);
-    super::front::finish(COMM_WORLD, Ok(code))
-}
-
-pub unsafe fn add_error_class(out: usize) -> i32 {
-    add(ix::Add_error_class, &[out as u64], out, Added::Class)
-}
-
-pub unsafe fn add_error_code(class: i32, out: usize) -> i32 {
-    add(
-        ix::Add_error_code,
-        &[class as u64, out as u64],
-        out,
-        Added::Code(class),
-    )
-}
-
-pub unsafe fn add_error_string(code: i32, text: usize) -> i32 {
-    let string = std::ffi::CStr::from_ptr(text as *const libc::c_char)
-        .to_string_lossy()
-        .into_owned();
-    add(
-        ix::Add_error_string,
-        &[code as u64, text as u64],
-        0,
-        Added::Text(code, string),
-    )
-}
-
-/// Adds the application's classes, codes and strings to a fresh lower half.
-pub fn replay(guard: &Guard) {
-    let mut value = 0i32;
-    let out = &mut value as *mut i32 as u64;
-    for a in ADDED.get(guard).iter() {
-        // SAFETY: plain values and a string that lives through the call.
-        unsafe {
-            match a {
-                Added::Class => must(ix::Add_error_class, &[out]),
-                Added::Code(class) => must(ix::Add_error_code, &[*class as u64, out]),
-                Added::Text(code, s) => {
-                    let s = std::ffi::CString::new(s.as_str()).unwrap_or_default();
-                    must(ix::Add_error_string, &[*code as u64, s.as_ptr() as u64])
-                }
-            };
-        }
-    }
 }

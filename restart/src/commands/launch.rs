@@ -79,20 +79,6 @@ fn start(args: &Launch, program: &Program) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
     let needs_mpi = program.elf.needed.iter().any(|n| mpich::needed_by(n));
-    if let Some(other) = program
-        .elf
-        .needed
-        .iter()
-        .find(|n| n.starts_with("libmpi.so.") && !needs_mpi)
-    {
-        if args.taking.mpi != "none" {
-            let text = format!(
-                "{}: needs {other}, which is not MPICH's ABI: only that is supported yet; build it with mpicc.mpich",
-                program.exe.display()
-            );
-            return Err(Failure::new(1, text));
-        }
-    }
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
     room::for_launch(usize::from(library.is_some()) + args.half.len())?;
     let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
