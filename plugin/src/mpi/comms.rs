@@ -98,7 +98,7 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
     let common = (!(apart && inter != 0)).then_some(parent);
-    let id = comms::new_id(&guard, common, &own, remote.as_deref());
+    let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
     c
@@ -132,7 +132,7 @@ pub unsafe fn create(
             },
         );
     }
-    coll::leave(c, n);
+    coll::end(c, n, &outcome);
     drop(inside);
     finish(comm, outcome)
 }
@@ -187,7 +187,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, Some(c), &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), false, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);

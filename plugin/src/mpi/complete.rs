@@ -1,7 +1,7 @@
 //! Completing requests: wait, test, cancel, free.
 
 use super::abi::*;
-use super::front::{finish, forward, put, put_status, slice};
+use super::front::{finish, forward, put, put_empty, put_status, slice};
 use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
@@ -447,12 +447,12 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
     forward(COMM_WORLD, || {
         put(flag, 1);
         if handle == REQUEST_NULL || handle == COMPLETE {
-            put_status(status, Status::EMPTY);
+            put_empty(status);
             return Ok(SUCCESS);
         }
         let r = request::get(handle).ok_or(Fail::Code(ERR_REQUEST))?;
         if !r.active.get() {
-            put_status(status, Status::EMPTY);
+            put_empty(status);
             return Ok(SUCCESS);
         }
         let done = r.done.get() || (r.kind.get() != Kind::Generalized && poll(r));

@@ -4,7 +4,7 @@ use super::abi::*;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
-use super::model::{comm as comms, lock, window, Guard, WORLD_RANK};
+use super::model::{comm as comms, lock, window, Guard, Locked, WORLD_RANK};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Applies the communicator's or window's error handler to an error.
@@ -17,7 +17,13 @@ pub fn raise(object: i32, code: i32) -> i32 {
     let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
     let handle = c.handle.load(Relaxed);
-    let handler = of(&lock(), c);
+    let guard = lock();
+    let handler = of(&guard, c);
+    if let Some(given) = GIVEN.get(&guard) {
+        given.drain(..given.len().saturating_sub(DETAILED - 1));
+        given.push(code);
+    }
+    drop(guard);
     apply(handler, 0, handle, handle, code)
 }
 
@@ -82,6 +88,21 @@ fn call<H>(e: &Errhandler, kind: i32, handle: &mut H, code: i32) -> i32 {
 pub fn set_cxx(handler: i32, caller: usize) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handler) {
         e.cxx.store(caller, Relaxed);
+    }
+}
+
+/// The codes that were given since the last restart, the newest last; `None` before the first one.
+static GIVEN: Locked<Option<Vec<i32>>> = Locked::new(None);
+/// MPICH has the details of so many.
+const DETAILED: usize = 128;
+/// The bit of a code that the application made.
+const DYNAMIC: i32 = 0x80;
+
+/// A code's details are in the library that gave it: of one from before a restart the class is left.
+fn known(guard: &Guard, code: i32) -> i32 {
+    match GIVEN.get(guard) {
+        Some(given) if code & DYNAMIC == 0 && !given.contains(&code) => code & ERR_CLASS,
+        _ => code,
     }
 }
 
@@ -238,9 +259,11 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
     })
 }
 
-pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
-    forward(COMM_WORLD, || {
-        super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64])
+pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
+    local(COMM_WORLD, || {
+        let code = known(&lock(), code);
+        super::infos::put_text(out, len, &text(code));
+        Ok(())
     })
 }
 
@@ -248,4 +271,9 @@ pub unsafe fn error_class(code: i32, class: usize) -> i32 {
     forward(COMM_WORLD, || {
         super::lower::call(ix::Error_class, &[code as u64, class as u64])
     })
+}
+
+/// The details of all codes are gone with the lower half that gave them.
+pub fn forget(guard: &Guard) {
+    *GIVEN.get(guard) = Some(Vec::new());
 }

@@ -90,6 +90,16 @@ pub unsafe fn put_status(at: usize, mut status: Status) {
     }
 }
 
+/// Stores the empty status, its error as well, unless it is to be ignored.
+///
+/// # Safety
+/// As `put_status`.
+pub unsafe fn put_empty(at: usize) {
+    if at != STATUS_IGNORE && at != 0 {
+        put(at, Status::EMPTY);
+    }
+}
+
 /// `n` values at an address.
 ///
 /// # Safety

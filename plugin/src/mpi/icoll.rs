@@ -131,7 +131,13 @@ unsafe fn enter(
     if let Ok(SUCCESS) = outcome {
         r.active.set(true);
     } else {
-        complete(&lock(), r, c);
+        let guard = lock();
+        let left = c.left.load(Relaxed);
+        complete(&guard, r, c);
+        if coll::refused(&outcome) {
+            c.left.store(left, Relaxed);
+            c.entered.store(n - 1, Relaxed);
+        }
     }
     outcome
 }

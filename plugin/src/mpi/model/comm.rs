@@ -236,10 +236,18 @@ pub fn all(guard: &Guard) -> Vec<&'static Comm> {
 }
 
 /// An identity that all members of a new communicator compute alike: from the parent, the group and how often the
-/// parent had a child of that group. The two sides of an intercommunicator have no parent in common.
-pub fn new_id(guard: &Guard, parent: Option<&Comm>, group: &[i32], remote: Option<&[i32]>) -> u64 {
+/// parent had a child of that group. The two sides of an intercommunicator have no parent in common. A child that is made
+/// apart, by its own members alone, may come in another order among the others on each of them.
+pub fn new_id(
+    guard: &Guard,
+    parent: Option<&Comm>,
+    apart: bool,
+    group: &[i32],
+    remote: Option<&[i32]>,
+) -> u64 {
     const NO_PARENT: u64 = 3;
-    let mut h = mix(parent.map_or(NO_PARENT, |p| p.id.load(Relaxed)), 0x5eed);
+    let parent_id = parent.map_or(NO_PARENT, |p| p.id.load(Relaxed));
+    let mut h = mix(parent_id, 0x5eed + u64::from(apart));
     let (first, second) = match remote {
         Some(r) if r.first() < group.first() => (r, Some(group)),
         other => (group, other),
