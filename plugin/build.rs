@@ -70,7 +70,9 @@ fn narrowed(name: &str, args: &str) -> String {
     let mut buffers = 0;
     let mut buffer = 0;
     let reduce_scatter = name.to_lowercase().contains("reduce_scatter");
-    for (i, c) in args.char_indices() {
+    // What comes after the communicator is no array: the request is one pointer more.
+    let end = args.find('C').unwrap_or(args.len());
+    for (i, c) in args[..end].char_indices() {
         let bytes = args[i..].starts_with("pd") && name.to_lowercase().contains("neighbor_");
         match c {
             'b' => (buffers, buffer) = (buffers + 1, i),
