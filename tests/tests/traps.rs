@@ -231,8 +231,11 @@ traps! { "trap_io" 2:
     the_others_wait_to_close_a_file "busy_close";
 }
 
-traps_over_both! { "trap_io" 3:
+traps! { "trap_io" 3:
     files_and_the_position_that_all_ranks_share "shared";
+}
+
+traps_over_both! { "trap_io" 3:
     three_ranks_with_file_requests_in_flight "in_flight";
 }
 
