@@ -49,24 +49,6 @@ fn every_function_of_the_real_library_is_exported() {
 }
 
 #[test]
-fn what_is_not_supported_yet_ends_the_job_with_70() {
-    for (call, ranks) in [("MPI_Win_create", 0), ("MPI_Win_create", 2)] {
-        let app = program("unsupported", "unsupported", &[]);
-        let scratch = Scratch::new("unsupported");
-        let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
-        command.arg(scratch.ckpt()).arg("--").arg(&app).arg(call);
-        let done = run(&scratch, mpirun(ranks, command))
-            .fails_with(&[&format!("splitproc: {call} is not supported yet")]);
-        // What mpirun makes of several ranks that end is a race of its own: 1, 9 (the signal it kills the others with) or 70.
-        if ranks < 2 {
-            assert_eq!(done.status.code(), Some(70), "{call} on {ranks} ranks");
-        }
-        assert_eq!(text(&done.stdout), "", "nothing runs after {call}");
-    }
-}
-
-/// What can't be in a checkpoint fails, with its name and a reason; the program's error handler decides what follows.
-#[test]
 fn what_is_out_of_reach_fails_with_a_reason() {
     let app = program("reach", "reach", &[]);
     let scratch = Scratch::new("reach");
