@@ -131,6 +131,8 @@ static void shared(void)
     MPI_Barrier(MPI_COMM_WORLD);
     fill(data, N, 100 + rank);
     MPI_File_write_ordered(f, data, N, MPI_INT, &s);
+    MPI_File_sync(f); /* what another rank wrote for this one, too */
+    MPI_Barrier(MPI_COMM_WORLD);
     verify_file("shared", (2 * ranks + rank) * N, N, 100 + rank);
     for (int r = 0; r < ranks; r++)
         verify_file("shared", r * N, N, r);
@@ -248,6 +250,7 @@ static void in_flight(void)
         CHECK(count_of(&s[k]) == (k == 5 ? LARGE : N) && r[k] == MPI_REQUEST_NULL);
     verify(in, N, 500 + rank);
     MPI_File_sync(f);
+    MPI_Barrier(MPI_COMM_WORLD);
     verify_file("flight", (ranks + rank) * N, N, 1 + rank);
     verify_file("flight", (2 * ranks + rank) * N, N, 20 + rank);
     verify_file("flight", (3 * ranks + rank) * N, N, 10 + rank);
@@ -277,6 +280,7 @@ static void split(void)
     CHECK(class_of(MPI_File_write_all_end(f, b, &s)) == MPI_ERR_IO);
     verify(c, N, rank);
     MPI_File_sync(f);
+    MPI_Barrier(MPI_COMM_WORLD);
     verify_file("split", (ranks + rank) * N, N, 10 + rank);
     MPI_File_close(&g);
     MPI_File_close(&f);
@@ -421,6 +425,8 @@ static void busy(int (*call)(MPI_File *))
     }
     CHECK(call(&f) == MPI_SUCCESS);
     if (f != MPI_FILE_NULL) {
+        MPI_File_sync(f);
+        MPI_Barrier(MPI_COMM_WORLD);
         verify_file("busy", rank * N, N, rank);
         MPI_File_close(&f);
     }
