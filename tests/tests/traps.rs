@@ -130,6 +130,7 @@ traps_over_both! { "trap_p2p" 2:
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
     nobody_as_source_and_destination "proc_null";
+    buffered_sends_in_the_buffer "buffered";
     a_message_that_a_matched_probe_took "matched";
     completion_calls_over_requests_of_all_kinds "completion";
     a_wait_for_many_requests_half_of_them_complete "together";
@@ -137,11 +138,6 @@ traps_over_both! { "trap_p2p" 2:
     cancelled_and_freed_receives "cancelled";
     contents_that_fit_in_part_and_packed_ones "odd_sizes";
     ready_sends_to_receives_posted_before "ready";
-}
-
-// Open MPI 4.1 loses the contents of long buffered sends, natively too.
-traps! { "trap_p2p" 2:
-    buffered_sends_in_the_buffer "buffered";
 }
 
 traps_over_both! { "trap_coll" 2:
@@ -231,8 +227,11 @@ traps! { "trap_io" 2:
     the_others_wait_to_close_a_file "busy_close";
 }
 
-traps_over_both! { "trap_io" 3:
+traps! { "trap_io" 3:
     files_and_the_position_that_all_ranks_share "shared";
+}
+
+traps_over_both! { "trap_io" 3:
     three_ranks_with_file_requests_in_flight "in_flight";
 }
 
