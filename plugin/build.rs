@@ -19,6 +19,7 @@ fn lower_arg(letter: char, index: usize) -> String {
         'C' => format!("handle::comm(a{index})?"),
         'D' => format!("handle::datatype(a{index})?"),
         'O' => format!("handle::op(a{index})?"),
+        'W' => "w.low()".into(),
         'd' => format!("types{index}.as_ptr() as u64"),
         _ => format!("a{index} as u64"),
     }
@@ -46,6 +47,73 @@ fn grouped(args: &str) -> String {
         }
     }
     out
+}
+
+/// Where `l` is a count before its datatype.
+fn counts(args: &str) -> Vec<usize> {
+    args.match_indices("lD").map(|(i, _)| i).collect()
+}
+
+/// A call of the function without `_c`, in which each count is an int and each datatype holds what is too many.
+fn wide(twin: &str, args: &str, comm: &str) -> String {
+    let list: Vec<String> = (0..args.len()).map(|i| format!("a{i}")).collect();
+    let call = format!("mpi_{}({})", twin.to_lowercase(), list.join(", "));
+    counts(args).into_iter().fold(call, |call, i| {
+        let (n, t) = (i, i + 1);
+        format!("large::narrow(a{n}, a{t}, {comm}, |a{n}, a{t}| {call})")
+    })
+}
+
+/// The arguments of a collective whose name ends in `_c`, each an `Option` of that of the function without.
+fn narrowed(name: &str, args: &str) -> String {
+    let mut out = String::new();
+    let mut buffers = 0;
+    let mut buffer = 0;
+    let reduce_scatter = name.to_lowercase().contains("reduce_scatter");
+    // What comes after the communicator is no array: the request is one pointer more.
+    let end = args.find('C').unwrap_or(args.len());
+    for (i, c) in args[..end].char_indices() {
+        let bytes = args[i..].starts_with("pd") && name.to_lowercase().contains("neighbor_");
+        match c {
+            'b' => (buffers, buffer) = (buffers + 1, i),
+            'l' => write!(out, "let a{i} = kept.int(a{i})?; ").unwrap(),
+            'p' if !bytes => {
+                let side = match buffers {
+                    _ if reduce_scatter => "Own",
+                    1 => "Send",
+                    _ => "Receive",
+                };
+                let root = args
+                    .find('r')
+                    .map_or("None".into(), |r| format!("Some(a{r})"));
+                write!(
+                    out,
+                    "let a{i} = kept.ints(a{i}, large::Side::{side}, a{buffer} == IN_PLACE, {root})?; "
+                )
+                .unwrap();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// A collective whose name ends in `_c`; `own` is the call of the lower half's function of that name.
+fn large_collective(f: &Function, twin: &str, comm: &str, own: &str) -> String {
+    let args = f.letters();
+    let list: Vec<String> = (0..args.len()).map(|i| format!("a{i}")).collect();
+    let call = format!("mpi_{}({})", twin.to_lowercase(), list.join(", "));
+    let request = match f.class.as_str() {
+        "coll" => "0".into(),
+        _ => format!("a{}", args.len() - 1),
+    };
+    format!(
+        "let mut kept = large::Kept::new({comm});\n    let call = |kept: &mut large::Kept| {{ {}Some({call}) }};\n    \
+         match call(&mut kept) {{\n        Some(code) => kept.end(code, {request}),\n        \
+         None if !lower::has(ix::{name}) => large::beyond(\"{name}\", {comm}),\n        None => {own},\n    }}",
+        narrowed(&f.name, &args),
+        name = f.name,
+    )
 }
 
 /// Statements that translate arrays of datatypes; their length is the communicator's. An array that is given twice is given
@@ -121,7 +189,8 @@ fn main() {
     let mut narrows = String::new();
     let functions = mpi_spec::functions();
     for (index, function) in functions.iter().enumerate() {
-        let (name, class) = (&function.name, function.class.as_str());
+        let (name, class) = (&function.name, &function.class);
+        let twin = name.strip_suffix("_c");
         let args = &function.letters();
         let params: String = args
             .char_indices()
@@ -153,6 +222,7 @@ fn main() {
         writeln!(narrows, "ix::{},", narrow.unwrap_or(name)).unwrap();
         writeln!(kinds, "\"{args}\",").unwrap();
         let body = match class.split_once(':') {
+            Some(("absent", code)) => format!("super::tools::absent({code})"),
             Some(("hand", module)) => {
                 let given = grouped(args);
                 format!("crate::mpi::{module}::{}({given})", name.to_lowercase())
@@ -170,6 +240,24 @@ fn main() {
                 let n = args.len() - 1;
                 format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words(n))
             }
+            None if class == "rma" || class == "rrma" => {
+                let at = |kind: &str| function.params.iter().position(|p| p.kind == kind).expect("one of this kind");
+                let (win, rank) = (at("W"), at("r"));
+                if class == "rma" {
+                    format!("rma::operation(a{win}, a{rank}, |w| lower::call(ix::{name}, &[{lower}]))")
+                } else {
+                    let out = args.len() - 1;
+                    let (lower, _) = lower.rsplit_once(", ").expect("the request is the last one");
+                    format!("rma::request(ix::{name}, a{win}, a{rank}, a{out}, |w, r| lower::call(ix::{name}, &[{lower}, r]))")
+                }
+            }
+            None if class == "pcoll" => {
+                let n = args.len() - 2;
+                let start = format!("I{}", name.to_lowercase().replacen("_init", "", 1));
+                format!("persistent::init(ix::{start}, {comm}, {in_place}, &[{}], a{n}, a{})", words(n), n + 1)
+            }
+            None if class == "wide" => wide(twin.unwrap_or(name), args, &comm),
+            None if class == "same" => "a0".into(),
             None if class == "file" => format!("fileio::alone(ix::{name}, &[{}])", words(args.len())),
             None if class == "fcoll" => format!("fileio::collective(ix::{name}, &[{}])", words(args.len())),
             None if class == "ifile" || class == "ifcoll" => {
@@ -186,12 +274,20 @@ fn main() {
             ),
             _ => format!("unsupported(\"{name}\")"),
         };
-        let body = match class {
-            "no" => body,
-            _ => null_places(function, &comm) + &body,
+        let body = match (twin, class.as_str()) {
+            (Some(twin), "coll" | "icoll" | "pcoll") => {
+                large_collective(function, twin, &comm, &body)
+            }
+            _ => body,
         };
-        // An unsupported function's parameters are not looked at, so it needs none.
-        let params = if class == "no" { "" } else { &params };
+        // Where the parameters are not looked at there need be none.
+        let unseen = class == "no" || class.starts_with("absent");
+        // A tool may leave out what it does not want to know.
+        let body = match unseen || name.starts_with("T_") {
+            true => body,
+            false => null_places(function, &comm) + &body,
+        };
+        let params = if unseen { "" } else { &params };
         writeln!(
             exports,
             "/// `MPI_{name}`, in the canonical ABI.\n/// # Safety\n/// As the MPI standard says of its arguments.\n\

@@ -7,11 +7,16 @@ use std::{env, fs, path::Path};
 const LEFT_OUT: &[&str] = &["T_", "Abi_", "Status_c2f", "Status_f", "Pcontrol", "Aint_"];
 /// Those that have a module of their own for what is not translation.
 const BY_HAND: &[&str] = &[
+    "Add_error_class",
+    "Add_error_code",
+    "Add_error_string",
     "Buffer_attach",
     "Buffer_detach",
     "Comm_get_attr",
     "Comm_idup",
     "Comm_idup_with_info",
+    "Error_class",
+    "Error_string",
     "Isend",
     "Op_create",
 ];
@@ -327,7 +332,12 @@ fn main() {
         if by_hand {
             writeln!(
                 entries,
-                "special::mpi_{}::<A> as *const () as usize,",
+                "{}::mpi_{}::<A> as *const () as usize,",
+                if f.name.contains("rror_") {
+                    "errors"
+                } else {
+                    "special"
+                },
                 f.name.to_lowercase()
             )
             .unwrap();

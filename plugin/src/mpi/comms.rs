@@ -7,14 +7,12 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, errs, groups, infos};
+use super::{attrs, bsend, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `MPI_COMM_TYPE_HW_UNGUIDED`.
 const HW_UNGUIDED: i32 = 3;
-/// What identities of new intercommunicators are made from.
-const INTERCOMM: u64 = 3;
 
 /// World ranks of a lower group, which is freed.
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
@@ -99,12 +97,8 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     });
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
-    let root = if apart && inter != 0 {
-        INTERCOMM
-    } else {
-        parent.id.load(Relaxed)
-    };
-    let id = comms::new_id(&guard, root, &own, remote.as_deref());
+    let common = (!(apart && inter != 0)).then_some(parent);
+    let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
     c
@@ -138,7 +132,7 @@ pub unsafe fn create(
             },
         );
     }
-    coll::leave(c, n);
+    coll::end(c, n, &outcome);
     drop(inside);
     finish(comm, outcome)
 }
@@ -160,7 +154,10 @@ fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
 }
 
 /// Duplicates a communicator, but for its attributes.
-unsafe fn dup(comm: i32, out: usize) -> i32 {
+///
+/// # Safety
+/// As `MPI_Comm_dup`.
+pub unsafe fn dup(comm: i32, out: usize) -> i32 {
     let call = |c: &Comm, at, _: &Inside| lower::call(ix::Comm_dup, &[c.low(), at]);
     create(comm, out, call, copy_info)
 }
@@ -190,7 +187,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, c.id.load(Relaxed), &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), false, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
@@ -215,6 +212,13 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         return finish(comm, outcome);
     }
     attrs::copy_all(comm, out)
+}
+
+pub unsafe fn comm_idup_with_info(comm: i32, info: i32, out: usize, request: usize) -> i32 {
+    match comm_idup(comm, out, request) {
+        SUCCESS => comm_set_info(*(out as *const i32), info),
+        code => code,
+    }
 }
 
 /// Issues, or after a restart issues again, a non-blocking duplication.
@@ -362,6 +366,9 @@ pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
 
 pub unsafe fn comm_free(at: usize) -> i32 {
     let comm = *(at as *const i32);
+    if let Ok(c) = comms::get(comm) {
+        bsend::end(bsend::Owner::Comm(c));
+    }
     let code = attrs::delete_all(comm);
     if code != SUCCESS {
         return code;

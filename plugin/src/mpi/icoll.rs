@@ -5,7 +5,7 @@ use super::coll;
 use super::front::{finish, put};
 use super::lower::{self, Fail, Outcome, KINDS};
 use super::model::request::{self, Extra, Kind, Request};
-use super::model::{comm as comms, datatype, lock, Comm, Guard};
+use super::model::{comm as comms, datatype, lock, serial, Comm, Guard};
 use super::{handle, ops};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::*;
@@ -64,6 +64,11 @@ pub unsafe fn issue(r: &Request) -> Outcome {
     lower::call(r.function.get(), &words)
 }
 
+/// Which argument of a collective is the communicator.
+pub fn comm_at(index: usize) -> usize {
+    KINDS[index].find('C').unwrap_or(0)
+}
+
 /// Initiates a non-blocking collective.
 ///
 /// # Safety
@@ -73,39 +78,75 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
         Ok(c) => c,
         Err(e) => return finish(comm, Err(e)),
     };
-    let (inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
-    let outcome = (|| -> Outcome {
-        let guard = lock();
-        c.meta.get(&guard).pending.push((n, in_place));
-        let (h, r) = request::make(&guard, Kind::Coll, c, DATATYPE_NULL);
+    let mut made = None;
+    let outcome = enter(c, in_place, || {
+        let (h, r) = request::make(&lock(), Kind::Coll, c, DATATYPE_NULL);
+        made = Some((h, r));
         r.function.set(index);
         let mut extra = Box::new(Extra {
             args: args.to_vec(),
-            sequence: n,
             ..Extra::default()
         });
         hold_types(index, args, c, &mut extra);
         r.extra.set(Some(extra));
-        drop(guard);
-        match issue(r) {
-            Ok(SUCCESS) => {
-                r.active.set(true);
-                put(out, h);
-                Ok(SUCCESS)
-            }
-            other => {
-                let guard = lock();
-                complete(&guard, r, c);
-                request::release(&guard, h, r);
-                other
-            }
-        }
-    })();
-    drop(inside);
+        r
+    });
+    match (&outcome, made) {
+        (Ok(SUCCESS), Some((h, _))) => put(out, h),
+        (_, Some((h, r))) => request::release(&lock(), h, r),
+        _ => {}
+    }
     finish(comm, outcome)
 }
 
-unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
+/// Starts a persistent collective.
+///
+/// # Safety
+/// As the MPI standard says of its arguments.
+pub unsafe fn again(r: &'static Request) -> i32 {
+    let Some(c) = r.comm.get().filter(|_| !r.active.get()) else {
+        return finish(COMM_WORLD, Ok(ERR_REQUEST));
+    };
+    let extra = r.extra.take();
+    let in_place = extra.as_ref().is_some_and(|e| e.in_place);
+    r.extra.set(extra);
+    r.serial.set(serial());
+    let outcome = enter(c, in_place, || r);
+    finish(c.handle.load(Relaxed), outcome)
+}
+
+/// Enters the next collective of a communicator and begins it in the lower half.
+unsafe fn enter(
+    c: &'static Comm,
+    in_place: bool,
+    request: impl FnOnce() -> &'static Request,
+) -> Outcome {
+    let (_inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
+    c.meta.get(&lock()).pending.push((n, in_place));
+    let r = request();
+    let mut extra = r.extra.take().unwrap_or_default();
+    extra.sequence = n;
+    r.extra.set(Some(extra));
+    let outcome = issue(r);
+    if let Ok(SUCCESS) = outcome {
+        r.active.set(true);
+    } else {
+        let guard = lock();
+        let left = c.left.load(Relaxed);
+        complete(&guard, r, c);
+        if coll::refused(&outcome) {
+            c.left.store(left, Relaxed);
+            c.entered.store(n - 1, Relaxed);
+        }
+    }
+    outcome
+}
+
+/// Holds what a collective's arguments name until its request is gone.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+pub unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
     for (i, k) in KINDS[index].bytes().enumerate().take(args.len()) {
         if k == b'D' {
             extra.types.push(args[i] as i32);

@@ -37,7 +37,7 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
         let guard = lock();
         match info {
             Some(i) => f(i.pairs.get(&guard)),
-            None if handle == INFO_ENV => f(&mut Vec::new()),
+            None if handle == INFO_ENV => f(&mut super::env::info()),
             None => Err(Fail::Code(ERR_INFO)),
         }
     })
@@ -48,7 +48,7 @@ pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
     match find(&INFOS, V_INFO, handle) {
         Some(i) => Ok(Some(i.pairs.get(&lock()).clone())),
         None if handle == INFO_NULL => Ok(None),
-        None if handle == INFO_ENV => Ok(Some(Vec::new())),
+        None if handle == INFO_ENV => Ok(Some(super::env::info())),
         None => Err(Fail::Code(ERR_INFO)),
     }
 }
@@ -120,7 +120,11 @@ pub unsafe fn take_lower(mut lower: i32) -> Vec<(String, String)> {
     pairs
 }
 
-unsafe fn add(list: Vec<(String, String)>, out: usize) {
+/// Makes an info object.
+///
+/// # Safety
+/// `out` must be a place for a handle.
+pub unsafe fn new_info(list: Vec<(String, String)>, out: usize) {
     put(
         out,
         V_INFO
@@ -135,7 +139,7 @@ unsafe fn add(list: Vec<(String, String)>, out: usize) {
 
 pub unsafe fn info_create(out: usize) -> i32 {
     local(COMM_WORLD, || {
-        add(Vec::new(), out);
+        new_info(Vec::new(), out);
         Ok(())
     })
 }
@@ -147,7 +151,7 @@ pub unsafe fn info_dup(info: i32, out: usize) -> i32 {
         Ok(())
     });
     if code == SUCCESS {
-        add(copy, out);
+        new_info(copy, out);
     }
     code
 }
@@ -216,7 +220,7 @@ pub unsafe fn info_create_env(argc: i32, argv: usize, out: usize) -> i32 {
             list.push(("command".into(), command.clone()));
             list.push(("argv".into(), arguments.join(" ")));
         }
-        add(list, out);
+        new_info(list, out);
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 //! so over a restart, with another library too.
 
 use super::abi::*;
-use super::errs;
+use super::codes;
 use super::lower::{ix, must};
 use super::model::{lock, Locked};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -76,7 +76,7 @@ pub fn attribute(key: i32) -> Option<*mut i32> {
         .get(i)
         .filter(|_| THERE.load(Relaxed) & 1 << i != 0)?;
     if key == LASTUSEDCODE {
-        place.fetch_max(errs::last_used(), Relaxed);
+        place.fetch_max(codes::last_used(), Relaxed);
     }
     Some(place.as_ptr())
 }

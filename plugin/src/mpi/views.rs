@@ -151,7 +151,7 @@ pub unsafe fn register_datarep(
     let known = REPRESENTATIONS.get(&guard);
     let code = if name.is_empty() || name.count_bytes() > MAX_DATAREP_STRING {
         ERR_ARG
-    } else if known.iter().any(|k| &**k == name) {
+    } else if known.iter().any(|k| **k == *name) {
         ERR_DUP_DATAREP
     } else if read != 0 || write != 0 {
         ERR_CONVERSION
