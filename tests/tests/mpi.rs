@@ -42,7 +42,10 @@ fn every_function_of_the_real_library_is_exported() {
         assert!(missing.is_empty(), "not exported: {missing:?}");
         let mpi = |s: &&String| s.starts_with("MPI_");
         let behind = |s: &String| canonical.contains(&format!("splitproc_{s}"));
-        let empty: Vec<_> = front.iter().filter(mpi).filter(|s| !behind(s)).collect();
+        // Its variables, which its Fortran library wants, are not functions.
+        let front_functions = functions(&front);
+        let named = front_functions.iter().filter(mpi);
+        let empty: Vec<_> = named.filter(|s| !behind(s)).collect();
         assert!(empty.is_empty(), "jumps to nowhere: {empty:?}");
         assert!(front.len() > 1000, "{} functions", front.len());
     }
@@ -157,10 +160,6 @@ fn a_wrong_library_is_refused_by_name() {
     let scratch = Scratch::new("library");
     for (library, words) in [
         (
-            "/usr/lib/x86_64-linux-gnu/libmpi.so.40",
-            ["Open MPI", "libmpich.so.12"],
-        ),
-        (
             "/lib/x86_64-linux-gnu/libm.so.6",
             ["not an MPI library", "libmpich.so.12"],
         ),
@@ -174,10 +173,6 @@ fn a_wrong_library_is_refused_by_name() {
         command.arg(scratch.ckpt()).arg("--").arg(&app).arg("init");
         run(&scratch, command).fails_with(&words);
     }
-    let mut command = splitproc(["launch", "--ckpt-dir"]);
-    command.arg(scratch.ckpt()).arg("--").arg(&app).arg("init");
-    command.env("OMPI_COMM_WORLD_RANK", "0");
-    run(&scratch, command).fails_with(&["Open MPI's launcher", "mpirun.mpich"]);
 }
 
 /// What each rank of a program prints.
