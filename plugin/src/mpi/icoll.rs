@@ -142,7 +142,7 @@ unsafe fn enter(
     outcome
 }
 
-/// Holds what a collective's arguments name until its request is gone.
+/// Holds what a collective's arguments name until its request is gone: `extra` has them already.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
@@ -164,6 +164,16 @@ pub unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra
             .unwrap_or(0);
             let list = std::slice::from_raw_parts(args[i] as *const i32, n);
             extra.types.extend_from_slice(list);
+            // The application's array may be gone when the collective is begun again: after a restart, or persistent.
+            let before =
+                (0..i).find(|j| args[*j] == args[i] && KINDS[index].as_bytes()[*j] == b'd');
+            extra.args[i] = match before {
+                Some(j) => extra.args[j],
+                None => {
+                    extra.ints.push(list.to_vec());
+                    extra.ints.last().map_or(0, |l| l.as_ptr() as u64)
+                }
+            };
         }
     }
     for t in &extra.types {
