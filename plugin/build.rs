@@ -19,6 +19,7 @@ fn lower_arg(letter: char, index: usize) -> String {
         'C' => format!("handle::comm(a{index})?"),
         'D' => format!("handle::datatype(a{index})?"),
         'O' => format!("handle::op(a{index})?"),
+        'W' => "w.low()".into(),
         'd' => format!("types{index}.as_ptr() as u64"),
         _ => format!("a{index} as u64"),
     }
@@ -69,7 +70,9 @@ fn narrowed(name: &str, args: &str) -> String {
     let mut buffers = 0;
     let mut buffer = 0;
     let reduce_scatter = name.to_lowercase().contains("reduce_scatter");
-    for (i, c) in args.char_indices() {
+    // What comes after the communicator is no array: the request is one pointer more.
+    let end = args.find('C').unwrap_or(args.len());
+    for (i, c) in args[..end].char_indices() {
         let bytes = args[i..].starts_with("pd") && name.to_lowercase().contains("neighbor_");
         match c {
             'b' => (buffers, buffer) = (buffers + 1, i),
@@ -236,6 +239,17 @@ fn main() {
             None if class == "icoll" => {
                 let n = args.len() - 1;
                 format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words(n))
+            }
+            None if class == "rma" || class == "rrma" => {
+                let at = |kind: &str| function.params.iter().position(|p| p.kind == kind).expect("one of this kind");
+                let (win, rank) = (at("W"), at("r"));
+                if class == "rma" {
+                    format!("rma::operation(a{win}, a{rank}, |w| lower::call(ix::{name}, &[{lower}]))")
+                } else {
+                    let out = args.len() - 1;
+                    let (lower, _) = lower.rsplit_once(", ").expect("the request is the last one");
+                    format!("rma::request(ix::{name}, a{win}, a{rank}, a{out}, |w, r| lower::call(ix::{name}, &[{lower}, r]))")
+                }
             }
             None if class == "pcoll" => {
                 let n = args.len() - 2;

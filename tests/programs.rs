@@ -97,8 +97,11 @@ fn compiled(wish: Option<&str>, source: &Path, name: &str, flags: &[&str]) -> Pa
     }
     let code = std::fs::read_to_string(source).expect("the program's source");
     let mpi = code.contains("<mpi.h>");
+    let fortran = source
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("f90"));
     let (compiler, warnings) = match source.extension().and_then(|e| e.to_str()) {
-        Some("f90" | "F90") => ("mpif90.mpich", ["-Wall", "-Wno-unused-dummy-argument"]),
+        _ if fortran => ("mpif90.mpich", ["-Wall", "-Wno-unused-dummy-argument"]),
         // The headers of MPI's C++ bindings are of the time of C++98.
         Some("cc") if mpi => ("mpicxx.mpich", ["-std=gnu++98", "-Wall"]),
         Some("cc") => ("g++", ["-Wall", "-Wextra"]),
@@ -112,6 +115,7 @@ fn compiled(wish: Option<&str>, source: &Path, name: &str, flags: &[&str]) -> Pa
         .arg("-I")
         .arg(repo().join("plugin/include"))
         .args(warnings)
+        .args(fortran.then(|| format!("-J{}", dir.display())))
         .args(["-O2", "-Wno-stringop-overflow", "-o"])
         .arg(&out)
         .arg(source)

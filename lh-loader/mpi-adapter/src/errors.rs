@@ -1,5 +1,7 @@
 //! Error classes and codes that the program adds. They get the numbers that MPICH 4.0 gives, and are kept here: the library's
 //! own could be those of canonical classes.
+// The functions stand in a table that is made for an ABI, whether they need it or not.
+#![allow(clippy::extra_unused_type_parameters)]
 
 use crate::functions::ix;
 use crate::{library, numbers, put, Library};

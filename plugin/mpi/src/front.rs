@@ -181,6 +181,7 @@ fn array(f: &Function, i: usize, count: Count, read: bool, written: bool) -> Ste
     let k = f.params[i].kind.as_str();
     let n = match count {
         Count::At(n) if f.params[n].letter() == 'p' => format!("i64::from(*(a{n} as *const i32))"),
+        Count::At(n) if f.params[n].letter() == 'l' => format!("a{n}"),
         Count::At(n) => format!("i64::from(a{n})"),
         // Room for as many as can be.
         Count::Behind(_) => "i64::from(a0)".into(),

@@ -1,4 +1,4 @@
-//! Attributes of communicators and datatypes: kept by the model, with the application's functions called
+//! Attributes of communicators, datatypes and windows: kept by the model, with the application's functions called
 //! from the upper half.
 //!
 //! An attribute that Fortran sets is an integer. To C its value is the address of that integer; to Fortran the value of
@@ -9,7 +9,7 @@ use super::abi::*;
 use super::front::{finish, local, put};
 use super::lower::Fail;
 use super::model::objects::{Attr, Given, Keyval, KEYVALS};
-use super::model::{comm as comms, datatype, lock, Guard};
+use super::model::{comm as comms, datatype, lock, window, Guard};
 use super::promises;
 use std::mem::transmute;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -138,6 +138,7 @@ fn key_for(object: i32, key: i32) -> Result<&'static Keyval, Fail> {
     let kind = match object & KIND_BITS {
         c if c == COMM_WORLD & KIND_BITS => V_KEYVAL_COMM,
         t if t == BYTE & KIND_BITS => V_KEYVAL_TYPE,
+        w if w == V_WIN & KIND_BITS => V_KEYVAL_WIN,
         _ => key & !INDEX_MASK,
     };
     keyval(key).and_then(|k| match key & !INDEX_MASK == kind {
@@ -154,10 +155,13 @@ fn release(guard: &Guard, handle: i32) {
     }
 }
 
-/// The attributes of a communicator or datatype.
+/// The attributes of a communicator, datatype or window.
 fn list(guard: &Guard, object: i32) -> Result<&mut Vec<Attr>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
+    }
+    if let Ok(w) = window::get(object) {
+        return Ok(&mut w.meta.get(guard).attrs);
     }
     datatype::meta(guard, object)
         .map(|m| &mut m.attrs)
@@ -271,7 +275,11 @@ pub unsafe fn copy_all_of_type(from: i32, out: usize) -> i32 {
     SUCCESS
 }
 
-unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
+/// Makes a key.
+///
+/// # Safety
+/// The functions are of the right types, or null.
+pub unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
     local(COMM_WORLD, || {
         let k = Keyval {
             copy,
@@ -286,7 +294,11 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
     })
 }
 
-unsafe fn free(like: i32, at: usize) -> i32 {
+/// Frees a key of the kind of `like`.
+///
+/// # Safety
+/// `at` must hold its handle.
+pub unsafe fn free(like: i32, at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
         // Copies of the handle may be freed as well, for as long as attributes have the key.
@@ -375,7 +387,11 @@ pub unsafe fn get_of_comm(comm: i32, key: i32, out: usize, flag: usize, wanted: 
     get(comm, key, out, flag, wanted)
 }
 
-unsafe fn delete(object: i32, key: i32) -> i32 {
+/// Deletes an attribute.
+///
+/// # Safety
+/// The application's delete function is called.
+pub unsafe fn delete(object: i32, key: i32) -> i32 {
     let found = list(&lock(), object).map(|l| {
         let found = l.iter().find(|a| a.key == key);
         found.map(|a| (*a.value, a.given))

@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{lock, Comm, Guard};
-use super::{drain, env, reopen};
+use super::{drain, env, reopen, settle};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -240,11 +240,13 @@ pub fn presuspend() -> Result<(), String> {
     drop(guard);
     CUT.store(1, SeqCst);
     super::model::lock::barrier();
-    let outcome = whole.and_then(|()| targets()).and_then(|()| {
+    let begun = whole.and_then(|()| settle::begin());
+    let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
+    settle::end(outcome.is_ok());
     if outcome.is_err() {
         resume();
     }

@@ -1,7 +1,7 @@
 //! What the model holds, for people: `splitproc inspect` shows it. JSON, written by hand: the plugin has no
 //! serializer. Called once the cut is made, when nothing of the model changes.
 
-use super::model::{comm, datatype, file, lock, objects, request};
+use super::model::{comm, datatype, file, lock, objects, request, window};
 use super::{model, unexpected};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +61,16 @@ pub fn describe() -> String {
             )
         });
     let types = list(types);
+    let windows = window::all(&guard).into_iter().take(SHOWN).map(|w| {
+        format!(
+            "{{\"name\":{},\"size\":{},\"ranks\":{},\"flavor\":{}}}",
+            quoted(&w.meta.get(&guard).name),
+            w.size,
+            w.comm.group.len(),
+            w.flavor,
+        )
+    });
+    let windows = list(windows);
     let requests = request::all(&guard);
     let live = requests.iter().filter(|(_, r)| r.live.get()).take(SHOWN);
     let requests = live.map(|(_, r)| {
@@ -88,7 +98,7 @@ pub fn describe() -> String {
     });
     let files = list(files);
     format!(
-        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"files\":{files},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
+        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"windows\":{windows},\"files\":{files},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
         model::WORLD_RANK.load(Relaxed),
         model::WORLD_SIZE.load(Relaxed),
         objects::GROUPS.all(&guard).len(),

@@ -4,13 +4,17 @@ use super::abi::*;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
-use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK};
+use super::model::{comm as comms, lock, window, Guard, Locked, WORLD_RANK};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Applies the communicator's error handler to an error.
+/// Applies the communicator's or window's error handler to an error.
 #[cold]
-pub fn raise(comm: i32, code: i32) -> i32 {
-    let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
+pub fn raise(object: i32, code: i32) -> i32 {
+    if let Ok(w) = window::get(object) {
+        let handler = w.meta.get(&lock()).errhandler;
+        return apply(handler, 2, object, COMM_WORLD, code);
+    }
+    let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
     let handle = c.handle.load(Relaxed);
     let guard = lock();
@@ -210,6 +214,40 @@ pub unsafe fn comm_call_errhandler(comm: i32, code: i32) -> i32 {
         return raise(COMM_WORLD, e);
     }
     raise(comm, code);
+    SUCCESS
+}
+
+pub unsafe fn win_create_errhandler(function: usize, out: usize) -> i32 {
+    comm_create_errhandler(function, out)
+}
+
+pub unsafe fn win_set_errhandler(win: i32, handler: i32) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        hold(handler);
+        let old = std::mem::replace(&mut w.meta.get(&guard).errhandler, handler);
+        release(&guard, old);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_get_errhandler(win: i32, out: usize) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        let e = w.meta.get(&guard).errhandler;
+        hold(e);
+        put(out, e);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_call_errhandler(win: i32, code: i32) -> i32 {
+    if let Err(Fail::Code(e)) = window::get(win).map(|_| ()) {
+        return raise(COMM_WORLD, e);
+    }
+    raise(win, code);
     SUCCESS
 }
 

@@ -6,7 +6,9 @@ use super::lower::{ix, must};
 use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
-use super::{codes, cut, env, errs, icoll, ops, promises, reopen, start, tools, topos, types};
+use super::{
+    codes, cut, env, errs, icoll, ops, promises, reopen, settle, start, tools, topos, types,
+};
 use crate::host;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
@@ -65,6 +67,7 @@ unsafe fn rebuild() -> Result<(), String> {
         }
     }
     communicators(&guard)?;
+    settle::replay(&guard)?;
     reopen::replay(&guard)?;
     for (_, r) in request::all(&guard) {
         again(r)?;
@@ -234,11 +237,12 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
         }
         _ if !pending => return Ok(()),
         Kind::Recv => start::issue(r),
-        Kind::Send => Ok(SUCCESS),
+        Kind::Send | Kind::Rma => Ok(SUCCESS),
         Kind::Coll => icoll::issue(r),
         Kind::Idup => idup_issue(r),
     };
-    if r.kind.get() == Kind::Send && pending {
+    // One-sided operations were completed by a flush.
+    if matches!(r.kind.get(), Kind::Send | Kind::Rma) && pending {
         r.status.set(Status::EMPTY);
         r.done.set(true);
     }

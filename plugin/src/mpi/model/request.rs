@@ -23,6 +23,8 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// A one-sided operation.
+    Rma,
     /// An access to a file.
     File,
     /// Completed by the application.

@@ -72,7 +72,11 @@ impl Front for Own {
 }
 
 /// The functions.
-#[allow(clippy::redundant_closure, clippy::too_many_arguments)]
+#[allow(
+    clippy::let_and_return,
+    clippy::redundant_closure,
+    clippy::too_many_arguments
+)]
 pub mod functions {
     use super::*;
 
