@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_library_is_known_by_its_name_or_its_objects() {
         unsafe fn some(_: &CStr) -> *mut c_void {
-            1 as *mut c_void
+            std::ptr::without_provenance_mut(1)
         }
         unsafe fn none(_: &CStr) -> *mut c_void {
             core::ptr::null_mut()

@@ -122,12 +122,24 @@ pub unsafe extern "C" fn lock_exclusive() {
         return;
     }
     let counted = !EXEMPT.get();
-    while counted {
+    if counted {
+        wait_for_a_moment();
+    }
+    // SAFETY: DMTCP's function has this type.
+    unsafe { core::mem::transmute::<usize, Lock>(next)() };
+    if counted {
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts the thread as waiting for the lock, at a moment when it may.
+fn wait_for_a_moment() {
+    loop {
         WAITING.fetch_add(1, Ordering::SeqCst);
         if !CLOSED.load(Ordering::SeqCst) {
             let questions = QUESTIONS.load(Ordering::Relaxed);
             if questions == 0 {
-                break;
+                return;
             }
             let left = if all_run() { 0 } else { questions - 1 };
             QUESTIONS.store(left, Ordering::Relaxed);
@@ -136,10 +148,5 @@ pub unsafe extern "C" fn lock_exclusive() {
         if QUESTIONS.load(Ordering::Relaxed) != 0 || CLOSED.load(Ordering::SeqCst) {
             pause();
         }
-    }
-    // SAFETY: DMTCP's function has this type.
-    unsafe { core::mem::transmute::<usize, Lock>(next)() };
-    if counted {
-        WAITING.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// The first predefined key; each is two more than the one before.
 const TAG_UB: i32 = 0x6440_0001;
+/// The key of the number of processes that there could be.
+const UNIVERSE_SIZE: i32 = 0x6440_0009;
 /// The key of the last error code in use.
 const LASTUSEDCODE: i32 = 0x6440_000b;
 /// No tag is higher, though the library may take more: there are libraries that don't, and a restart may be over one.
@@ -19,6 +21,8 @@ const LONGEST: usize = 8192;
 
 /// The values, where the application may point at them.
 static VALUES: [AtomicI32; 7] = [const { AtomicI32::new(0) }; 7];
+/// A bit for each that the library has been asked for.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 /// A bit for each that there is.
 static THERE: AtomicU32 = AtomicU32::new(0);
 /// The library's version; empty before MPI has begun.
@@ -33,18 +37,26 @@ unsafe fn ask(key: i32) -> Option<i32> {
     (code == SUCCESS && found != 0 && !value.is_null()).then(|| *value)
 }
 
+/// Asks the library for an attribute, and notes the answer.
+unsafe fn remember(key: i32) {
+    let i = (key - TAG_UB) / 2;
+    if let Some(value) = ask(key) {
+        let most = if key == TAG_UB { HIGHEST_TAG } else { i32::MAX };
+        VALUES[i as usize].store(value.min(most), Relaxed);
+        THERE.fetch_or(1 << i, Relaxed);
+    }
+    ASKED.fetch_or(1 << i, Relaxed);
+}
+
 /// Notes what the library tells.
 ///
 /// # Safety
 /// MPI has just begun in the lower half, for the first time.
 pub unsafe fn note() {
-    for (i, place) in VALUES.iter().enumerate() {
-        let key = TAG_UB + 2 * i as i32;
-        if let Some(value) = ask(key) {
-            let most = if key == TAG_UB { HIGHEST_TAG } else { i32::MAX };
-            place.store(value.min(most), Relaxed);
-            THERE.fetch_or(1 << i, Relaxed);
-        }
+    let keys = (0..VALUES.len() as i32).map(|i| TAG_UB + 2 * i);
+    // Without a launcher MPICH starts one to find the universe's size out: only for a program that asks.
+    for key in keys.filter(|k| *k != UNIVERSE_SIZE) {
+        remember(key);
     }
     let (mut text, mut len) = (vec![0u8; LONGEST], 0i32);
     let args = [text.as_mut_ptr() as u64, &raw mut len as u64];
@@ -70,11 +82,18 @@ pub unsafe fn check() -> Result<(), String> {
 }
 
 /// A predefined attribute's place; `None` if the library has not got it.
-pub fn attribute(key: i32) -> Option<*mut i32> {
+///
+/// # Safety
+/// The thread is in a place that no restart can interrupt.
+pub unsafe fn attribute(key: i32) -> Option<*mut i32> {
     let i = ((key - TAG_UB) / 2) as usize;
-    let place = VALUES
-        .get(i)
-        .filter(|_| THERE.load(Relaxed) & 1 << i != 0)?;
+    let place = VALUES.get(i)?;
+    if ASKED.load(Relaxed) & 1 << i == 0 {
+        remember(key);
+    }
+    if THERE.load(Relaxed) & 1 << i == 0 {
+        return None;
+    }
     if key == LASTUSEDCODE {
         place.fetch_max(codes::last_used(), Relaxed);
     }

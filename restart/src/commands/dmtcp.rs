@@ -137,7 +137,7 @@ fn whole(image: &Path) -> Outcome {
             let mut length = [0; 4];
             file.seek(SeekFrom::End(-4))?;
             file.read_exact(&mut length)?;
-            return Ok(u32::from_le_bytes(length) as usize % PAGE == 0);
+            return Ok((u32::from_le_bytes(length) as usize).is_multiple_of(PAGE));
         }
         if begin != *PLAIN {
             return Ok(true);
@@ -145,7 +145,7 @@ fn whole(image: &Path) -> Outcome {
         let mut last = [0; PAGE];
         let at = file.seek(SeekFrom::End(-(PAGE as i64)))?;
         file.read_exact(&mut last)?;
-        Ok(at as usize % PAGE == 0 && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
+        Ok((at as usize).is_multiple_of(PAGE) && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
     };
     let text = match read() {
         Ok(true) => return Ok(()),
