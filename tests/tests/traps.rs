@@ -170,7 +170,6 @@ traps_over_both! { "trap_objects" 2:
 over_mpich! { "trap_rma" 2 operations_between_fences "fences" }
 over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
 over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
-over_mpich! { "trap_rma" 2 one_rank_accesses_others_that_do_something_else "alone" }
 over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
 over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
 over_mpich! { "trap_rma" 2 one_sided_operations_with_requests "requests" }
@@ -181,7 +180,7 @@ over_mpich! { "trap_rma" 2 memory_shared_without_a_call "shared_loop" }
 over_mpich! { "trap_rma" 2 what_a_window_knows_of_itself "objects" }
 over_mpich! { "trap_rma" 2 threads_in_one_sided_operations "threads" }
 over_mpich! { "trap_rma" 3 accesses_to_all_others_exposed "pscw" }
-over_mpich! { "trap_rma" 3 exclusive_locks_held_all_round "locks" }
+over_mpich! { "trap_rma" 2 exclusive_locks_held_all_round "locks" }
 over_mpich! { "trap_rma" 3 everything_locked_by_everybody "lock_all" }
 over_mpich! { "trap_rma" 3 memory_shared_in_one_piece "shared" }
 over_mpich! { "trap_rma" 3 windows_that_not_all_have_made_or_freed "made_late" }

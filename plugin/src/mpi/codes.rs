@@ -29,6 +29,11 @@ pub fn last_used() -> i32 {
     LAST.load(Relaxed)
 }
 
+/// Has the application added a class or code of this number?
+pub fn added(guard: &Guard, number: i32) -> bool {
+    ADDED.get(guard).iter().any(|a| a.number == number)
+}
+
 unsafe fn add(class: Option<i32>, out: usize) -> i32 {
     let inside = gate::enter(gate::Call::MustComplete);
     let guard = lock();

@@ -1,6 +1,7 @@
 //! Error handlers. The lower half always returns its errors; what is done about them is decided here.
 
 use super::abi::*;
+use super::codes;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
@@ -95,13 +96,11 @@ pub fn set_cxx(handler: i32, caller: usize) {
 static GIVEN: Locked<Option<Vec<i32>>> = Locked::new(None);
 /// MPICH has the details of so many.
 const DETAILED: usize = 128;
-/// The bit of a code that the application made.
-const DYNAMIC: i32 = 0x80;
 
 /// A code's details are in the library that gave it: of one from before a restart the class is left.
 fn known(guard: &Guard, code: i32) -> i32 {
     match GIVEN.get(guard) {
-        Some(given) if code & DYNAMIC == 0 && !given.contains(&code) => code & ERR_CLASS,
+        Some(given) if !codes::added(guard, code) && !given.contains(&code) => code & ERR_CLASS,
         _ => code,
     }
 }
