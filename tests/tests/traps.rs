@@ -170,6 +170,7 @@ traps_over_both! { "trap_objects" 2:
 over_mpich! { "trap_rma" 2 operations_between_fences "fences" }
 over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
 over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
+over_mpich! { "trap_rma" 2 one_rank_accesses_others_that_do_something_else "alone" }
 over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
 over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
 over_mpich! { "trap_rma" 2 one_sided_operations_with_requests "requests" }
