@@ -13,6 +13,8 @@ pub enum Launcher {
     Mpich,
     /// Open MPI's.
     OpenMpi,
+    /// One that speaks PMIx alone (`srun --mpi=pmix`, `prterun`): Open MPI needs it, and an MPICH that is built for it takes it.
+    Pmix,
     /// None.
     None,
 }
@@ -28,17 +30,13 @@ fn launcher_of(has: impl Fn(&str) -> bool) -> Launcher {
         .any(|v| has(v))
     {
         Launcher::OpenMpi
-    } else if [
-        "PMI_RANK",
-        "PMI_FD",
-        "PMI_PORT",
-        "HYDI_CONTROL_FD",
-        "PMIX_RANK",
-    ]
-    .iter()
-    .any(|v| has(v))
+    } else if ["PMI_RANK", "PMI_FD", "PMI_PORT", "HYDI_CONTROL_FD"]
+        .iter()
+        .any(|v| has(v))
     {
         Launcher::Mpich
+    } else if has("PMIX_RANK") {
+        Launcher::Pmix
     } else {
         Launcher::None
     }
@@ -53,6 +51,9 @@ pub fn library(wish: &str, needed: bool) -> Result<Option<PathBuf>, Failure> {
         "auto" => match launcher() {
             Launcher::OpenMpi => open_mpi().map(Some),
             Launcher::Mpich => mpich().map(Some),
+            Launcher::Pmix => open_mpi()
+                .or_else(|none| mpich().map_err(|_| none))
+                .map(Some),
             Launcher::None if needed => mpich()
                 .or_else(|none| open_mpi().map_err(|_| none))
                 .map(Some),
@@ -150,6 +151,9 @@ mod tests {
             launcher_of(|v| v == "OMPI_COMM_WORLD_RANK" || v == "PMIX_RANK"),
             Launcher::OpenMpi
         );
+        assert_eq!(launcher_of(|v| v == "PMIX_RANK"), Launcher::Pmix);
+        let both = |v: &str| v == "PMIX_RANK" || v == "PMI_RANK";
+        assert_eq!(launcher_of(both), Launcher::Mpich);
         assert_eq!(launcher_of(|_| false), Launcher::None);
     }
 
