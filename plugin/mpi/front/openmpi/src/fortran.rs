@@ -55,6 +55,7 @@ macro_rules! functions {
         /// The function of this name.
         /// # Safety
         /// As the MPI standard says of its arguments.
+        #[allow(clippy::too_many_arguments)]
         pub unsafe fn $name($($p: usize),*) {
             // SAFETY: the caller's.
             unsafe { $body }
