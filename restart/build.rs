@@ -1,12 +1,19 @@
-//! Makes the fronts of the MPICH ABI beside the programs: `fronts/libmpich.so.12` and `fronts/libmpi.so.12`.
+//! Makes the fronts of the MPICH ABI beside the programs: `fronts/libmpich.so.12` and `fronts/libmpi.so.12`; and links in
+//! that folder, by the names that programs know, to those of other ABIs, which are crates of their own.
 //!
-//! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. Preloaded, they satisfy
-//! the application's `DT_NEEDED`, so the real MPI library is never loaded in the upper half, and a `dlopen` of that
-//! name.
+//! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. The upper half's
+//! `ld.so` opens them in the place of the real MPI libraries.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Fronts that are crates, and the files that cargo makes of those.
+const LINKS: &[(&str, &str)] = &[
+    ("libmpi.so.40", "../libsplitproc_openmpi.so"),
+    ("libmpi_abi.so.1", "../libsplitproc_mpi_abi.so"),
+    ("libmpi_abi.so.0", "../libsplitproc_mpi_abi.so"),
+];
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
 
@@ -51,6 +58,10 @@ fn main() {
         let flags = ["-Wl,--no-as-needed".as_ref(), needed.as_path()];
         library(soname, &jumps, &flags, &temporary);
         std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
+    }
+    for (soname, file) in LINKS {
+        // One that is there is the same.
+        let _ = std::os::unix::fs::symlink(file, fronts.join(soname));
     }
 }
 

@@ -1,7 +1,6 @@
 //! Jobs under DMTCP: a coordinator, `dmtcp_launch` with the plugin, and `dmtcp_restart`.
 
 use crate::{bin, mpirun, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -105,7 +104,7 @@ impl<'a> Dmtcp<'a> {
     /// of DMTCP 4.2 does not wait: it is asked for again, and new images are waited for.
     #[track_caller]
     pub fn checkpoint(&self, processes: usize) {
-        let before = self.stamps();
+        let before = self.written();
         wait_for("a checkpoint to be possible", LIMIT, || {
             let mut status = self.command("dmtcp_command");
             status.arg("--status");
@@ -122,10 +121,15 @@ impl<'a> Dmtcp<'a> {
             let asked = command.output().expect("dmtcp_command");
             asked.status.success().then_some(())
         });
-        wait_for("DMTCP's images", LIMIT, || {
-            let new = self.stamps().into_iter().filter(|s| !before.contains(s));
-            (new.count() >= processes).then_some(())
+        wait_for("all of DMTCP's images", LIMIT, || {
+            (self.written() != before).then_some(())
         });
+    }
+
+    /// When the coordinator has last been told of all images: it writes how to restart them.
+    fn written(&self) -> Option<SystemTime> {
+        let script = self.scratch.file("dmtcp_restart_script.sh");
+        std::fs::metadata(script).ok()?.modified().ok()
     }
 
     /// The images that there are.
@@ -133,18 +137,10 @@ impl<'a> Dmtcp<'a> {
         let entries = std::fs::read_dir(self.scratch.ckpt()).into_iter().flatten();
         let files = entries.filter_map(|e| Some(e.ok()?.path()));
         let image = |p: &PathBuf| {
-            p.to_string_lossy().contains("ckpt_") && p.to_string_lossy().ends_with(".dmtcp")
+            let name = p.file_name().map(|n| n.to_string_lossy().into_owned());
+            name.is_some_and(|n| n.starts_with("ckpt_") && n.ends_with(".dmtcp"))
         };
         files.filter(image).collect()
-    }
-
-    /// Which images there are: a new one takes the old one's name, but is another file.
-    fn stamps(&self) -> Vec<(u64, SystemTime)> {
-        let stamp = |image: PathBuf| {
-            let about = std::fs::metadata(image).ok()?;
-            Some((about.ino(), about.modified().ok()?))
-        };
-        self.images().into_iter().filter_map(stamp).collect()
     }
 
     /// With a launcher by `splitproc dmtcp-restart`, without one by plain `dmtcp_restart`.

@@ -23,12 +23,36 @@ pub fn splitproc<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command 
     command
 }
 
+/// Whose launcher starts a job, which tells what MPI library its lower halves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mpi {
+    /// `mpirun.mpich`.
+    Mpich,
+    /// `mpirun.openmpi`.
+    OpenMpi,
+}
+
 /// The same command on so many ranks; 0 means without a launcher.
 pub fn mpirun(ranks: usize, command: Command) -> Command {
+    mpirun_of(Mpi::Mpich, ranks, command)
+}
+
+/// The same by the launcher of this MPI.
+pub fn mpirun_of(mpi: Mpi, ranks: usize, command: Command) -> Command {
     if ranks == 0 {
         return command;
     }
-    let mut run = Command::new("mpirun.mpich");
+    let mut run = match mpi {
+        Mpi::Mpich => Command::new("mpirun.mpich"),
+        Mpi::OpenMpi => {
+            let mut run = Command::new("mpirun.openmpi");
+            // More ranks than processors, and root in a container, are nothing to it that must not be.
+            run.args(["--oversubscribe", "--bind-to", "none"]);
+            run.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
+            run.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+            run
+        }
+    };
     run.arg("-n")
         .arg(ranks.to_string())
         .arg(command.get_program())
@@ -98,6 +122,20 @@ pub fn run(scratch: &Scratch, command: Command) -> Done {
     Job::start(scratch, command).finish()
 }
 
+/// The command that launches a program.
+fn launching<S: AsRef<OsStr>>(
+    scratch: &Scratch,
+    options: &[String],
+    app: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).args(options);
+    command.arg("--").arg(app).args(args);
+    command.current_dir(scratch.path());
+    command
+}
+
 /// A job that runs.
 pub struct Job {
     child: Child,
@@ -160,19 +198,38 @@ impl Job {
         app: &Path,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let mut command = splitproc(["launch", "--ckpt-dir"]);
-        command.arg(scratch.ckpt()).args(options);
-        command.arg("--").arg(app).args(args);
-        command.current_dir(scratch.path());
-        Self::start(scratch, mpirun(ranks, command))
+        Self::start(
+            scratch,
+            mpirun(ranks, launching(scratch, options, app, args)),
+        )
+    }
+
+    /// The same, without options, by the launcher of this MPI.
+    #[track_caller]
+    pub fn launch_over<S: AsRef<OsStr>>(
+        scratch: &Scratch,
+        (mpi, ranks): (Mpi, usize),
+        app: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self::start(
+            scratch,
+            mpirun_of(mpi, ranks, launching(scratch, &[], app, args)),
+        )
     }
 
     /// `splitproc restart` of the scratch folder's newest checkpoint.
     #[track_caller]
     pub fn restart(scratch: &Scratch, ranks: usize) -> Self {
+        Self::restart_over(scratch, Mpi::Mpich, ranks)
+    }
+
+    /// The same by the launcher of this MPI.
+    #[track_caller]
+    pub fn restart_over(scratch: &Scratch, mpi: Mpi, ranks: usize) -> Self {
         let mut command = splitproc(["restart"]);
         command.arg(scratch.ckpt());
-        Self::start(scratch, mpirun(ranks, command))
+        Self::start(scratch, mpirun_of(mpi, ranks, command))
     }
 
     /// `splitproc checkpoint --wait`, which must succeed. A program may be running for a moment before its job can

@@ -10,8 +10,8 @@ mod programs;
 
 pub use case::Case;
 pub use dmtcp::{dmtcp_is_there, Dmtcp};
-pub use job::{mpirun, run, splitproc, Done, Job};
-pub use programs::{bin, example, half_libraries, program, repo, STACK_PROTECTORS};
+pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
+pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

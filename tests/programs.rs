@@ -64,7 +64,16 @@ pub fn half_libraries() -> PathBuf {
 
 static COMPILER: Mutex<()> = Mutex::new(());
 
+/// A program built by another compiler than its source asks for, such as that of another MPI.
+pub fn built_by(compiler: &str, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    compiled(Some(compiler), source, name, flags)
+}
+
 fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    compiled(None, source, name, flags)
+}
+
+fn compiled(wish: Option<&str>, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     let _one = COMPILER
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -88,18 +97,25 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     }
     let code = std::fs::read_to_string(source).expect("the program's source");
     let mpi = code.contains("<mpi.h>");
+    let fortran = source
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("f90"));
     let (compiler, warnings) = match source.extension().and_then(|e| e.to_str()) {
-        Some("f90" | "F90") => ("mpif90.mpich", ["-Wall", "-Wno-unused-dummy-argument"]),
+        _ if fortran => ("mpif90.mpich", ["-Wall", "-Wno-unused-dummy-argument"]),
         // The headers of MPI's C++ bindings are of the time of C++98.
         Some("cc") if mpi => ("mpicxx.mpich", ["-std=gnu++98", "-Wall"]),
         Some("cc") => ("g++", ["-Wall", "-Wextra"]),
         _ if mpi => ("mpicc.mpich", ["-Wall", "-Wextra"]),
         _ => ("gcc", ["-Wall", "-Wextra"]),
     };
+    let compiler = wish.unwrap_or(compiler);
+    // Fortran's compiler writes modules where it is.
     let done = Command::new(compiler)
+        .current_dir(&dir)
         .arg("-I")
         .arg(repo().join("plugin/include"))
         .args(warnings)
+        .args(fortran.then(|| format!("-J{}", dir.display())))
         .args(["-O2", "-Wno-stringop-overflow", "-o"])
         .arg(&out)
         .arg(source)

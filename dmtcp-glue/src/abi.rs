@@ -192,6 +192,38 @@ pub const KV_GET: &core::ffi::CStr = c"_ZN5dmtcp4kvdb3getERKNSt7__cxx1112basic_s
 /// Symbol of [`KvSet`].
 pub const KV_SET: &core::ffi::CStr = c"_ZN5dmtcp4kvdb3setERKNSt7__cxx1112basic_stringIcSt11char_traitsIcENS_10DmtcpAllocIcEEEES9_S9_PS7_";
 
+/// The computation, and the number of its last checkpoint (`DmtcpUniqueProcessId`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ComputationId {
+    /// The first process's host and time.
+    pub host_and_time: [u64; 2],
+    /// And its id.
+    pub pid: c_int,
+    /// How many checkpoints have been asked for.
+    pub generation: u32,
+}
+
+/// `dmtcp_get_computation_id`.
+pub type GetComputationId = unsafe extern "C" fn() -> ComputationId;
+/// Symbol of [`GetComputationId`].
+pub const COMPUTATION_ID: &core::ffi::CStr = c"dmtcp_get_computation_id";
+
+/// Symbol of the function by which DMTCP asks itself for its state (`dmtcp::WorkerState::currentState`).
+pub const CURRENT_STATE: &core::ffi::CStr = c"_ZN5dmtcp11WorkerState12currentStateEv";
+/// Symbol of the function by which it takes the lock that keeps a checkpoint out for itself alone
+/// (`dmtcp::ThreadSync::wrapperExecutionLockLockExcl`).
+pub const LOCK_EXCLUSIVE: &core::ffi::CStr =
+    c"_ZN5dmtcp10ThreadSync28wrapperExecutionLockLockExclEv";
+/// Asks the coordinator for the number of processes, and whether all run.
+pub const STATUS: &core::ffi::CStr = c"dmtcp_get_coordinator_status";
+/// DMTCP starts or ends.
+pub const STATE_UNKNOWN: u32 = 0;
+/// The program runs.
+pub const STATE_RUNNING: u32 = 1;
+/// A checkpoint is wanted, and the threads have not been stopped yet.
+pub const STATE_PRESUSPEND: u32 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,5 +267,7 @@ mod tests {
         assert_eq!(offset_of!(Area, properties), 80);
         assert_eq!(offset_of!(Area, name), 88);
         assert_eq!(size_of::<CxxString>(), 32);
+        assert_eq!(size_of::<ComputationId>(), 24);
+        assert_eq!(offset_of!(ComputationId, generation), 20);
     }
 }

@@ -53,6 +53,10 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
     if let Some([_, parent]) = plan.known_as {
         route::set_parent(parent);
     }
+    if let Some(folder) = start.var(b"SPLITPROC_FRONTS") {
+        // SAFETY: this is the only thread.
+        unsafe { route::fronts::set_folder(folder) };
+    }
     route::can_execute(start.words(plan.again.0), plan.again.1);
     let mut host: Option<&'static HalfStart> = None;
     for (i, half) in plan.halves.iter().flatten().enumerate() {

@@ -8,6 +8,7 @@ pub mod code;
 pub mod half;
 pub mod image;
 pub mod launcher;
+pub mod libraries;
 pub mod manifest;
 pub mod meta;
 pub mod mpich;

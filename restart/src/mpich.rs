@@ -3,15 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// SONAMEs of MPICH, and of the libraries that have its ABI; those of the fronts.
+pub use lh_loader::route::fronts::NAMES as FRONTS;
+
+/// SONAMEs of MPICH, and of the libraries that have its ABI.
 pub const SONAMES: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];
-/// SONAMEs of its Fortran and C++ libraries, which need it: a program may name them alone.
-const LANGUAGES: [&str; 4] = [
-    "libmpichfort.so.12",
-    "libmpifort.so.12",
-    "libmpichcxx.so.12",
-    "libmpicxx.so.12",
-];
 /// Where MPI libraries are, beside `LD_LIBRARY_PATH`.
 const FOLDERS: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu",
@@ -33,20 +28,22 @@ pub fn find_along(library_path: &OsStr) -> Option<PathBuf> {
         .filter(|p| !p.as_os_str().is_empty())
         .chain(FOLDERS.map(PathBuf::from))
         .collect();
-    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
+    let real = |p: &PathBuf| p.is_file() && is_real(p);
+    let found = |name: &&str| folders.iter().map(|f| f.join(name)).find(real);
     SONAMES.iter().find_map(found)
 }
 
-/// Does a program that needs a library of this SONAME need MPICH?
+/// Does a program that needs a library of this SONAME need MPI?
 pub fn needed_by(soname: &str) -> bool {
-    SONAMES.contains(&soname) || LANGUAGES.contains(&soname)
+    // libmpi.so.40, libmpich.so.12, and those of the languages: libmpichfort.so.12, libmpi_cxx.so.40, …
+    soname.starts_with("libmpi")
 }
 
 /// Whether a file is such a library, and not a front.
 pub fn is_real(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let front = file.parent().is_some_and(|p| p.ends_with("fronts"));
-    !front && SONAMES.iter().any(|s| name.starts_with(s))
+    !front && FRONTS.iter().any(|s| name.starts_with(s))
 }
 
 /// What to say where it is not; `option` is how the library can be named.
@@ -66,7 +63,8 @@ mod tests {
             ("/usr/lib/libmpich.so.12.2.2", true),
             ("/opt/mpi/libmpi.so.12", true),
             ("/opt/splitproc/fronts/libmpi.so.12", false),
-            ("/usr/lib/libmpi.so.40", false),
+            ("/usr/lib/libmpi.so.40.30.4", true),
+            ("/usr/lib/libmpi_mpifh.so.40", false),
         ] {
             assert_eq!(is_real(Path::new(file)), real, "{file}");
         }
@@ -80,7 +78,11 @@ mod tests {
         std::fs::create_dir(&other).unwrap();
         let library = other.join("libmpich.so.12");
         std::fs::write(&library, "").unwrap();
-        let path = std::env::join_paths([tmp.path(), &other]).unwrap();
+        // A front is no library for a lower half.
+        let fronts = tmp.path().join("fronts");
+        std::fs::create_dir(&fronts).unwrap();
+        std::fs::write(fronts.join("libmpich.so.12"), "").unwrap();
+        let path = std::env::join_paths([&fronts, tmp.path(), &other]).unwrap();
         assert_eq!(find_along(&path), Some(library));
     }
 }

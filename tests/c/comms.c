@@ -34,7 +34,8 @@ int main(int argc, char **argv)
     printf("%d: compare %d\n", rank, r == MPI_CONGRUENT);
     int *ub;
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &ub, &flag);
-    printf("%d: tag_ub %d %d\n", rank, *ub, flag);
+    /* Over splitproc the bound is one that every library has. */
+    printf("%d: tag_ub %d %d\n", rank, *ub >= (1 << 23) - 1, flag);
 
     MPI_Comm_split(MPI_COMM_WORLD, rank % 2, -rank, &half);
     int hr, hs, sum;

@@ -256,6 +256,41 @@ static void handles(void)
     MPI_Comm_free(&b);
 }
 
+/* What the library has told of itself stays as it was, whichever library it is now. */
+static void told(void)
+{
+    enum { KEYS = 6, CODES = 4 };
+    int keys[KEYS] = {MPI_TAG_UB, MPI_HOST, MPI_IO, MPI_WTIME_IS_GLOBAL, MPI_UNIVERSE_SIZE, MPI_APPNUM};
+    int codes[CODES] = {MPI_ERR_TRUNCATE, MPI_ERR_RANK}, values[KEYS], there[KEYS], *value, flag, n, of;
+    char version[MPI_MAX_LIBRARY_VERSION_STRING], now[MPI_MAX_LIBRARY_VERSION_STRING];
+    char texts[CODES][MPI_MAX_ERROR_STRING];
+    for (int k = 0; k < KEYS; k++) {
+        MPI_Comm_get_attr(MPI_COMM_WORLD, keys[k], &value, &there[k]);
+        values[k] = there[k] ? *value : 0;
+    }
+    CHECK(there[0] && values[0] >= 32767 && values[0] < 1 << 23);
+    MPI_Add_error_class(&codes[2]);
+    MPI_Add_error_code(codes[2], &codes[3]);
+    MPI_Add_error_string(codes[2], "a class");
+    MPI_Add_error_string(codes[3], "a code");
+    for (int k = 0; k < CODES; k++)
+        MPI_Error_string(codes[k], texts[k], &n);
+    MPI_Get_library_version(version, &n);
+    checkpoint_here();
+    for (int k = 0; k < KEYS; k++) {
+        MPI_Comm_get_attr(MPI_COMM_WORLD, keys[k], &value, &flag);
+        CHECK(flag == there[k] && (!flag || *value == values[k]));
+    }
+    for (int k = 0; k < CODES; k++) {
+        MPI_Error_string(codes[k], now, &n);
+        CHECK(strcmp(now, texts[k]) == 0 && (int)strlen(now) == n);
+    }
+    MPI_Error_class(codes[3], &of);
+    CHECK(of == codes[2]);
+    MPI_Get_library_version(now, &n);
+    CHECK(strcmp(now, version) == 0);
+}
+
 /* The arguments and the environment are the ones that the program was started with. */
 static void environment(void)
 {
@@ -273,7 +308,8 @@ int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
         {"attributes", attributes}, {"topologies", topologies},   {"types", types},
-        {"handles", handles},       {"environment", environment}, {NULL, NULL},
+        {"handles", handles},       {"environment", environment}, {"told", told},
+        {NULL, NULL},
     };
     char **first = argv;
     int n = argc, result = run_trap(argc, argv, traps, MPI_THREAD_FUNNELED);

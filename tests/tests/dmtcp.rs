@@ -63,6 +63,26 @@ fn heat2d_with_8_threads_a_process() {
 }
 
 #[test]
+fn heat2d_on_borrowed_tcbs() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-borrowed");
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+    let mut app = vec![case.app.to_str().expect("a path")];
+    app.extend(case.args.iter().map(String::as_str));
+    let way = [("SPLITPROC_CROSSING", "borrowed")];
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(case.ranks, &way, &[], &app);
+    job.must_reach(case.moment(&mut Moments::new()));
+    dmtcp.checkpoint(case.ranks);
+    case.check_killed(&job.kill());
+    let dmtcp = Dmtcp::new(&scratch);
+    let done = dmtcp.restart_with(case.ranks, &way).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+#[test]
 fn threads_beside_a_lower_half() {
     if dmtcp_is_there() {
         let scratch = Scratch::new("dmtcp-threads");
@@ -204,5 +224,40 @@ fn a_forked_child_that_calls_mpi_is_told_why_it_cannot() {
         text(&done.stderr).contains("a forked child can't use MPI"),
         "{}",
         text(&done.stderr)
+    );
+}
+
+/// Ranks that fork and execute all the time, checkpointed where they are, three times; the images of children that are
+/// there then belong to the restart.
+#[test]
+fn ranks_that_have_children() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    const ITERATIONS: usize = 40;
+    let scratch = Scratch::new("dmtcp-children");
+    let app = program("children", "children", &[]);
+    let count = ITERATIONS.to_string();
+    let app = [app.to_str().expect("a path"), &count];
+    let mut random = Moments::new();
+    let mut dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &app);
+    let mut so_far = Vec::new();
+    for generation in 0..3 {
+        let more = random.pick(1, ITERATIONS / 6);
+        println!("generation {generation}: after {more} lines");
+        job.must_reach(more);
+        dmtcp.checkpoint(2);
+        so_far = job.kill();
+        dmtcp = Dmtcp::new(&scratch);
+        job = dmtcp.restart(2);
+    }
+    assert!(!so_far.is_empty());
+    let done = job.finish().ok();
+    let expected: String = (0..ITERATIONS).map(|i| format!("{i} 12\n")).collect();
+    assert!(
+        expected.ends_with(&text(&done.stdout)),
+        "{}",
+        text(&done.stdout)
     );
 }

@@ -1,43 +1,108 @@
 //! States that a checkpoint can find an MPI program in (`tests/c/trap*.c`), one by one: the program must go on
 //! from each of them, both in its own process and after a restart.
 
-use std::path::PathBuf;
-use tests::{mpirun, program, run, text, Job, Scratch};
+use std::path::{Path, PathBuf};
+use tests::{mpirun, program, run, text, Job, Mpi, Scratch};
 
 fn trap(source: &str, name: &str, ranks: usize) {
     let app: PathBuf = program(source, source, &[]);
     for restart in [false, true] {
         let scratch = Scratch::new(&format!("trap-{name}-{ranks}"));
-        let go = scratch.file("go");
-        // What a restart's own environment has is not the program's.
-        std::env::set_var("TRAP_VALUE", "before");
-        let mut job = Job::launch(&scratch, ranks, &app, [name.as_ref(), go.as_os_str()]);
-        job.must_reach(1);
-        job.checkpoint(&scratch);
+        let job = trapped(&scratch, Mpi::Mpich, &app, name, ranks);
         if restart {
             job.kill();
-            std::env::set_var("TRAP_VALUE", "after");
-            std::fs::write(&go, "").expect("the go file");
-            let done = Job::restart(&scratch, ranks).finish().ok();
-            assert_eq!(text(&done.stdout), "ok\n", "after a restart");
+            restarted(&scratch, Mpi::Mpich, ranks);
         } else {
-            std::fs::write(&go, "").expect("the go file");
-            let done = job.finish().ok();
-            assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+            gone_on(&scratch, job);
         }
     }
 }
 
+/// The same over Open MPI, and from each MPI library to the other: the program goes on over `from`, and is restarted from
+/// the same checkpoint over each of `to`.
+fn trap_over(from: Mpi, to: &[Mpi], source: &str, name: &str, ranks: usize) {
+    let app: PathBuf = program(source, source, &[]);
+    let scratch = Scratch::new(&format!("trap-{name}-{ranks}-{from:?}"));
+    let job = trapped(&scratch, from, &app, name, ranks);
+    gone_on(&scratch, job);
+    for mpi in to {
+        forget_marks(&scratch);
+        restarted(&scratch, *mpi, ranks);
+    }
+}
+
+/// What the program has told since the checkpoint, by files, is still to come.
+fn forget_marks(scratch: &Scratch) {
+    let files = std::fs::read_dir(scratch.path()).expect("the folder");
+    for file in files.map(|f| f.expect("a file").path()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("go") {
+            std::fs::remove_file(&file).expect("a file of the program's");
+        }
+    }
+}
+
+/// A job that has run into the trap, and a checkpoint of it.
+fn trapped(scratch: &Scratch, mpi: Mpi, app: &Path, name: &str, ranks: usize) -> Job {
+    let go = scratch.file("go");
+    // What a restart's own environment has is not the program's.
+    std::env::set_var("TRAP_VALUE", "before");
+    let mut job = Job::launch_over(scratch, (mpi, ranks), app, [name.as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(scratch);
+    job
+}
+
+fn gone_on(scratch: &Scratch, job: Job) {
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = job.finish().ok();
+    assert_eq!(text(&done.stdout), "ready\nok\n", "going on");
+}
+
+fn restarted(scratch: &Scratch, mpi: Mpi, ranks: usize) {
+    std::env::set_var("TRAP_VALUE", "after");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    let done = Job::restart_over(scratch, mpi, ranks).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n", "after a restart");
+}
+
+/// Traps over MPICH.
 macro_rules! traps {
     ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => {
-        $(#[test]
-        fn $name() {
-            trap($source, $trap, $ranks);
-        })*
+        $(over_mpich! { $source $ranks $name $trap })*
     };
 }
 
-traps! { "traps" 2:
+/// Traps over both MPI libraries.
+macro_rules! traps_over_both {
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
+        over_mpich! { $source $ranks $name $trap }
+        over_open_mpi! { $source $ranks $name $trap }
+    )* };
+}
+
+macro_rules! over_mpich {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
+        #[test]
+        fn $name() {
+            trap($source, $trap, $ranks);
+        }
+    };
+}
+
+macro_rules! over_open_mpi {
+    ($source:literal $ranks:literal $name:ident $trap:literal) => {
+        mod $name {
+            #[test]
+            fn over_open_mpi() {
+                use super::{trap_over, Mpi::*};
+                trap_over(OpenMpi, &[OpenMpi, Mpich], $source, $trap, $ranks);
+            }
+        }
+    };
+}
+
+traps_over_both! { "traps" 2:
     a_message_in_flight "in_flight";
     a_probe_finds_a_drained_message "probe";
     a_receive_posted_before_and_matched_after "posted";
@@ -55,17 +120,17 @@ traps! { "traps" 2:
     a_thread_that_talks_all_the_time "multiple";
 }
 
-traps! { "traps" 3:
+traps_over_both! { "traps" 3:
     three_ranks_in_flight "in_flight";
     three_ranks_with_two_of_them_in_a_barrier "busy_barrier";
 }
 
-traps! { "trap_p2p" 2:
+traps_over_both! { "trap_p2p" 2:
     synchronous_sends_are_not_complete_before_they_are_matched "synchronous";
     a_rank_blocked_in_ssend "blocked_ssend";
     a_rank_blocked_in_a_large_send "blocked_send";
-    buffered_sends_in_the_buffer "buffered";
     nobody_as_source_and_destination "proc_null";
+    buffered_sends_in_the_buffer "buffered";
     a_message_that_a_matched_probe_took "matched";
     completion_calls_over_requests_of_all_kinds "completion";
     a_wait_for_many_requests_half_of_them_complete "together";
@@ -75,7 +140,7 @@ traps! { "trap_p2p" 2:
     ready_sends_to_receives_posted_before "ready";
 }
 
-traps! { "trap_coll" 2:
+traps_over_both! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
     the_others_wait_for_any_request "busy_waitany";
     the_others_wait_for_some_requests "busy_waitsome";
@@ -87,18 +152,134 @@ traps! { "trap_coll" 2:
     threads_in_calls_of_many_kinds "threads";
 }
 
-traps! { "trap_coll" 3:
+traps_over_both! { "trap_coll" 3:
     intercommunicators_and_groups "intercomm";
     a_communicator_that_the_others_have_freed "freed_elsewhere";
     communicators_made_by_threads_in_different_orders "makers";
 }
 
-traps! { "trap_objects" 2:
+traps_over_both! { "trap_objects" 2:
     attributes_and_their_functions "attributes";
     topologies_and_their_collectives "topologies";
     derived_types_and_what_they_were_made_of "types";
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
+    what_the_library_has_told_of_itself "told";
+}
+
+over_mpich! { "trap_rma" 2 operations_between_fences "fences" }
+over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
+over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
+over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
+over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
+over_mpich! { "trap_rma" 2 one_sided_operations_with_requests "requests" }
+over_mpich! { "trap_rma" 2 datatypes_of_the_programs_own_at_the_target "derived" }
+over_mpich! { "trap_rma" 2 memory_attached_to_a_window "dynamic" }
+over_mpich! { "trap_rma" 2 memory_shared_in_pages "shared_apart" }
+over_mpich! { "trap_rma" 2 memory_shared_without_a_call "shared_loop" }
+over_mpich! { "trap_rma" 2 what_a_window_knows_of_itself "objects" }
+over_mpich! { "trap_rma" 2 threads_in_one_sided_operations "threads" }
+over_mpich! { "trap_rma" 3 accesses_to_all_others_exposed "pscw" }
+over_mpich! { "trap_rma" 2 exclusive_locks_held_all_round "locks" }
+over_mpich! { "trap_rma" 3 everything_locked_by_everybody "lock_all" }
+over_mpich! { "trap_rma" 3 memory_shared_in_one_piece "shared" }
+over_mpich! { "trap_rma" 3 windows_that_not_all_have_made_or_freed "made_late" }
+over_mpich! { "trap_rma" 3 windows_of_some_ranks_in_another_order "some_ranks" }
+
+over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
+over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
+over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
+over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }
+over_mpich! { "trap_mpi4" 2 a_session_without_init "session" }
+over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
+
+over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
+
+/// What a restart makes anew, in the library that had not made it before.
+#[test]
+fn from_mpich_to_open_mpi() {
+    let all = [
+        ("traps", 2, "persistent"),
+        ("traps", 2, "objects"),
+        ("trap_p2p", 2, "buffered"),
+        ("trap_coll", 2, "pending"),
+        ("trap_coll", 2, "idup"),
+        ("trap_coll", 3, "intercomm"),
+        ("trap_objects", 2, "topologies"),
+        ("trap_objects", 2, "types"),
+        ("trap_objects", 2, "told"),
+    ];
+    for (source, ranks, name) in all {
+        trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);
+    }
+}
+
+traps! { "trap_io" 2:
+    files_at_explicit_offsets_in_another_directory "offsets";
+    files_and_each_ranks_own_positions "pointers";
+    files_seen_through_derived_types "views";
+    files_with_requests_in_flight "in_flight";
+    files_between_the_halves_of_a_split_collective "split";
+    files_errors_and_their_handlers "errors";
+    the_others_wait_to_write_in_order "busy_write";
+    the_others_wait_to_open_a_file "busy_open";
+    the_others_wait_to_close_a_file "busy_close";
+}
+
+traps! { "trap_io" 3:
+    files_and_the_position_that_all_ranks_share "shared";
+}
+
+traps_over_both! { "trap_io" 3:
+    three_ranks_with_file_requests_in_flight "in_flight";
+}
+
+// Closing deletes a file here: there is one restart in it.
+over_mpich! { "trap_io" 2 files_modes_sizes_and_hints "state" }
+
+/// A position that MPICH tells wrong would be a wrong one after a restart.
+#[test]
+fn a_view_in_which_positions_are_wrong_is_refused() {
+    let app = program("trap_io", "trap_io", &[]);
+    let scratch = Scratch::new("trap-io-odd");
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 1, &app, ["odd".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    let words = ["odd: ", "data before its lower bound", "close the file"];
+    job.try_checkpoint(&scratch).fails_with(&words);
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
+}
+
+/// A file that has lost what was in it, or is gone, is named, and the program does not go on.
+#[test]
+fn a_file_that_is_shorter_or_gone_ends_the_restart() {
+    let app = program("trap_io", "trap_io", &[]);
+    let scratch = Scratch::new("trap-io-truncated");
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 2, &app, ["offsets".as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(&go, "").expect("the go file");
+    let data = scratch.file("data");
+    let whole = std::fs::read(&data).expect("the program's file");
+    std::fs::write(&data, &whole[..100]).expect("the program's file");
+    let name = text(data.as_os_str().as_encoded_bytes());
+    let words = [
+        &name,
+        "is shorter than at the checkpoint: 100 bytes, not 8000",
+    ];
+    Job::restart(&scratch, 2).finish().fails_with(&words);
+    std::fs::remove_file(&data).expect("the program's file");
+    let words = [&name, "can't be opened again: No such file"];
+    Job::restart(&scratch, 2).finish().fails_with(&words);
+    // What is new stays: it is longer than it was.
+    std::fs::write(&data, [&whole[..], b"more"].concat()).expect("the program's file");
+    let done = Job::restart(&scratch, 2).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
+    let words = "has grown since the checkpoint, from 8000 to 8004 bytes";
+    assert!(text(&done.stderr).contains(words), "{}", text(&done.stderr));
 }
 
 /// Traffic of many kinds, with one checkpoint after the other until it ends.

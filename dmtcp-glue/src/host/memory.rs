@@ -60,7 +60,7 @@ pub fn check(mapping: &Mapping) -> Result<()> {
     {
         "a shared mapping of what has no name; unmap it"
     } else if mapping.prot & libc::PROT_EXEC != 0 && mpich::is_real(Path::new(name)) {
-        "an MPI library in the program itself; launch it with --mpi mpich, and let it open the library by no path"
+        "an MPI library in the program itself; launch it with --mpi mpich, and let it open the library by its SONAME, like libmpi.so.40"
     } else {
         return Ok(());
     };

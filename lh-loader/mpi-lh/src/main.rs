@@ -78,9 +78,18 @@ unsafe fn half_start(envp: *const *const c_char) -> *mut HalfStart {
 }
 
 /// Looks a symbol up in the half's libraries.
+unsafe fn look(name: &CStr) -> *mut c_void {
+    // SAFETY: a C string; RTLD_DEFAULT searches what this half has opened.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}
+
+/// What the upper half calls: the adapter's functions go before those of the library that it adapts.
 unsafe extern "C" fn lookup(name: *const c_char) -> *mut c_void {
-    // SAFETY: the caller passes a C string; RTLD_DEFAULT searches what this half has opened.
-    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name) }
+    // SAFETY: the caller passes a C string.
+    unsafe {
+        let name = CStr::from_ptr(name);
+        mpi_adapter::find(name).unwrap_or_else(|| look(name))
+    }
 }
 
 /// Opens the library, publishes the entry points and gives control back to the loader.
@@ -113,6 +122,8 @@ unsafe extern "C" fn main(
             }
             dlopen::begin();
         }
+        // Else PMIx wants memory at an address outside the window, and gives up without it.
+        libc::setenv(c"PMIX_MCA_gds".as_ptr(), c"hash".as_ptr(), 0);
         let lib = libc::getenv(c"SPLITPROC_LIBRARY".as_ptr());
         if !lib.is_null() && dlopen::real(lib, libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             let why = CStr::from_ptr(libc::dlerror());
@@ -122,6 +133,10 @@ unsafe extern "C" fn main(
                 name(),
                 why.to_str().unwrap_or("?")
             );
+        }
+        if name() == "mpi" && !lib.is_null() {
+            let path = CStr::from_ptr(lib).to_bytes();
+            mpi_adapter::begin(mpi_adapter::abi(path, look), look);
         }
         (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);
         if (*half).shared_fs != 0 && !dlopen::tls_fits() {

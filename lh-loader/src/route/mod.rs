@@ -10,6 +10,7 @@ pub mod eh;
 pub mod entry;
 mod exec;
 mod fds;
+pub mod fronts;
 pub mod ids;
 pub mod limits;
 mod maps;

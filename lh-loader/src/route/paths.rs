@@ -1,8 +1,9 @@
-//! Paths in `/proc` that name this process: by the ids it knows, and the link to its program.
+//! Paths that mean something else to the program: those in `/proc` that name this process, by the ids it knows, the link to
+//! its program, and libraries for which there are fronts.
 
 use super::entry::Regs;
 use super::policy::native;
-use super::{ids, tasks};
+use super::{fronts, ids, tasks};
 use crate::lhinfo;
 use crate::say::Text;
 use core::ffi::CStr;
@@ -48,6 +49,10 @@ pub unsafe fn call(r: &Regs) -> isize {
     };
     // SAFETY: a path that can't be read is the kernel's to refuse; the rest is the program's.
     unsafe {
+        if let Some(front) = fronts::instead(r) {
+            *path = front;
+            return native(&c);
+        }
         if !begins(*path, b"/proc/") {
             return native(r);
         }

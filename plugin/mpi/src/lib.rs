@@ -1,6 +1,8 @@
 //! `spec.txt`, the table of MPI's functions, as data: build scripts make the model's exports, the fronts and the
 //! lower half's adapters of it.
 
+pub mod front;
+
 use std::fmt;
 
 /// The table's text.

@@ -52,8 +52,8 @@ pub fn part(name: &str) -> CString {
     CString::new(path.into_os_string().into_vec()).unwrap_or_default()
 }
 
-/// The MPI libraries that are loaded in the upper half: a front, a real one.
-fn loaded() -> (bool, bool) {
+/// The MPI libraries that are loaded in the upper half: whether there is a front, and the names of the real ones.
+fn loaded() -> (bool, Vec<&'static str>) {
     unsafe extern "C" fn look(
         info: *mut libc::dl_phdr_info,
         _: usize,
@@ -61,23 +61,23 @@ fn loaded() -> (bool, bool) {
     ) -> i32 {
         // SAFETY: ld.so passes an entry with a C string, and what was given to it below.
         unsafe {
-            let (folder, front, real) = &mut *found.cast::<(PathBuf, bool, bool)>();
+            let (folder, front, real) = &mut *found.cast::<(PathBuf, bool, Vec<&'static str>)>();
             let name = (*info).dlpi_name;
             if !name.is_null() {
                 let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
-                if path
-                    .file_name()
-                    .is_some_and(|n| mpich::SONAMES.iter().any(|m| n == *m))
-                {
-                    let ours = path.parent() == Some(folder);
-                    *front |= ours;
-                    *real |= !ours;
+                let is = |name: &&&str| path.file_name().is_some_and(|n| n == **name);
+                if let Some(name) = mpich::FRONTS.iter().find(is) {
+                    if path.parent() == Some(folder) {
+                        *front = true;
+                    } else {
+                        real.push(name);
+                    }
                 }
             }
         }
         0
     }
-    let mut found = (folder().join("fronts"), false, false);
+    let mut found = (folder().join("fronts"), false, Vec::new());
     // SAFETY: `look` gets the address of `found`, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
     (found.1, found.2)
@@ -94,7 +94,7 @@ fn asked() -> Vec<String> {
 /// Makes sure that the fronts are loaded where MPI is wanted.
 pub fn ensure() {
     let (front, real) = loaded();
-    let wanted = real || asked().iter().any(|e| e == "mpi");
+    let wanted = !real.is_empty() || asked().iter().any(|e| e == "mpi");
     let preload = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     let fronts = folder().join("fronts");
     let there = |list: &[u8]| {
@@ -111,7 +111,13 @@ pub fn ensure() {
         ));
     }
     let mut list = preload;
-    for name in mpich::SONAMES {
+    // The functions of two ABIs have the same names: only those that the program needs.
+    let names = if real.is_empty() {
+        &mpich::SONAMES[..]
+    } else {
+        &real
+    };
+    for name in names {
         let front = part(&format!("fronts/{name}"));
         list.push(":");
         list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));

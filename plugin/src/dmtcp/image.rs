@@ -32,22 +32,70 @@ fn file() -> Option<&'static Path> {
     }
 }
 
-/// DMTCP names images by process ids. A rank's gets a link, by which `splitproc dmtcp-restart` finds it.
-pub fn name_by_rank() {
-    let job = kvdb::rank_and_size().or_else(launcher::rank_and_size);
-    let (Some((rank, size)), Some(image)) = (job, file()) else {
+/// The rank, and the size of the job: as MPI says, or the launcher, whose variables the children of a rank (not `main`)
+/// have too.
+fn job(main: bool) -> Option<(u32, u32)> {
+    let launcher = || match main {
+        true => launcher::rank_and_size(),
+        false => launcher::rank_and_size_of(&launcher::variables()),
+    };
+    kvdb::rank_and_size().or_else(launcher)
+}
+
+/// The number of the checkpoint.
+fn generation() -> u32 {
+    let get = symbols::find(c"dmtcp_get_generation");
+    // SAFETY: the function has this type.
+    get.map_or(0, |get| unsafe {
+        core::mem::transmute::<usize, extern "C" fn() -> u32>(get)()
+    })
+}
+
+/// Makes a link to the image beside it.
+fn link(folder: &Path, image: &OsStr, name: &str) {
+    let (link, new) = (folder.join(name), folder.join(format!(".{name}")));
+    let _ = std::fs::remove_file(&new);
+    let made = std::os::unix::fs::symlink(image, &new).and_then(|()| std::fs::rename(&new, &link));
+    if let Err(why) = made {
+        eprintln!("splitproc: {}: {why}", link.display());
+    }
+}
+
+/// DMTCP names images by process ids. A rank's (`main`) gets a link, by which `splitproc dmtcp-restart` finds it. A
+/// rank's and its children's get links that say which belong together: they must all be there at a restart.
+pub fn name_by_rank(main: bool) {
+    let (Some((rank, size)), Some(image)) = (job(main), file()) else {
         return;
     };
     let (Some(name), Some(folder)) = (image.file_name(), image.parent()) else {
         return;
     };
-    let link = folder.join(format!("rank-{rank}-of-{size}.dmtcp"));
-    let new = folder.join(format!(".rank-{rank}-of-{size}.dmtcp"));
     // DMTCP makes the folder later; what a killed process left behind is in the way.
     let _ = std::fs::DirBuilder::new().mode(0o700).create(folder);
-    let _ = std::fs::remove_file(&new);
-    let made = std::os::unix::fs::symlink(name, &new).and_then(|()| std::fs::rename(&new, &link));
-    if let Err(why) = made {
-        eprintln!("splitproc: {}: {why}", link.display());
+    let generation = generation();
+    let together = format!(
+        "rank-{rank}-of-{size}.{generation}.{}",
+        name.to_string_lossy()
+    );
+    link(folder, name, &together);
+    if main {
+        link(folder, name, &format!("rank-{rank}-of-{size}.dmtcp"));
+    }
+}
+
+/// The images are complete: links to a rank's earlier ones go away.
+pub fn forget_earlier() {
+    let (Some((rank, size)), Some(folder)) = (job(true), file().and_then(Path::parent)) else {
+        return;
+    };
+    let (prefix, generation) = (format!("rank-{rank}-of-{size}."), generation());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|n| n.strip_prefix(&prefix));
+        let number = rest.and_then(|r| r.split_once('.')?.0.parse::<u32>().ok());
+        if number.is_some_and(|n| n != generation) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }

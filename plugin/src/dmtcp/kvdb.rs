@@ -8,6 +8,7 @@ use crate::host::{Host, HostError};
 use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -30,11 +31,13 @@ struct Job {
 }
 
 static JOB: Mutex<Option<Job>> = Mutex::new(None);
+/// The rank, and above it the size: a child may be forked while the job is locked. 0: not known.
+static PLACE: AtomicU64 = AtomicU64::new(0);
 
-/// This process's rank and the size of its job, once it has started MPI.
+/// This process's rank and the size of its job, once it has started MPI; a forked child has its parent's.
 pub fn rank_and_size() -> Option<(u32, u32)> {
-    let job = JOB.lock().unwrap_or_else(|e| e.into_inner());
-    job.as_ref().map(|j| (j.rank, j.size))
+    let place = PLACE.load(Ordering::Relaxed);
+    (place != 0).then_some((place as u32, (place >> 32) as u32))
 }
 
 /// A string for a C++ function that only reads it. The bytes end with a NUL.
@@ -231,6 +234,7 @@ impl Host for Coordinator {
             id: String::from_utf8_lossy(blob).into_owned(),
             sequence: 0,
         });
+        PLACE.store(u64::from(size) << 32 | u64::from(rank), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -10,7 +10,8 @@ use lh_loader::arch::{is_err, syscall6};
 use lh_loader::{layout, lhinfo};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
-use std::sync::Mutex;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 const PMI_FD: &[u8] = b"PMI_FD=";
 
@@ -18,8 +19,9 @@ extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The launcher's environment: the first one's, and after a restart the new one's.
-static LAUNCHER: Mutex<Vec<CString>> = Mutex::new(Vec::new());
+/// The launcher's environment: the first one's, and after a restart the new one's. Never freed, and without a lock: a
+/// forked child may look at any time.
+static LAUNCHER: AtomicPtr<Vec<CString>> = AtomicPtr::new(null_mut());
 /// Descriptors that DMTCP takes for itself.
 const PROTECTED: std::ops::Range<u64> = 820..842;
 
@@ -54,25 +56,34 @@ fn take(mut environment: Vec<CString>) {
             *variable = CString::new(text).unwrap_or_default();
         }
     }
-    *LAUNCHER.lock().unwrap_or_else(|e| e.into_inner()) = environment;
+    LAUNCHER.store(Box::into_raw(Box::new(environment)), Ordering::Release);
 }
 
 /// What the lower halves are started with: the launcher's environment, with PMI_FD's new number.
 pub fn environment() -> Vec<CString> {
-    let launcher = LAUNCHER.lock().unwrap_or_else(|e| e.into_inner());
-    if launcher.is_empty() {
-        return variables();
-    }
-    launcher.clone()
+    // SAFETY: null, or what `take` has left there for ever.
+    let launcher = unsafe { LAUNCHER.load(Ordering::Acquire).as_ref() };
+    let known = launcher.filter(|l| !l.is_empty());
+    known.cloned().unwrap_or_else(variables)
 }
 
 /// The value of a variable of the launcher's environment.
 pub fn value(name: &str) -> Option<OsString> {
-    let variable = |v: CString| {
+    value_of(&environment(), name)
+}
+
+fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
+    let variable = |v: &CString| {
         let value = v.to_bytes().strip_prefix(name.as_bytes())?;
         Some(OsString::from_vec(value.strip_prefix(b"=")?.to_vec()))
     };
-    environment().into_iter().find_map(variable)
+    environment.iter().find_map(variable)
+}
+
+/// The rank and the number of ranks that an environment of MPICH's launcher names.
+pub fn rank_and_size_of(environment: &[CString]) -> Option<(u32, u32)> {
+    let number = |name: &str| value_of(environment, name)?.to_str()?.parse().ok();
+    Some((number("PMI_RANK")?, number("PMI_SIZE")?))
 }
 
 /// The rank and the number of ranks that MPICH's launcher gave a process with an MPI half.
@@ -83,8 +94,7 @@ pub fn rank_and_size() -> Option<(u32, u32)> {
         .halves
         .iter()
         .any(|half| half.name.starts_with(b"mpi\0"));
-    let number = |name: &str| value(name).filter(|_| mpi)?.to_str()?.parse().ok();
-    Some((number("PMI_RANK")?, number("PMI_SIZE")?))
+    rank_and_size_of(&environment()).filter(|_| mpi)
 }
 
 /// The numbers from which lower halves have their descriptors, and the limits of open files.

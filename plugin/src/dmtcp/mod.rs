@@ -9,12 +9,14 @@
 //! prepare, last to go on), `splitproc-launcher` is inside (INIT after they have looked at the descriptors that
 //! the process inherited, RESTART before they bring the application's back).
 
+mod births;
 mod early;
 mod front;
 mod image;
 mod kvdb;
 mod launcher;
 mod loader;
+mod parents;
 mod signals;
 mod umask;
 
@@ -61,6 +63,7 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
         ))
     }
     front::ensure();
+    births::init();
     let version = if symbols::find(abi::ONLY_IN_4).is_some() {
         abi::API_4
     } else if symbols::find(abi::ONLY_IN_3).is_some() {
@@ -98,16 +101,29 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
         // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
         launcher::hand_on(unsafe { (*data).pre_exec.envp });
     }
-    if !ACTIVE.load(Ordering::Relaxed) {
-        return;
+    if ACTIVE.load(Ordering::Relaxed) {
+        match event {
+            Some(Event::Presuspend) => presuspend(),
+            Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
+            Some(Event::Restart) => restart(),
+            Some(Event::Running) => {
+                signals::take_over_stop();
+                parents::show();
+            }
+            Some(Event::AtforkChild) => forked(),
+            Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
+            _ => {}
+        }
     }
     match event {
-        Some(Event::Presuspend) => presuspend(),
-        Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
-        Some(Event::Restart) => restart(),
-        Some(Event::Running) => signals::take_over_stop(),
-        Some(Event::AtforkChild) => forked(),
-        Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
+        Some(Event::Presuspend) => {
+            if !ACTIVE.load(Ordering::Relaxed) {
+                parents::wait();
+            }
+            births::close();
+        }
+        Some(Event::Resume | Event::Restart) => births::open(),
+        Some(Event::AtforkChild) => births::forked(),
         _ => {}
     }
 }
@@ -116,11 +132,13 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
 unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
+        Some(Event::Precheckpoint) if !ACTIVE.load(Ordering::Relaxed) => image::name_by_rank(false),
         Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
             Event::Precheckpoint => {
                 umask::save();
-                image::name_by_rank();
+                image::name_by_rank(true);
             }
+            Event::Resume => image::forget_earlier(),
             Event::Restart => {
                 umask::restore();
                 launcher::arrive();
@@ -166,6 +184,7 @@ fn presuspend() {
         must("RESUME", helper::event(helper::RESUME));
         std::thread::sleep(PAUSE);
     }
+    parents::ready();
 }
 
 /// Memory, descriptors and threads are back, and no thread runs yet: fresh lower halves, and the replay.

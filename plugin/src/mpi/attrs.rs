@@ -1,4 +1,4 @@
-//! Attributes of communicators and datatypes: kept by the model, with the application's functions called
+//! Attributes of communicators, datatypes and windows: kept by the model, with the application's functions called
 //! from the upper half.
 //!
 //! An attribute that Fortran sets is an integer. To C its value is the address of that integer; to Fortran the value of
@@ -6,21 +6,18 @@
 //! the language's library gave (`languages`).
 
 use super::abi::*;
-use super::errs;
 use super::front::{finish, local, put};
-use super::lower::{ix, must, Fail};
+use super::lower::Fail;
 use super::model::objects::{Attr, Given, Keyval, KEYVALS};
-use super::model::{comm as comms, datatype, lock, Guard};
+use super::model::{comm as comms, datatype, lock, window, Guard};
+use super::promises;
 use std::mem::transmute;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// `MPI_ERR_KEYVAL`.
 const ERR_KEYVAL: i32 = 48;
-/// First predefined key, and the one for the last used error code.
-const TAG_UB: i32 = 0x6440_0001;
-const LASTUSEDCODE: i32 = 0x6440_000b;
-/// Values of the predefined attributes, where the application may point at them.
-static PREDEFINED: [AtomicI32; 8] = [const { AtomicI32::new(0) }; 8];
+/// The bits of a handle that tell what it names, whether predefined or not.
+const KIND_BITS: i32 = 0x3c00_0000;
 
 type Copy = unsafe extern "C" fn(i32, i32, usize, usize, *mut usize, *mut i32) -> i32;
 type Delete = unsafe extern "C" fn(i32, i32, usize, usize) -> i32;
@@ -136,6 +133,20 @@ fn keyval(handle: i32) -> Result<&'static Keyval, Fail> {
         .ok_or(Fail::Code(ERR_KEYVAL))
 }
 
+/// A key for an object, or for objects like a given one: keys of other kinds of objects are errors.
+fn key_for(object: i32, key: i32) -> Result<&'static Keyval, Fail> {
+    let kind = match object & KIND_BITS {
+        c if c == COMM_WORLD & KIND_BITS => V_KEYVAL_COMM,
+        t if t == BYTE & KIND_BITS => V_KEYVAL_TYPE,
+        w if w == V_WIN & KIND_BITS => V_KEYVAL_WIN,
+        _ => key & !INDEX_MASK,
+    };
+    keyval(key).and_then(|k| match key & !INDEX_MASK == kind {
+        true => Ok(k),
+        false => Err(Fail::Code(ERR_KEYVAL)),
+    })
+}
+
 fn release(guard: &Guard, handle: i32) {
     if let Ok(k) = keyval(handle) {
         if k.refs.fetch_sub(1, Relaxed) == 1 {
@@ -144,10 +155,13 @@ fn release(guard: &Guard, handle: i32) {
     }
 }
 
-/// The attributes of a communicator or datatype.
+/// The attributes of a communicator, datatype or window.
 fn list(guard: &Guard, object: i32) -> Result<&mut Vec<Attr>, Fail> {
     if let Ok(c) = comms::get(object) {
         return Ok(&mut c.meta.get(guard).attrs);
+    }
+    if let Ok(w) = window::get(object) {
+        return Ok(&mut w.meta.get(guard).attrs);
     }
     datatype::meta(guard, object)
         .map(|m| &mut m.attrs)
@@ -261,7 +275,11 @@ pub unsafe fn copy_all_of_type(from: i32, out: usize) -> i32 {
     SUCCESS
 }
 
-unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
+/// Makes a key.
+///
+/// # Safety
+/// The functions are of the right types, or null.
+pub unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize) -> i32 {
     local(COMM_WORLD, || {
         let k = Keyval {
             copy,
@@ -276,11 +294,15 @@ unsafe fn create(kind: i32, copy: usize, delete: usize, out: usize, extra: usize
     })
 }
 
-unsafe fn free(at: usize) -> i32 {
+/// Frees a key of the kind of `like`.
+///
+/// # Safety
+/// `at` must hold its handle.
+pub unsafe fn free(like: i32, at: usize) -> i32 {
     local(COMM_WORLD, || {
         let h = *(at as *const i32);
         // Copies of the handle may be freed as well, for as long as attributes have the key.
-        if !keyval(h)?.freed.swap(true, Relaxed) {
+        if !key_for(like, h)?.freed.swap(true, Relaxed) {
             release(&lock(), h);
         }
         put(at, KEYVAL_INVALID);
@@ -301,7 +323,7 @@ pub fn set_proxy(key: i32, copy: usize, delete: usize) {
 /// # Safety
 /// The application's delete function is called.
 pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
-    let k = match keyval(key) {
+    let k = match key_for(object, key) {
         Ok(k) => k,
         Err(e) => return finish(object, Err(e)),
     };
@@ -339,7 +361,7 @@ pub unsafe fn set(object: i32, key: i32, value: usize, given: Given) -> i32 {
 /// `out` must be a place for a pointer, `flag` for an int.
 pub unsafe fn get(object: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(object, || {
-        keyval(key)?;
+        key_for(object, key)?;
         let guard = lock();
         let found = list(&guard, object)?.iter().find(|a| a.key == key);
         put(flag, found.is_some() as i32);
@@ -365,14 +387,18 @@ pub unsafe fn get_of_comm(comm: i32, key: i32, out: usize, flag: usize, wanted: 
     get(comm, key, out, flag, wanted)
 }
 
-unsafe fn delete(object: i32, key: i32) -> i32 {
+/// Deletes an attribute.
+///
+/// # Safety
+/// The application's delete function is called.
+pub unsafe fn delete(object: i32, key: i32) -> i32 {
     let found = list(&lock(), object).map(|l| {
         let found = l.iter().find(|a| a.key == key);
         found.map(|a| (*a.value, a.given))
     });
     match found {
         Ok(Some((value, given))) => finish(object, Ok(delete_one(object, key, value, given))),
-        Ok(None) => finish(object, keyval(key).map(|_| SUCCESS)),
+        Ok(None) => finish(object, key_for(object, key).map(|_| SUCCESS)),
         Err(e) => finish(object, Err(e)),
     }
 }
@@ -390,15 +416,15 @@ pub unsafe fn type_create_keyval(copy: usize, delete: usize, out: usize, extra: 
 }
 
 pub unsafe fn comm_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn keyval_free(at: usize) -> i32 {
-    free(at)
+    free(COMM_WORLD, at)
 }
 
 pub unsafe fn type_free_keyval(at: usize) -> i32 {
-    free(at)
+    free(BYTE, at)
 }
 
 pub unsafe fn comm_set_attr(comm: i32, key: i32, value: usize) -> i32 {
@@ -441,31 +467,12 @@ pub unsafe fn type_delete_attr(t: i32, key: i32) -> i32 {
 unsafe fn predefined(comm: i32, key: i32, out: usize, flag: usize, wanted: Given) -> i32 {
     local(comm, || {
         comms::get(comm)?;
-        let key = (key - 1) | 1; // Fortran's key is the next number
-        let (mut value, mut found) = (0usize, 0i32);
-        let args = [
-            COMM_WORLD as u64,
-            key as u64,
-            &mut value as *mut usize as u64,
-            &mut found as *mut i32 as u64,
-        ];
-        let code = must(ix::Comm_get_attr, &args);
-        if code != SUCCESS {
-            return Err(Fail::Code(code));
-        }
-        put(flag, found);
-        if found != 0 {
-            let i = ((key - TAG_UB) / 2) as usize % PREDEFINED.len();
-            let v = if key == LASTUSEDCODE {
-                errs::last_used()
-            } else {
-                0
-            };
-            PREDEFINED[i].store(if v != 0 { v } else { *(value as *const i32) }, Relaxed);
-            match wanted {
-                Given::Pointer => put(out, PREDEFINED[i].as_ptr()),
-                _ => put(out, PREDEFINED[i].load(Relaxed) as isize),
-            }
+        let place = promises::attribute((key - 1) | 1); // Fortran's key is the next number
+        put(flag, place.is_some() as i32);
+        match (place, wanted) {
+            (None, _) => {}
+            (Some(place), Given::Pointer) => put(out, place),
+            (Some(place), _) => put(out, *place as isize),
         }
         Ok(())
     })

@@ -1,8 +1,8 @@
 //! Collectives: sequence numbers, and the hold while a cut is taken.
 
-use super::abi::SUCCESS;
+use super::abi::*;
 use super::front::{again, finish};
-use super::lower::Outcome;
+use super::lower::{Fail, Outcome};
 use super::model::comm::{self as comms, MUST};
 use super::model::Comm;
 use crate::gate::{self, Call, Inside};
@@ -62,6 +62,26 @@ pub fn leave(c: &Comm, n: u64) {
     c.blocking.store(0, Release);
 }
 
+/// Was a collective refused for its arguments, before anything was sent? The other members need not have called it, so it
+/// does not count.
+pub fn refused(outcome: &Outcome) -> bool {
+    match outcome {
+        Ok(code) | Err(Fail::Code(code)) => (ERR_BUFFER..=ERR_ARG).contains(&(code & ERR_CLASS)),
+        Err(Fail::Restarted) => false,
+    }
+}
+
+/// Ends a blocking collective: leaves it, or takes back that it was entered.
+#[inline(always)]
+pub fn end(c: &Comm, n: u64, outcome: &Outcome) {
+    if refused(outcome) {
+        c.entered.store(n - 1, Relaxed);
+        c.blocking.store(0, Release);
+    } else {
+        leave(c, n);
+    }
+}
+
 /// Runs a blocking collective. In place means that its input is overwritten: then it cannot be called again.
 #[inline(always)]
 pub fn blocking(comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
@@ -76,7 +96,7 @@ pub fn blocking(comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
     };
     let (inside, n) = enter(c, in_place, call, true);
     let outcome = again(f);
-    leave(c, n);
+    end(c, n, &outcome);
     drop(inside);
     match outcome {
         Ok(SUCCESS) => SUCCESS,

@@ -7,12 +7,12 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, errs, groups};
+use super::{attrs, bsend, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What identities of new intercommunicators are made from.
-const INTERCOMM: u64 = 3;
+/// `MPI_COMM_TYPE_HW_UNGUIDED`.
+const HW_UNGUIDED: i32 = 3;
 
 /// World ranks of a lower group, which is freed.
 unsafe fn ranks_of(mut group: i32) -> Vec<i32> {
@@ -97,12 +97,8 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     });
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
-    let root = if apart && inter != 0 {
-        INTERCOMM
-    } else {
-        parent.id.load(Relaxed)
-    };
-    let id = comms::new_id(&guard, root, &own, remote.as_deref());
+    let common = (!(apart && inter != 0)).then_some(parent);
+    let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
     c
@@ -136,7 +132,7 @@ pub unsafe fn create(
             },
         );
     }
-    coll::leave(c, n);
+    coll::end(c, n, &outcome);
     drop(inside);
     finish(comm, outcome)
 }
@@ -158,7 +154,10 @@ fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
 }
 
 /// Duplicates a communicator, but for its attributes.
-unsafe fn dup(comm: i32, out: usize) -> i32 {
+///
+/// # Safety
+/// As `MPI_Comm_dup`.
+pub unsafe fn dup(comm: i32, out: usize) -> i32 {
     let call = |c: &Comm, at, _: &Inside| lower::call(ix::Comm_dup, &[c.low(), at]);
     create(comm, out, call, copy_info)
 }
@@ -188,7 +187,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, c.id.load(Relaxed), &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), false, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
@@ -213,6 +212,13 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         return finish(comm, outcome);
     }
     attrs::copy_all(comm, out)
+}
+
+pub unsafe fn comm_idup_with_info(comm: i32, info: i32, out: usize, request: usize) -> i32 {
+    match comm_idup(comm, out, request) {
+        SUCCESS => comm_set_info(*(out as *const i32), info),
+        code => code,
+    }
 }
 
 /// Issues, or after a restart issues again, a non-blocking duplication.
@@ -247,18 +253,36 @@ pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
     )
 }
 
-pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, _info: i32, out: usize) -> i32 {
-    create(
+pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, info: i32, out: usize) -> i32 {
+    let pairs = match infos::given(info) {
+        Ok(pairs) => pairs,
+        Err(e) => return finish(comm, Err(e)),
+    };
+    let mut found = None;
+    let code = create(
         comm,
         out,
-        |c, at, _| {
-            lower::call(
-                ix::Comm_split_type,
-                &[c.low(), kind as u64, key as u64, INFO_NULL as u64, at],
-            )
+        |c, at, inside| {
+            inside.set(Call::MustComplete);
+            let lower = infos::to_lower(pairs.as_deref());
+            inside.set(Call::Reexecutable);
+            let args = [c.low(), kind as u64, key as u64, lower as u64, at];
+            let outcome = lower::call(ix::Comm_split_type, &args);
+            inside.set(Call::MustComplete);
+            // After a restart the info object was the old half's.
+            if outcome.is_ok() && lower != INFO_NULL {
+                found = Some(infos::take_lower(lower));
+            }
+            inside.set(Call::Reexecutable);
+            outcome
         },
         |_, _, _| {},
-    )
+    );
+    // By what resource it was split, if the caller left that to the library.
+    if let (SUCCESS, HW_UNGUIDED, Some(list)) = (code, kind, found) {
+        infos::replace(info, list);
+    }
+    code
 }
 
 pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
@@ -342,6 +366,9 @@ pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {
 
 pub unsafe fn comm_free(at: usize) -> i32 {
     let comm = *(at as *const i32);
+    if let Ok(c) = comms::get(comm) {
+        bsend::end(bsend::Owner::Comm(c));
+    }
     let code = attrs::delete_all(comm);
     if code != SUCCESS {
         return code;
@@ -452,7 +479,9 @@ pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
         let c = comms::get(comm)?;
         let guard = lock();
         let pairs = find(&INFOS, V_INFO, info).map(|i| i.pairs.get(&guard).clone());
-        c.meta.get(&guard).info = pairs.unwrap_or_default();
+        let mut pairs = pairs.unwrap_or_default();
+        pairs.retain(|(key, _)| key.starts_with("mpi_")); // MPI's own hints; others are not known
+        c.meta.get(&guard).info = pairs;
         Ok(())
     })
 }

@@ -1,12 +1,12 @@
 //! Completing requests: wait, test, cancel, free.
 
 use super::abi::*;
-use super::front::{finish, forward, put, put_status, slice};
+use super::front::{finish, forward, put, put_empty, put_status, slice};
 use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
 use super::together::{put_at, put_error};
-use super::{icoll, status, sync};
+use super::{composite, icoll, partitioned, status, sync};
 use crate::block;
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: bool) {
     let Some(c) = r.comm.get() else { return };
     let kind = r.kind.get();
-    if matches!(kind, Kind::Coll | Kind::Idup) {
+    if matches!(kind, Kind::Coll | Kind::Idup | Kind::File) {
         icoll::complete(guard, r, c);
     } else if status.cancelled() {
         if let (Kind::Send, Some(traffic)) = (kind, c.traffic(r.peer.get())) {
@@ -128,11 +128,14 @@ unsafe fn wait_lower(
         if r.done.get() {
             return take(&guard, handle, r, out);
         }
-        if r.ack.get() != REQUEST_NULL {
+        if r.ack.get() != REQUEST_NULL || r.kind.get() == Kind::Model {
             drop(guard);
             inside.set(Call::MustComplete);
-            poll(r);
+            let done = poll(r);
             drop(inside);
+            if !done {
+                std::thread::yield_now();
+            }
             inside = gate::enter(Call::Reexecutable);
             continue;
         }
@@ -215,7 +218,9 @@ pub unsafe fn poll(r: &'static Request) -> bool {
         }
         r.waiting.set(true);
     }
-    let done = if r.ack.get() == REQUEST_NULL {
+    let done = if r.kind.get() == Kind::Model {
+        composite::step(r)
+    } else if r.ack.get() == REQUEST_NULL {
         test_lower(r)
     } else {
         sync::answered(r)
@@ -247,7 +252,11 @@ unsafe fn test_lower(r: &'static Request) -> bool {
     true
 }
 
-unsafe fn idle(handle: i32) -> bool {
+/// Is there nothing to wait for?
+///
+/// # Safety
+/// The handle is the application's.
+pub unsafe fn idle(handle: i32) -> bool {
     handle == REQUEST_NULL || request::get(handle).is_some_and(|r| !r.active.get())
 }
 
@@ -394,16 +403,26 @@ pub unsafe fn request_free(at: usize) -> i32 {
             r.weigh();
             request::FREED.fetch_add(1, Relaxed); // it still has to be counted when it completes
         } else {
-            if r.persistent.get() {
-                must(ix::Request_free, &[r.lower.as_ptr() as u64]);
-            } else if r.kind.get() == Kind::Generalized {
+            if r.kind.get() == Kind::Generalized {
                 status::free(r);
             }
+            free_rest(&guard, *handle, r);
             request::release(&guard, *handle, r);
         }
         *handle = REQUEST_NULL;
         Ok(SUCCESS)
     })
+}
+
+/// Frees what there is beside the model of a request that is not active: a persistent send or receive of the lower
+/// half's, one side of a partitioned message.
+unsafe fn free_rest(guard: &Guard, handle: i32, r: &Request) {
+    if r.kind.get() == Kind::Model {
+        partitioned::gone(guard, handle, r);
+    }
+    if r.persistent.get() && matches!(r.kind.get(), Kind::Send | Kind::Recv) {
+        must(ix::Request_free, &[r.lower.as_ptr() as u64]);
+    }
 }
 
 /// Ends requests that were freed while active and are complete now.
@@ -418,9 +437,7 @@ pub unsafe fn sweep() {
     for (h, r) in list {
         if poll(r) {
             let guard = lock();
-            if r.persistent.get() {
-                must(ix::Request_free, &[r.lower.as_ptr() as u64]);
-            }
+            free_rest(&guard, h, r);
             request::release(&guard, h, r);
         }
     }
@@ -430,12 +447,12 @@ pub unsafe fn request_get_status(handle: i32, flag: usize, status: usize) -> i32
     forward(COMM_WORLD, || {
         put(flag, 1);
         if handle == REQUEST_NULL || handle == COMPLETE {
-            put_status(status, Status::EMPTY);
+            put_empty(status);
             return Ok(SUCCESS);
         }
         let r = request::get(handle).ok_or(Fail::Code(ERR_REQUEST))?;
         if !r.active.get() {
-            put_status(status, Status::EMPTY);
+            put_empty(status);
             return Ok(SUCCESS);
         }
         let done = r.done.get() || (r.kind.get() != Kind::Generalized && poll(r));
@@ -460,6 +477,9 @@ pub unsafe fn cancel(at: usize) -> i32 {
         let r = request::get(*(at as *const i32)).ok_or(Fail::Code(ERR_REQUEST))?;
         if r.kind.get() == Kind::Generalized {
             return Ok(status::cancel(r));
+        }
+        if r.kind.get() == Kind::Model {
+            return Ok(composite::cancel(r));
         }
         let _guard = lock();
         if r.done.get() || !r.active.get() || r.ack.get() != REQUEST_NULL {

@@ -8,8 +8,9 @@ use super::abi::COMM_NULL;
 use super::coll::CUT;
 use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
-use super::model::{lock, request, Comm, Guard};
-use super::{drain, env};
+use super::model::request::{self, Kind};
+use super::model::{lock, Comm, Guard};
+use super::{drain, env, reopen, settle};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -179,7 +180,7 @@ fn wake() {
 unsafe fn progress() {
     let list = request::all(&lock());
     for (_, r) in list {
-        if matches!(r.kind.get(), request::Kind::Coll | request::Kind::Idup) {
+        if matches!(r.kind.get(), Kind::Coll | Kind::Idup | Kind::File) {
             poll(r);
         }
     }
@@ -239,11 +240,13 @@ pub fn presuspend() -> Result<(), String> {
     drop(guard);
     CUT.store(1, SeqCst);
     super::model::lock::barrier();
-    let outcome = whole.and_then(|()| targets()).and_then(|()| {
+    let begun = whole.and_then(|()| settle::begin());
+    let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
-        unsafe { drain::run() }
+        unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
+    settle::end(outcome.is_ok());
     if outcome.is_err() {
         resume();
     }
@@ -252,7 +255,7 @@ pub fn presuspend() -> Result<(), String> {
 
 /// An image of a model that has lost a lower handle could not be restarted.
 fn whole(guard: &Guard) -> Result<(), String> {
-    let unborn = |r: &request::Request| r.kind.get() == request::Kind::Idup;
+    let unborn = |r: &request::Request| r.kind.get() == Kind::Idup;
     let unborn = request::all(guard)
         .iter()
         .filter(|(_, r)| unborn(r))

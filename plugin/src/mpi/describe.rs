@@ -1,7 +1,7 @@
 //! What the model holds, for people: `splitproc inspect` shows it. JSON, written by hand: the plugin has no
 //! serializer. Called once the cut is made, when nothing of the model changes.
 
-use super::model::{comm, datatype, lock, objects, request};
+use super::model::{comm, datatype, file, lock, objects, request, window};
 use super::{model, unexpected};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +61,16 @@ pub fn describe() -> String {
             )
         });
     let types = list(types);
+    let windows = window::all(&guard).into_iter().take(SHOWN).map(|w| {
+        format!(
+            "{{\"name\":{},\"size\":{},\"ranks\":{},\"flavor\":{}}}",
+            quoted(&w.meta.get(&guard).name),
+            w.size,
+            w.comm.group.len(),
+            w.flavor,
+        )
+    });
+    let windows = list(windows);
     let requests = request::all(&guard);
     let live = requests.iter().filter(|(_, r)| r.live.get()).take(SHOWN);
     let requests = live.map(|(_, r)| {
@@ -75,8 +85,20 @@ pub fn describe() -> String {
         )
     });
     let requests = list(requests);
+    let files = file::all(&guard).into_iter().take(SHOWN).map(|f| {
+        let state = f.state.get(&guard);
+        format!(
+            "{{\"path\":{},\"ranks\":{},\"position\":{},\"view\":{},\"atomic\":{}}}",
+            quoted(&f.path.to_string_lossy()),
+            f.comm.group.len(),
+            state.position,
+            state.view.is_some(),
+            state.atomic,
+        )
+    });
+    let files = list(files);
     format!(
-        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
+        "{{\"rank\":{},\"size\":{},\"communicators\":{comms},\"datatypes\":{types},\"requests\":{requests},\"windows\":{windows},\"files\":{files},\"groups\":{},\"operators\":{},\"infos\":{},\"unexpected messages\":{}}}",
         model::WORLD_RANK.load(Relaxed),
         model::WORLD_SIZE.load(Relaxed),
         objects::GROUPS.all(&guard).len(),
@@ -84,4 +106,27 @@ pub fn describe() -> String {
         objects::INFOS.all(&guard).len(),
         unexpected::count(),
     )
+}
+
+/// How many objects of a kind the model has; -1: it knows no such kind. For programs that look whether it grows.
+///
+/// # Safety
+/// `kind` must be a C string.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_objects(kind: *const libc::c_char) -> libc::c_long {
+    let guard = lock();
+    let live = request::all(&guard).len();
+    let count = match std::ffi::CStr::from_ptr(kind).to_bytes() {
+        b"communicators" => comm::COMMS.all(&guard).len(),
+        b"datatypes" => datatype::TYPES.all(&guard).len(),
+        b"requests" => live,
+        b"groups" => objects::GROUPS.all(&guard).len(),
+        b"operators" => objects::OPS.all(&guard).len(),
+        b"infos" => objects::INFOS.all(&guard).len(),
+        b"error handlers" => objects::ERRHANDLERS.all(&guard).len(),
+        b"keyvals" => objects::KEYVALS.all(&guard).len(),
+        b"messages" => unexpected::count(),
+        _ => return -1,
+    };
+    count as libc::c_long
 }

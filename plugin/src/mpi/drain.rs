@@ -7,7 +7,7 @@ use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
 use super::model::{comm as comms, lock, request, traffic, Comm};
-use super::{probe, sync, unexpected};
+use super::{fileio, probe, settle, sync, unexpected};
 use crate::host;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ unsafe fn progress() {
     }
     let list = request::all(&lock());
     for (_, r) in list {
-        if r.kind.get() != Kind::Generalized {
+        if !matches!(r.kind.get(), Kind::Generalized | Kind::Model) {
             poll(r);
         }
     }
@@ -82,7 +82,9 @@ pub unsafe fn run() -> Result<(), String> {
     let mut rounds = 0u32;
     loop {
         progress();
-        let busy = inside::busy().unwrap_or_default();
+        let busy = inside::busy().or_else(|| fileio::in_flight(&lock()));
+        let busy = busy.or_else(settle::flushing);
+        let busy = busy.unwrap_or_default();
         let all = traffic::all();
         let mut say: Vec<u8> = (all.iter().map(|t| &t.sent))
             .chain(all.iter().map(|t| &t.received))

@@ -1,23 +1,25 @@
 //! Environment: start, end, time, memory, buffers.
 
 use super::abi::*;
+use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
-use super::lower::{self, ix, must, Outcome};
-use super::model::{comm, lock, Locked, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut};
+use super::lower::{self, ix, must};
+use super::model::{comm, WORLD_RANK, WORLD_SIZE};
+use super::{coll, complete, cut, partitioned, promises, sessions};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex;
 
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 static FINALIZED: AtomicBool = AtomicBool::new(false);
+static UP: AtomicBool = AtomicBool::new(false);
+static DOWN: AtomicBool = AtomicBool::new(false);
 static PROVIDED: AtomicI32 = AtomicI32::new(0);
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
-/// The buffer that `MPI_Buffer_attach` gave: address and size.
-pub static BSEND: Locked<(usize, i32)> = Locked::new((0, 0));
 
-/// Between `MPI_Init` and `MPI_Finalize`?
+/// Is MPI up in the lower half?
 pub fn active() -> bool {
-    INITIALIZED.load(Relaxed) && !FINALIZED.load(Relaxed)
+    UP.load(Relaxed)
 }
 
 /// Starts MPI in the lower half, at `MPI_THREAD_MULTIPLE` because the drain calls it while other
@@ -101,20 +103,61 @@ pub unsafe fn init_thread(_argc: usize, _argv: usize, required: i32, provided: u
     start(required, provided)
 }
 
-unsafe fn start(required: i32, provided: usize) -> i32 {
-    let inside = gate::enter(gate::Call::MustComplete);
-    let granted = required.clamp(0, THREAD_MULTIPLE);
-    let (rank, size) = match start_lower() {
-        Ok(found) => found,
-        Err(code) => {
-            eprintln!("splitproc: MPI_Init failed in the lower half with code {code}");
-            return code;
-        }
-    };
+/// Starts MPI in the lower half and makes what is always there, if that is not done: by `MPI_Init` or by the first
+/// session.
+///
+/// # Safety
+/// Outside the gate.
+pub unsafe fn bring_up() -> Result<(), i32> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    let _inside = gate::enter(gate::Call::MustComplete);
+    if UP.load(Relaxed) {
+        return Ok(());
+    }
+    if DOWN.load(Relaxed) {
+        eprintln!("splitproc: MPI can't be started again after MPI_Finalize");
+        return Err(ERR_OTHER);
+    }
+    let (rank, size) = start_lower().inspect_err(|code| {
+        eprintln!("splitproc: MPI_Init failed in the lower half with code {code}");
+    })?;
+    promises::note();
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
     super::model::traffic::make(size as usize);
     comm::make_predefined(rank, size);
+    let code = super::sync::init();
+    if code != SUCCESS {
+        return Err(code);
+    }
+    if let Err(message) = connect(rank, size) {
+        eprintln!("splitproc: rank {rank}: {message}");
+        libc::_exit(1);
+    }
+    on_exit(leave, 0);
+    UP.store(true, Relaxed);
+    Ok(())
+}
+
+extern "C" {
+    fn on_exit(f: unsafe extern "C" fn(i32, usize), arg: usize) -> i32;
+}
+
+/// At the end of a program that used sessions and has ended them all, MPI ends, which it could not before.
+unsafe extern "C" fn leave(status: i32, _arg: usize) {
+    let ended = INITIALIZED.load(Relaxed) == FINALIZED.load(Relaxed);
+    if status == 0 && active() && ended && sessions::used() && sessions::open() == 0 {
+        take_down();
+    }
+}
+
+unsafe fn start(required: i32, provided: usize) -> i32 {
+    let granted = required.clamp(0, THREAD_MULTIPLE);
+    if let Err(code) = bring_up() {
+        return code;
+    }
+    let _inside = gate::enter(gate::Call::MustComplete);
     PROVIDED.store(granted, Relaxed);
     if granted == THREAD_MULTIPLE {
         super::model::lock::share();
@@ -123,22 +166,13 @@ unsafe fn start(required: i32, provided: usize) -> i32 {
     if provided != 0 {
         put(provided, granted);
     }
-    let code = super::sync::init();
-    if code != SUCCESS {
-        return code;
-    }
-    if let Err(message) = connect(rank, size) {
-        eprintln!("splitproc: rank {rank}: {message}");
-        libc::_exit(1);
-    }
     INITIALIZED.store(true, Relaxed);
-    drop(inside);
     SUCCESS
 }
 
 /// Did the application ask for `MPI_THREAD_MULTIPLE`?
 pub fn multiple() -> bool {
-    PROVIDED.load(Relaxed) == THREAD_MULTIPLE
+    PROVIDED.load(Relaxed) == THREAD_MULTIPLE || sessions::used()
 }
 
 pub unsafe fn initialized(flag: usize) -> i32 {
@@ -153,6 +187,21 @@ pub unsafe fn finalized(flag: usize) -> i32 {
 
 pub unsafe fn finalize() -> i32 {
     super::attrs::delete_last();
+    bsend::end(Owner::Process);
+    if sessions::open() > 0 {
+        FINALIZED.store(true, Relaxed);
+        return coll::blocking(COMM_WORLD, false, || {
+            lower::call(ix::Barrier, &[COMM_WORLD as u64])
+        });
+    }
+    let code = take_down();
+    FINALIZED.store(true, Relaxed);
+    code
+}
+
+/// Ends MPI in the lower half, on all ranks.
+unsafe fn take_down() -> i32 {
+    bsend::end(Owner::Partitioned);
     // Ranks wait for each other where a checkpoint may still be taken, then end together.
     coll::blocking(COMM_WORLD, false, || {
         lower::call(ix::Barrier, &[COMM_WORLD as u64])
@@ -160,12 +209,30 @@ pub unsafe fn finalize() -> i32 {
     cut::end();
     let inside = gate::enter(gate::Call::MustComplete);
     complete::sweep();
+    partitioned::finish();
     super::sync::finish();
     let code = must(ix::Finalize, &[]);
-    FINALIZED.store(true, Relaxed);
+    DOWN.store(true, Relaxed);
+    UP.store(false, Relaxed);
     drop(inside);
     cut::ended();
     code
+}
+
+/// What `MPI_INFO_ENV` holds.
+pub fn info() -> Vec<(String, String)> {
+    let mut arguments = std::env::args_os();
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
+    let mut list = vec![("command".to_owned(), text(&command))];
+    if !rest.is_empty() {
+        list.push(("argv".to_owned(), rest.join(" ")));
+    }
+    list.push(("maxprocs".to_owned(), WORLD_SIZE.load(Relaxed).to_string()));
+    list
 }
 
 pub unsafe fn abort(comm: i32, code: i32) -> i32 {
@@ -210,14 +277,11 @@ pub unsafe fn get_version(version: usize, subversion: usize) -> i32 {
 }
 
 pub unsafe fn get_library_version(text: usize, len: usize) -> i32 {
-    if super::lower::resolved() {
-        return forward(COMM_WORLD, || {
-            lower::call(ix::Get_library_version, &[text as u64, len as u64])
-        });
-    }
-    let s = concat!("splitproc ", env!("CARGO_PKG_VERSION"), "\0");
-    std::ptr::copy_nonoverlapping(s.as_ptr(), text as *mut u8, s.len());
-    put(len, s.len() as i32 - 1);
+    let before = || concat!("splitproc ", env!("CARGO_PKG_VERSION")).into();
+    let version = promises::version().unwrap_or_else(before);
+    std::ptr::copy_nonoverlapping(version.as_ptr(), text as *mut u8, version.len());
+    put(text + version.len(), 0u8);
+    put(len, version.len() as i32);
     SUCCESS
 }
 
@@ -255,30 +319,4 @@ pub unsafe fn aint_add(base: i64, disp: i64) -> i64 {
 
 pub unsafe fn aint_diff(a: i64, b: i64) -> i64 {
     a.wrapping_sub(b)
-}
-
-pub unsafe fn buffer_attach(p: usize, size: i32) -> i32 {
-    forward(COMM_WORLD, || {
-        let r: Outcome = lower::call(ix::Buffer_attach, &[p as u64, size as u64]);
-        if let Ok(SUCCESS) = r {
-            *BSEND.get(&lock()) = (p, size);
-        }
-        r
-    })
-}
-
-pub unsafe fn buffer_detach(out: usize, size: usize) -> i32 {
-    forward(COMM_WORLD, || {
-        let (mut p, mut n) = (0usize, 0i32);
-        let r = lower::call(
-            ix::Buffer_detach,
-            &[&mut p as *mut usize as u64, &mut n as *mut i32 as u64],
-        );
-        if let Ok(SUCCESS) = r {
-            *BSEND.get(&lock()) = (0, 0);
-            put(out, p);
-            put(size, n);
-        }
-        r
-    })
 }

@@ -1,26 +1,65 @@
 //! Error handlers. The lower half always returns its errors; what is done about them is decided here.
 
 use super::abi::*;
+use super::codes;
 use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
-use super::model::{comm as comms, lock, Guard, WORLD_RANK};
-use crate::gate;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use super::model::{comm as comms, lock, window, Guard, Locked, WORLD_RANK};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Applies the communicator's error handler to an error.
+/// Applies the communicator's or window's error handler to an error.
 #[cold]
-pub fn raise(comm: i32, code: i32) -> i32 {
-    let c = comms::get(comm).or_else(|_| comms::get(COMM_WORLD));
+pub fn raise(object: i32, code: i32) -> i32 {
+    if let Ok(w) = window::get(object) {
+        let handler = w.meta.get(&lock()).errhandler;
+        return apply(handler, 2, object, COMM_WORLD, code);
+    }
+    let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
-    let mut handle = c.handle.load(Relaxed);
-    let handler = c.meta.get(&lock()).errhandler;
+    let handle = c.handle.load(Relaxed);
+    let guard = lock();
+    let handler = of(&guard, c);
+    if let Some(given) = GIVEN.get(&guard) {
+        given.drain(..given.len().saturating_sub(DETAILED - 1));
+        given.push(code);
+    }
+    drop(guard);
+    apply(handler, 0, handle, handle, code)
+}
+
+/// A communicator's error handler. One that none was set for has MPI_COMM_WORLD's, as in MPICH.
+fn of(guard: &Guard, c: &comms::Comm) -> i32 {
+    match c.meta.get(guard).errhandler {
+        ERRHANDLER_NULL => comms::get(COMM_WORLD)
+            .map(|world| world.meta.get(guard).errhandler)
+            .ok()
+            .filter(|e| *e != ERRHANDLER_NULL)
+            .unwrap_or(ERRORS_ARE_FATAL),
+        set => set,
+    }
+}
+
+/// Applies a file's error handler to an error.
+#[cold]
+pub fn raise_of_file(handler: i32, file: usize, code: i32) -> i32 {
+    apply(handler, 1, file, COMM_WORLD, code)
+}
+
+/// Applies a session's error handler to an error.
+#[cold]
+pub fn raise_of_session(handler: i32, session: i32, code: i32) -> i32 {
+    apply(handler, 0, session, COMM_WORLD, code)
+}
+
+/// Applies an error handler; `comm` is what ends with a fatal one.
+fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
     match handler {
         ERRORS_RETURN => code,
-        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(handle, code),
+        ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),
         user => {
             let found = find(&ERRHANDLERS, V_ERRHANDLER, user);
-            found.map_or(code, |e| call(e, 0, &mut handle, code))
+            found.map_or(code, |e| call(e, kind, &mut handle, code))
         }
     }
 }
@@ -50,6 +89,19 @@ fn call<H>(e: &Errhandler, kind: i32, handle: &mut H, code: i32) -> i32 {
 pub fn set_cxx(handler: i32, caller: usize) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handler) {
         e.cxx.store(caller, Relaxed);
+    }
+}
+
+/// The codes that were given since the last restart, the newest last; `None` before the first one.
+static GIVEN: Locked<Option<Vec<i32>>> = Locked::new(None);
+/// MPICH has the details of so many.
+const DETAILED: usize = 128;
+
+/// A code's details are in the library that gave it: of one from before a restart the class is left.
+fn known(guard: &Guard, code: i32) -> i32 {
+    match GIVEN.get(guard) {
+        Some(given) if !codes::added(guard, code) && !given.contains(&code) => code & ERR_CLASS,
+        _ => code,
     }
 }
 
@@ -83,7 +135,8 @@ fn fatal(comm: i32, code: i32) -> ! {
     }
 }
 
-fn hold(handle: i32) {
+/// One use of an error handler more.
+pub fn hold(handle: i32) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handle) {
         e.refs.fetch_add(1, Relaxed);
     }
@@ -144,7 +197,7 @@ pub unsafe fn comm_get_errhandler(comm: i32, out: usize) -> i32 {
     local(comm, || {
         let c = comms::get(comm)?;
         let guard = lock();
-        let e = c.meta.get(&guard).errhandler;
+        let e = of(&guard, c);
         hold(e);
         put(out, e);
         Ok(())
@@ -163,6 +216,40 @@ pub unsafe fn comm_call_errhandler(comm: i32, code: i32) -> i32 {
     SUCCESS
 }
 
+pub unsafe fn win_create_errhandler(function: usize, out: usize) -> i32 {
+    comm_create_errhandler(function, out)
+}
+
+pub unsafe fn win_set_errhandler(win: i32, handler: i32) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        hold(handler);
+        let old = std::mem::replace(&mut w.meta.get(&guard).errhandler, handler);
+        release(&guard, old);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_get_errhandler(win: i32, out: usize) -> i32 {
+    local(win, || {
+        let w = window::get(win)?;
+        let guard = lock();
+        let e = w.meta.get(&guard).errhandler;
+        hold(e);
+        put(out, e);
+        Ok(())
+    })
+}
+
+pub unsafe fn win_call_errhandler(win: i32, code: i32) -> i32 {
+    if let Err(Fail::Code(e)) = window::get(win).map(|_| ()) {
+        return raise(COMM_WORLD, e);
+    }
+    raise(win, code);
+    SUCCESS
+}
+
 pub unsafe fn errhandler_free(at: usize) -> i32 {
     local(COMM_WORLD, || {
         release(&lock(), *(at as *const i32));
@@ -171,9 +258,11 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
     })
 }
 
-pub unsafe fn error_string(code: i32, text: usize, len: usize) -> i32 {
-    forward(COMM_WORLD, || {
-        super::lower::call(ix::Error_string, &[code as u64, text as u64, len as u64])
+pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
+    local(COMM_WORLD, || {
+        let code = known(&lock(), code);
+        super::infos::put_text(out, len, &text(code));
+        Ok(())
     })
 }
 
@@ -183,76 +272,7 @@ pub unsafe fn error_class(code: i32, class: usize) -> i32 {
     })
 }
 
-/// Error classes and codes that the application added, so that a restart can add them again.
-static ADDED: super::model::Locked<Vec<Added>> = super::model::Locked::new(Vec::new());
-
-/// One addition.
-enum Added {
-    Class,
-    Code(i32),
-    Text(i32, String),
-}
-
-static LAST: AtomicI32 = AtomicI32::new(0);
-
-/// The last error code used, for `MPI_LASTUSEDCODE`; 0 if none was added.
-pub fn last_used() -> i32 {
-    LAST.load(Relaxed)
-}
-
-unsafe fn add(index: usize, args: &[u64], out: usize, what: Added) -> i32 {
-    let inside = gate::enter(gate::Call::MustComplete);
-    let code = must(index, args);
-    if code == SUCCESS {
-        if out != 0 {
-            LAST.fetch_max(*(out as *const i32), Relaxed);
-        }
-        ADDED.get(&lock()).push(what);
-    }
-    drop(inside);
-    super::front::finish(COMM_WORLD, Ok(code))
-}
-
-pub unsafe fn add_error_class(out: usize) -> i32 {
-    add(ix::Add_error_class, &[out as u64], out, Added::Class)
-}
-
-pub unsafe fn add_error_code(class: i32, out: usize) -> i32 {
-    add(
-        ix::Add_error_code,
-        &[class as u64, out as u64],
-        out,
-        Added::Code(class),
-    )
-}
-
-pub unsafe fn add_error_string(code: i32, text: usize) -> i32 {
-    let string = std::ffi::CStr::from_ptr(text as *const libc::c_char)
-        .to_string_lossy()
-        .into_owned();
-    add(
-        ix::Add_error_string,
-        &[code as u64, text as u64],
-        0,
-        Added::Text(code, string),
-    )
-}
-
-/// Adds the application's classes, codes and strings to a fresh lower half.
-pub fn replay(guard: &Guard) {
-    let mut value = 0i32;
-    let out = &mut value as *mut i32 as u64;
-    for a in ADDED.get(guard).iter() {
-        // SAFETY: plain values and a string that lives through the call.
-        unsafe {
-            match a {
-                Added::Class => must(ix::Add_error_class, &[out]),
-                Added::Code(class) => must(ix::Add_error_code, &[*class as u64, out]),
-                Added::Text(code, s) => {
-                    let s = std::ffi::CString::new(s.as_str()).unwrap_or_default();
-                    must(ix::Add_error_string, &[*code as u64, s.as_ptr() as u64])
-                }
-            };
-        }
-    }
+/// The details of all codes are gone with the lower half that gave them.
+pub fn forget(guard: &Guard) {
+    *GIVEN.get(guard) = Some(Vec::new());
 }

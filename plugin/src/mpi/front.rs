@@ -4,7 +4,7 @@ use super::abi::*;
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::Kind;
 use super::start::{self, Message};
-use super::{coll, errs, handle, icoll, p2p};
+use super::{coll, errs, fileio, handle, icoll, large, p2p, persistent, rma};
 use crate::gate;
 
 include!(concat!(env!("OUT_DIR"), "/exports.rs"));
@@ -87,6 +87,16 @@ pub unsafe fn put_status(at: usize, mut status: Status) {
         let p = at as *mut Status;
         status.error = (*p).error; // only calls that return MPI_ERR_IN_STATUS set it
         p.write(status);
+    }
+}
+
+/// Stores the empty status, its error as well, unless it is to be ignored.
+///
+/// # Safety
+/// As `put_status`.
+pub unsafe fn put_empty(at: usize) {
+    if at != STATUS_IGNORE && at != 0 {
+        put(at, Status::EMPTY);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::front::{local, put, query, slice};
 use super::lower::Fail;
-use super::model::objects::{Group, GROUPS};
+use super::model::objects::{find, Group, GROUPS};
 use super::model::{lock, WORLD_RANK};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,12 +20,22 @@ pub fn ranks(handle: i32) -> Result<Vec<i32>, Fail> {
     g.map(|g| g.ranks.clone()).ok_or(Fail::Code(ERR_GROUP))
 }
 
+/// The session that a group was made of, 0: none.
+pub fn session(handle: i32) -> i32 {
+    find(&GROUPS, V_GROUP, handle).map_or(0, |g| g.session)
+}
+
 /// Registers a group and gives its handle.
 pub fn register(ranks: Vec<i32>) -> i32 {
+    register_of(ranks, 0)
+}
+
+/// Registers a group of a session.
+pub fn register_of(ranks: Vec<i32>, session: i32) -> i32 {
     if ranks.is_empty() {
         return GROUP_EMPTY;
     }
-    V_GROUP | GROUPS.add(&lock(), Group { ranks })
+    V_GROUP | GROUPS.add(&lock(), Group { ranks, session })
 }
 
 /// `MPI_IDENT`, `MPI_SIMILAR` or `MPI_UNEQUAL`.
@@ -79,9 +89,10 @@ pub unsafe fn group_free(at: usize) -> i32 {
     })
 }
 
-unsafe fn make(out: usize, f: impl FnOnce() -> Result<Vec<i32>, Fail>) -> i32 {
+/// Makes a group out of another, of the same session.
+unsafe fn make(of: i32, out: usize, f: impl FnOnce() -> Result<Vec<i32>, Fail>) -> i32 {
     local(COMM_WORLD, || {
-        put(out, register(f()?));
+        put(out, register_of(f()?, session(of)));
         Ok(())
     })
 }
@@ -91,7 +102,7 @@ fn pick(all: &[i32], i: i32) -> Result<i32, Fail> {
 }
 
 pub unsafe fn group_incl(group: i32, n: i32, list: usize, out: usize) -> i32 {
-    make(out, || {
+    make(group, out, || {
         let all = ranks(group)?;
         slice::<i32>(list, n)
             .iter()
@@ -113,7 +124,7 @@ fn exclude(all: &[i32], list: &[i32]) -> Result<Vec<i32>, Fail> {
 }
 
 pub unsafe fn group_excl(group: i32, n: i32, list: usize, out: usize) -> i32 {
-    make(out, || exclude(&ranks(group)?, slice(list, n)))
+    make(group, out, || exclude(&ranks(group)?, slice(list, n)))
 }
 
 /// Ranks that triplets of first, last and stride name.
@@ -133,7 +144,7 @@ fn expand(ranges: &[[i32; 3]]) -> Result<Vec<i32>, Fail> {
 }
 
 pub unsafe fn group_range_incl(group: i32, n: i32, ranges: usize, out: usize) -> i32 {
-    make(out, || {
+    make(group, out, || {
         let all = ranks(group)?;
         expand(slice(ranges, n))?
             .iter()
@@ -143,11 +154,13 @@ pub unsafe fn group_range_incl(group: i32, n: i32, ranges: usize, out: usize) ->
 }
 
 pub unsafe fn group_range_excl(group: i32, n: i32, ranges: usize, out: usize) -> i32 {
-    make(out, || exclude(&ranks(group)?, &expand(slice(ranges, n))?))
+    make(group, out, || {
+        exclude(&ranks(group)?, &expand(slice(ranges, n))?)
+    })
 }
 
 pub unsafe fn group_union(a: i32, b: i32, out: usize) -> i32 {
-    make(out, || {
+    make(a, out, || {
         let mut all = ranks(a)?;
         let more: Vec<i32> = ranks(b)?.into_iter().filter(|r| !all.contains(r)).collect();
         all.extend(more);
@@ -156,7 +169,7 @@ pub unsafe fn group_union(a: i32, b: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn group_intersection(a: i32, b: i32, out: usize) -> i32 {
-    make(out, || {
+    make(a, out, || {
         let other = ranks(b)?;
         Ok(ranks(a)?
             .into_iter()
@@ -166,7 +179,7 @@ pub unsafe fn group_intersection(a: i32, b: i32, out: usize) -> i32 {
 }
 
 pub unsafe fn group_difference(a: i32, b: i32, out: usize) -> i32 {
-    make(out, || {
+    make(a, out, || {
         let other = ranks(b)?;
         Ok(ranks(a)?
             .into_iter()
@@ -178,6 +191,9 @@ pub unsafe fn group_difference(a: i32, b: i32, out: usize) -> i32 {
 pub unsafe fn group_translate_ranks(a: i32, n: i32, list: usize, b: i32, out: usize) -> i32 {
     query(COMM_WORLD, || {
         let (from, to) = (ranks(a)?, ranks(b)?);
+        if n > 0 && (list == 0 || out == 0) {
+            return Err(Fail::Code(ERR_ARG));
+        }
         for (i, r) in slice::<i32>(list, n).iter().enumerate() {
             let found = if *r == PROC_NULL {
                 PROC_NULL

@@ -5,7 +5,7 @@ use super::coll;
 use super::front::{finish, put};
 use super::lower::{self, Fail, Outcome, KINDS};
 use super::model::request::{self, Extra, Kind, Request};
-use super::model::{comm as comms, datatype, lock, Comm, Guard};
+use super::model::{comm as comms, datatype, lock, serial, Comm, Guard};
 use super::{handle, ops};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::*;
@@ -31,13 +31,17 @@ pub unsafe fn translate(
             b'D' => handle::datatype(*a as i32)?,
             b'O' => handle::op(*a as i32)?,
             b'd' => {
-                let first = !kinds[..i].contains(&b'd');
-                let n = if first {
-                    handle::send_len(comm)?
-                } else {
-                    handle::recv_len(comm)?
+                let first = kinds[..i].iter().position(|k| *k == b'd');
+                let n = match first {
+                    None => handle::send_len(comm)?,
+                    Some(_) => handle::recv_len(comm)?,
                 };
-                arrays.push(handle::datatypes(*a as usize, n)?);
+                let list = handle::datatypes(*a as usize, n)?;
+                // The lower half looks whether both are one.
+                let same = first.is_some_and(|j| args[j] == *a) && arrays.last() == Some(&list);
+                if !same {
+                    arrays.push(list);
+                }
                 arrays.last().map_or(0, |v| v.as_ptr() as u64)
             }
             _ => *a,
@@ -60,6 +64,11 @@ pub unsafe fn issue(r: &Request) -> Outcome {
     lower::call(r.function.get(), &words)
 }
 
+/// Which argument of a collective is the communicator.
+pub fn comm_at(index: usize) -> usize {
+    KINDS[index].find('C').unwrap_or(0)
+}
+
 /// Initiates a non-blocking collective.
 ///
 /// # Safety
@@ -69,39 +78,75 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
         Ok(c) => c,
         Err(e) => return finish(comm, Err(e)),
     };
-    let (inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
-    let outcome = (|| -> Outcome {
-        let guard = lock();
-        c.meta.get(&guard).pending.push((n, in_place));
-        let (h, r) = request::make(&guard, Kind::Coll, c, DATATYPE_NULL);
+    let mut made = None;
+    let outcome = enter(c, in_place, || {
+        let (h, r) = request::make(&lock(), Kind::Coll, c, DATATYPE_NULL);
+        made = Some((h, r));
         r.function.set(index);
         let mut extra = Box::new(Extra {
             args: args.to_vec(),
-            sequence: n,
             ..Extra::default()
         });
         hold_types(index, args, c, &mut extra);
         r.extra.set(Some(extra));
-        drop(guard);
-        match issue(r) {
-            Ok(SUCCESS) => {
-                r.active.set(true);
-                put(out, h);
-                Ok(SUCCESS)
-            }
-            other => {
-                let guard = lock();
-                complete(&guard, r, c);
-                request::release(&guard, h, r);
-                other
-            }
-        }
-    })();
-    drop(inside);
+        r
+    });
+    match (&outcome, made) {
+        (Ok(SUCCESS), Some((h, _))) => put(out, h),
+        (_, Some((h, r))) => request::release(&lock(), h, r),
+        _ => {}
+    }
     finish(comm, outcome)
 }
 
-unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
+/// Starts a persistent collective.
+///
+/// # Safety
+/// As the MPI standard says of its arguments.
+pub unsafe fn again(r: &'static Request) -> i32 {
+    let Some(c) = r.comm.get().filter(|_| !r.active.get()) else {
+        return finish(COMM_WORLD, Ok(ERR_REQUEST));
+    };
+    let extra = r.extra.take();
+    let in_place = extra.as_ref().is_some_and(|e| e.in_place);
+    r.extra.set(extra);
+    r.serial.set(serial());
+    let outcome = enter(c, in_place, || r);
+    finish(c.handle.load(Relaxed), outcome)
+}
+
+/// Enters the next collective of a communicator and begins it in the lower half.
+unsafe fn enter(
+    c: &'static Comm,
+    in_place: bool,
+    request: impl FnOnce() -> &'static Request,
+) -> Outcome {
+    let (_inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
+    c.meta.get(&lock()).pending.push((n, in_place));
+    let r = request();
+    let mut extra = r.extra.take().unwrap_or_default();
+    extra.sequence = n;
+    r.extra.set(Some(extra));
+    let outcome = issue(r);
+    if let Ok(SUCCESS) = outcome {
+        r.active.set(true);
+    } else {
+        let guard = lock();
+        let left = c.left.load(Relaxed);
+        complete(&guard, r, c);
+        if coll::refused(&outcome) {
+            c.left.store(left, Relaxed);
+            c.entered.store(n - 1, Relaxed);
+        }
+    }
+    outcome
+}
+
+/// Holds what a collective's arguments name until its request is gone: `extra` has them already.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+pub unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
     for (i, k) in KINDS[index].bytes().enumerate().take(args.len()) {
         if k == b'D' {
             extra.types.push(args[i] as i32);
@@ -119,6 +164,16 @@ unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra) {
             .unwrap_or(0);
             let list = std::slice::from_raw_parts(args[i] as *const i32, n);
             extra.types.extend_from_slice(list);
+            // The application's array may be gone when the collective is begun again: after a restart, or persistent.
+            let before =
+                (0..i).find(|j| args[*j] == args[i] && KINDS[index].as_bytes()[*j] == b'd');
+            extra.args[i] = match before {
+                Some(j) => extra.args[j],
+                None => {
+                    extra.ints.push(list.to_vec());
+                    extra.ints.last().map_or(0, |l| l.as_ptr() as u64)
+                }
+            };
         }
     }
     for t in &extra.types {

@@ -2,13 +2,15 @@
 
 use super::abi::*;
 use super::front::{local, put};
-use super::lower::Fail;
+use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Info, INFOS};
 use super::model::{lock, Locked};
+use std::ffi::CString;
 
-/// `MPI_ERR_INFO_NOKEY` and `MPI_ERR_INFO` of the MPICH ABI.
+/// `MPI_ERR_INFO_NOKEY` of the MPICH ABI.
 const NOKEY: i32 = 31;
-const ERR_INFO: i32 = 28;
+/// Longest value.
+const MAX_VALUE: usize = 1024;
 
 /// A C string, cut at a length.
 ///
@@ -35,13 +37,94 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
         let guard = lock();
         match info {
             Some(i) => f(i.pairs.get(&guard)),
-            None if handle == INFO_ENV => f(&mut Vec::new()),
+            None if handle == INFO_ENV => f(&mut super::env::info()),
             None => Err(Fail::Code(ERR_INFO)),
         }
     })
 }
 
-unsafe fn add(list: Vec<(String, String)>, out: usize) {
+/// What an info object of the application's holds; `None` for `MPI_INFO_NULL`.
+pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
+    match find(&INFOS, V_INFO, handle) {
+        Some(i) => Ok(Some(i.pairs.get(&lock()).clone())),
+        None if handle == INFO_NULL => Ok(None),
+        None if handle == INFO_ENV => Ok(Some(super::env::info())),
+        None => Err(Fail::Code(ERR_INFO)),
+    }
+}
+
+/// Gives an info object of the application's other pairs.
+pub fn replace(handle: i32, list: Vec<(String, String)>) {
+    if let Some(info) = find(&INFOS, V_INFO, handle) {
+        *info.pairs.get(&lock()) = list;
+    }
+}
+
+/// Makes an info object of the lower half's.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn to_lower(pairs: Option<&[(String, String)]>) -> i32 {
+    let mut lower = INFO_NULL;
+    let Some(pairs) = pairs else {
+        return lower;
+    };
+    must(ix::Info_create, &[&raw mut lower as u64]);
+    for (key, value) in pairs {
+        let [key, value] = [key, value].map(|s| CString::new(s.as_str()).unwrap_or_default());
+        let args = [lower as u64, key.as_ptr() as u64, value.as_ptr() as u64];
+        must(ix::Info_set, &args);
+    }
+    lower
+}
+
+/// Runs something with an info object of the lower half's.
+///
+/// # Safety
+/// MPI is started in the lower half.
+pub unsafe fn with_lower<R>(pairs: Option<&[(String, String)]>, f: impl FnOnce(u64) -> R) -> R {
+    let mut lower = to_lower(pairs);
+    let result = f(lower as u64);
+    if lower != INFO_NULL {
+        must(ix::Info_free, &[&raw mut lower as u64]);
+    }
+    result
+}
+
+/// What an info object of the lower half's holds, which is freed.
+///
+/// # Safety
+/// It must be one.
+pub unsafe fn take_lower(mut lower: i32) -> Vec<(String, String)> {
+    let mut n = 0i32;
+    must(
+        ix::Info_get_nkeys,
+        &[lower as u64, &mut n as *mut i32 as u64],
+    );
+    let pair = |i| {
+        let (mut key, mut value, mut flag) = ([0u8; MAX_INFO_KEY + 1], [0u8; MAX_VALUE + 1], 0i32);
+        let (k, v) = (key.as_mut_ptr() as u64, value.as_mut_ptr() as u64);
+        must(ix::Info_get_nthkey, &[lower as u64, i as u64, k]);
+        let args = [
+            lower as u64,
+            k,
+            MAX_VALUE as u64,
+            v,
+            &mut flag as *mut i32 as u64,
+        ];
+        must(ix::Info_get, &args);
+        (text(k as usize, MAX_INFO_KEY), text(v as usize, MAX_VALUE))
+    };
+    let pairs = (0..n).map(pair).collect();
+    must(ix::Info_free, &[&mut lower as *mut i32 as u64]);
+    pairs
+}
+
+/// Makes an info object.
+///
+/// # Safety
+/// `out` must be a place for a handle.
+pub unsafe fn new_info(list: Vec<(String, String)>, out: usize) {
     put(
         out,
         V_INFO
@@ -56,7 +139,7 @@ unsafe fn add(list: Vec<(String, String)>, out: usize) {
 
 pub unsafe fn info_create(out: usize) -> i32 {
     local(COMM_WORLD, || {
-        add(Vec::new(), out);
+        new_info(Vec::new(), out);
         Ok(())
     })
 }
@@ -68,7 +151,7 @@ pub unsafe fn info_dup(info: i32, out: usize) -> i32 {
         Ok(())
     });
     if code == SUCCESS {
-        add(copy, out);
+        new_info(copy, out);
     }
     code
 }
@@ -84,7 +167,7 @@ pub unsafe fn info_free(at: usize) -> i32 {
 }
 
 pub unsafe fn info_set(info: i32, key: usize, value: usize) -> i32 {
-    let (k, v) = (text(key, MAX_INFO_KEY), text(value, 1024));
+    let (k, v) = (text(key, MAX_INFO_KEY), text(value, MAX_VALUE));
     pairs(info, |p| {
         match p.iter_mut().find(|(a, _)| *a == k) {
             Some(pair) => pair.1 = v,
@@ -137,7 +220,7 @@ pub unsafe fn info_create_env(argc: i32, argv: usize, out: usize) -> i32 {
             list.push(("command".into(), command.clone()));
             list.push(("argv".into(), arguments.join(" ")));
         }
-        add(list, out);
+        new_info(list, out);
         Ok(())
     })
 }

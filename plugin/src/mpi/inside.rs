@@ -26,6 +26,12 @@ pub fn function(index: usize) {
     unsafe { (*block::mine()).function.store(index as u32, Relaxed) };
 }
 
+/// The function that this thread has noted last.
+pub fn noted() -> usize {
+    // SAFETY: as above.
+    unsafe { (*block::mine()).function.load(Relaxed) as usize }
+}
+
 /// A blocking receive in progress: the lower half's communicator, source, tag.
 pub type Receive = [i32; 3];
 
@@ -79,6 +85,7 @@ pub fn busy() -> Option<String> {
                 .map_or(String::new(), |w| format!(" (rank {w} of the job)"));
             format!(" to rank {peer}{world} with tag {tag}")
         }
+        Some(c) if kinds.contains('F') => format!(" of {}", c.meta.get(&guard).name),
         Some(c) if kinds.contains('C') => {
             let name = &c.meta.get(&guard).name;
             let n = c.group.len();

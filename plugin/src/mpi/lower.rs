@@ -36,10 +36,15 @@ pub fn resolve() {
     for (slot, name) in TABLE.iter().zip(NAMES) {
         // The profiling names are the implementation; a tool in the lower half is not ours to call.
         let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
-        slot.store(crossing::sym(half, &name), Relaxed);
+        let found = crossing::sym(half, &name);
+        let missing = missing as *const () as usize;
+        slot.store(if found == 0 { missing } else { found }, Relaxed);
     }
     // Ours, over the library's: a send that is complete at once has no request.
-    TABLE[ix::Isend].store(crossing::sym(half, c"splitproc_isend"), Relaxed);
+    let isend = crossing::sym(half, c"splitproc_isend");
+    if isend != 0 {
+        TABLE[ix::Isend].store(isend, Relaxed);
+    }
     for (slot, name) in WEIGHTS
         .iter()
         .zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"])
@@ -50,6 +55,17 @@ pub fn resolve() {
             slot.store(unsafe { *at }, Relaxed);
         }
     }
+}
+
+/// What is called in place of a function that the library has not got.
+extern "C" fn missing() -> i32 {
+    crossing::upper(|| {
+        crate::streams::flush();
+        let name = NAMES.get(super::inside::noted()).unwrap_or(&"?");
+        eprintln!("splitproc: MPI_{name} is not supported by this MPI library");
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(70) }
+    })
 }
 
 /// Calls function `index` of the lower half.
@@ -80,7 +96,7 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 }
 }
 
-/// Is the table filled?
-pub fn resolved() -> bool {
-    TABLE[ix::Init].load(Relaxed) != 0
+/// Has the library this function?
+pub fn has(index: usize) -> bool {
+    TABLE[index].load(Relaxed) != missing as *const () as usize
 }

@@ -6,7 +6,7 @@ use super::lower::{self, ix, must, Fail};
 use super::model::objects::{find, Op, OPS};
 use super::model::{datatype, lock, serial, Guard};
 use crate::crossing;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Most user-made operators at one time.
 const POOL: usize = 64;
@@ -24,6 +24,11 @@ unsafe extern "C" fn trampoline<const SLOT: usize>(a: usize, b: usize, n: *mut i
         // SAFETY: the lower half's arguments are those of an MPI_User_function.
         let (mut t, count) = unsafe { (virtual_type(*t), *n) };
         match CXX[SLOT].load(Relaxed) {
+            // SAFETY: the slot holds the function that the application registered, for counts of 64 bits.
+            0 if LARGE[SLOT].load(Relaxed) => unsafe {
+                let f = std::mem::transmute::<usize, LargeFunction>(f);
+                f(a, b, &mut i64::from(count), &mut t)
+            },
             // SAFETY: the slot holds the function that the application registered.
             0 => unsafe { std::mem::transmute::<usize, Function>(f)(a, b, n, &mut t) },
             // SAFETY: the C++ library gave a function of this type.
@@ -31,6 +36,11 @@ unsafe extern "C" fn trampoline<const SLOT: usize>(a: usize, b: usize, n: *mut i
         }
     });
 }
+
+/// Slots whose functions count in 64 bits.
+static LARGE: [AtomicBool; POOL] = [const { AtomicBool::new(false) }; POOL];
+
+type LargeFunction = unsafe extern "C" fn(usize, usize, *mut i64, *mut i32);
 
 /// Makes an operator one of C++, that `caller` calls.
 pub fn set_cxx(op: i32, caller: usize) {
@@ -58,6 +68,14 @@ static TRAMPOLINES: [Function; POOL] = pool!(
 );
 
 pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
+    create(function, commute, false, out)
+}
+
+pub unsafe fn op_create_c(function: usize, commute: i32, out: usize) -> i32 {
+    create(function, commute, true, out)
+}
+
+unsafe fn create(function: usize, commute: i32, large: bool, out: usize) -> i32 {
     forward(COMM_WORLD, || {
         let guard = lock();
         let slot = FUNCTIONS
@@ -75,6 +93,7 @@ pub unsafe fn op_create(function: usize, commute: i32, out: usize) -> i32 {
         );
         if code == SUCCESS {
             FUNCTIONS[slot].store(function, Relaxed);
+            LARGE[slot].store(large, Relaxed);
             let op = Op {
                 lower: AtomicI32::new(new),
                 function,

@@ -5,7 +5,7 @@ use super::front::{again, finish, put_status};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::{comm as comms, datatype, Comm};
 use super::start::Message;
-use super::{complete, handle, inside, packed, start, sync, unexpected};
+use super::{complete, handle, inside, large, packed, start, sync, unexpected};
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -171,23 +171,22 @@ pub unsafe fn sendrecv_replace(
         Err(Fail::Code(code)) => return finish(comm, Ok(code)),
         Err(Fail::Restarted) => return finish(comm, Ok(ERR_OTHER)),
     };
-    const PACKED: i32 = 0x4c00_010f;
     let received = Message {
         peer: source,
         tag: rtag,
         ..sent
     };
-    let sent = Message {
-        buf: packed.as_ptr() as usize,
-        n: packed.len() as i32,
-        t: PACKED,
-        ..sent
-    };
-    sendrecv(sent, received, comm, status)
+    large::narrow(packed.len() as i64, PACKED, comm, |n, t| {
+        let buf = packed.as_ptr() as usize;
+        sendrecv(Message { buf, n, t, ..sent }, received, comm, status)
+    })
 }
 
 /// Packs a message.
-unsafe fn pack(m: Message) -> Result<Vec<u8>, Fail> {
+///
+/// # Safety
+/// As the MPI standard says of it.
+pub unsafe fn pack(m: Message) -> Result<Vec<u8>, Fail> {
     let _inside = gate::enter(Call::MustComplete);
     let size = datatype::sizes(m.t)?.size;
     let mut bytes = vec![0u8; (size * m.n.max(0) as i64) as usize];

@@ -4,7 +4,6 @@
 use super::abi::*;
 use super::complete;
 use super::front::{finish, forward, put, put_status};
-use super::handle;
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::objects::find;
 use super::model::request::{self, Kind};
@@ -12,6 +11,7 @@ use super::model::table::Table;
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
 use super::start::complete_now;
 use super::unexpected::{self, Message};
+use super::{handle, packed};
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -29,7 +29,11 @@ enum Held {
 /// Messages between a matched probe and its receive.
 static MESSAGES: Table<Matched> = Table::new();
 
-unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool, Fail> {
+/// Looks for a message: its status if there is one.
+///
+/// # Safety
+/// In a call that must complete.
+pub unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<bool, Fail> {
     if unexpected::any() {
         if let Some(s) = unexpected::peek(c, source, tag) {
             *own = s;
@@ -238,14 +242,14 @@ pub unsafe fn drain_message(c: &Comm, message: &mut i32, status: &Status) -> Mes
     let mut bytes = vec![0u8; status.count() as usize];
     let mut done = Status::EMPTY;
     let at = &mut done as *mut Status as u64;
-    let args = [
-        bytes.as_mut_ptr() as u64,
-        bytes.len() as u64,
-        BYTE as u64,
-        message as *mut i32 as u64,
-        at,
-    ];
-    lower::must(ix::Mrecv, &args);
+    let to = bytes.as_mut_ptr() as u64;
+    let message = message as *mut i32 as u64;
+    match i32::try_from(bytes.len()) {
+        Ok(n) => lower::must(ix::Mrecv, &[to, n as u64, BYTE as u64, message, at]),
+        Err(_) => packed::of_bytes(bytes.len(), |t| {
+            lower::must(ix::Mrecv, &[to, 1, t, message, at])
+        }),
+    };
     if let Some(traffic) = c.traffic(status.source) {
         traffic.receive(true);
     }

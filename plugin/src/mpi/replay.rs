@@ -6,7 +6,9 @@ use super::lower::{ix, must};
 use super::model::comm::Topology;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
-use super::{cut, env, errs, icoll, ops, start, topos, types};
+use super::{
+    codes, cut, env, errs, icoll, ops, promises, reopen, settle, start, tools, topos, types,
+};
 use crate::host;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
@@ -14,7 +16,8 @@ use std::sync::atomic::Ordering::*;
 /// Tag of the communicators' rebuilding.
 const TAG: u64 = 7001;
 
-fn check(what: &str, code: i32) -> Result<(), String> {
+/// What failed, in words.
+pub fn check(what: &str, code: i32) -> Result<(), String> {
     if code == SUCCESS {
         return Ok(());
     }
@@ -23,6 +26,8 @@ fn check(what: &str, code: i32) -> Result<(), String> {
 
 /// Rebuilds the lower half from the model, then lets the program go on.
 pub fn restart() -> Result<(), String> {
+    // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
+    unsafe { tools::replay() };
     if env::active() {
         // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
         unsafe { rebuild() }?;
@@ -45,16 +50,11 @@ unsafe fn rebuild() -> Result<(), String> {
             "the image of rank {old_rank} was restarted as rank {rank}"
         ));
     }
+    promises::check()?;
     env::connect(rank, size)?;
     let guard = lock();
-    errs::replay(&guard);
-    let (p, n) = *env::BSEND.get(&guard);
-    if p != 0 {
-        check(
-            "MPI_Buffer_attach",
-            must(ix::Buffer_attach, &[p as u64, n as u64]),
-        )?;
-    }
+    errs::forget(&guard);
+    codes::replay(&guard);
     ops::replay(&guard)?;
     for t in datatype::all(&guard) {
         let code = types::build(&t.contents, t.lower.as_ptr()).unwrap_or(ERR_TYPE);
@@ -67,6 +67,8 @@ unsafe fn rebuild() -> Result<(), String> {
         }
     }
     communicators(&guard)?;
+    settle::replay(&guard)?;
+    reopen::replay(&guard)?;
     for (_, r) in request::all(&guard) {
         again(r)?;
     }
@@ -224,7 +226,7 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
     let drained = r.ack.get() != REQUEST_NULL; // its answer is a request of its own
     let pending = r.active.get() && !r.done.get() && !drained;
     let outcome = match r.kind.get() {
-        Kind::Generalized | Kind::MatchedRecv => return Ok(()),
+        Kind::Generalized | Kind::Model | Kind::MatchedRecv | Kind::File => return Ok(()),
         Kind::Send | Kind::Recv if r.persistent.get() => {
             let made = start::issue(r);
             if pending && r.kind.get() == Kind::Recv && matches!(made, Ok(SUCCESS)) {
@@ -235,11 +237,12 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
         }
         _ if !pending => return Ok(()),
         Kind::Recv => start::issue(r),
-        Kind::Send => Ok(SUCCESS),
+        Kind::Send | Kind::Rma => Ok(SUCCESS),
         Kind::Coll => icoll::issue(r),
         Kind::Idup => idup_issue(r),
     };
-    if r.kind.get() == Kind::Send && pending {
+    // One-sided operations were completed by a flush.
+    if matches!(r.kind.get(), Kind::Send | Kind::Rma) && pending {
         r.status.set(Status::EMPTY);
         r.done.set(true);
     }

@@ -5,7 +5,7 @@ use super::front::{finish, forward, put, slice};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
-use super::{handle, sync, unexpected};
+use super::{bsend, handle, icoll, partitioned, sync, unexpected};
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -230,6 +230,12 @@ unsafe fn begin(at: usize) -> Outcome {
     let r = r.ok_or(Fail::Code(ERR_REQUEST))?;
     let c = r.comm.get().ok_or(Fail::Code(ERR_REQUEST))?;
     r.serial.set(serial());
+    if r.kind.get() == Kind::Model {
+        return partitioned::begin(r);
+    }
+    if r.function.get() == ix::Bsend_init {
+        return bsend::start(r, c);
+    }
     let traffic = c.traffic(r.peer.get());
     if r.kind.get() == Kind::Send {
         if let Some(traffic) = traffic {
@@ -263,15 +269,23 @@ unsafe fn begin(at: usize) -> Outcome {
     outcome
 }
 
+/// Starts the request at an address.
+unsafe fn one(at: usize) -> i32 {
+    match request::get(*(at as *const i32)) {
+        Some(r) if r.persistent.get() && r.kind.get() == Kind::Coll => icoll::again(r),
+        _ => forward(COMM_WORLD, || begin(at)),
+    }
+}
+
 pub unsafe fn start(at: usize) -> i32 {
-    forward(COMM_WORLD, || begin(at))
+    one(at)
 }
 
 pub unsafe fn startall(n: i32, at: usize) -> i32 {
     for i in 0..slice::<i32>(at, n).len() {
-        let code = forward(COMM_WORLD, || begin(at + 4 * i));
+        let code = one(at + 4 * i);
         if code != SUCCESS {
-            return finish(COMM_WORLD, Ok(code));
+            return code;
         }
     }
     SUCCESS

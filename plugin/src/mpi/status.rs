@@ -59,6 +59,58 @@ pub unsafe fn status_set_elements_x(status: usize, t: i32, n: i64) -> i32 {
     })
 }
 
+pub unsafe fn get_count_c(status: usize, t: i32, out: usize) -> i32 {
+    query(COMM_WORLD, || {
+        let bytes = (*(status as *const Status)).count();
+        let n = match datatype::sizes(t)?.size as u64 {
+            0 if bytes == 0 => 0,
+            0 => i64::from(UNDEFINED),
+            size if !bytes.is_multiple_of(size) => i64::from(UNDEFINED),
+            size => (bytes / size) as i64,
+        };
+        put(out, n);
+        Ok(())
+    })
+}
+
+pub unsafe fn get_elements_c(status: usize, t: i32, out: usize) -> i32 {
+    get_elements_x(status, t, out)
+}
+
+pub unsafe fn status_set_elements_c(status: usize, t: i32, n: i64) -> i32 {
+    status_set_elements_x(status, t, n)
+}
+
+pub unsafe fn status_get_source(status: usize, out: usize) -> i32 {
+    put(out, (*(status as *const Status)).source);
+    SUCCESS
+}
+
+pub unsafe fn status_get_tag(status: usize, out: usize) -> i32 {
+    put(out, (*(status as *const Status)).tag);
+    SUCCESS
+}
+
+pub unsafe fn status_get_error(status: usize, out: usize) -> i32 {
+    put(out, (*(status as *const Status)).error);
+    SUCCESS
+}
+
+pub unsafe fn status_set_source(status: usize, source: i32) -> i32 {
+    (*(status as *mut Status)).source = source;
+    SUCCESS
+}
+
+pub unsafe fn status_set_tag(status: usize, tag: i32) -> i32 {
+    (*(status as *mut Status)).tag = tag;
+    SUCCESS
+}
+
+pub unsafe fn status_set_error(status: usize, error: i32) -> i32 {
+    (*(status as *mut Status)).error = error;
+    SUCCESS
+}
+
 pub unsafe fn status_set_cancelled(status: usize, flag: i32) -> i32 {
     let s = &mut *(status as *mut Status);
     s.count_hi_and_cancelled = (s.count_hi_and_cancelled & !1) | (flag != 0) as i32;

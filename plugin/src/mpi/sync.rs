@@ -12,7 +12,7 @@
 use super::abi::*;
 use super::complete::poll;
 use super::front::put;
-use super::lower::{ix, must};
+use super::lower::{ix, must, Fail};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, Comm, Guard, Locked, WORLD_RANK, WORLD_SIZE};
 use super::start::{self, Message};
@@ -31,8 +31,8 @@ static LINES: Locked<Option<HashMap<Line, u64>>> = Locked::new(None);
 /// Our own communicator, a duplicate of `MPI_COMM_WORLD`.
 static OURS: AtomicI32 = AtomicI32::new(COMM_NULL);
 static NEXT: AtomicI32 = AtomicI32::new(0);
-/// Tags of our messages go round below `MPI_TAG_UB`'s least value.
-const TAGS: i32 = 32767;
+/// Tags of our messages go round below those of partitioned communication, which ends below `MPI_TAG_UB`'s least value.
+const TAGS: i32 = 16384;
 
 /// Makes the communicator.
 ///
@@ -242,6 +242,17 @@ pub unsafe fn answered(r: &'static Request) -> bool {
     request::release(&lock(), handle, ack);
     r.ack.set(REQUEST_NULL);
     true
+}
+
+/// Our own communicator.
+pub fn comm() -> Result<&'static Comm, Fail> {
+    comms::get(OURS.load(Relaxed))
+}
+
+/// Our own communicator and this process's rank in it, for what this process sends to itself: see `packed`.
+pub fn ours() -> Option<(u64, i32)> {
+    let c = comms::get(OURS.load(Relaxed)).ok()?;
+    Some((c.low(), c.rank))
 }
 
 /// Frees the communicator.

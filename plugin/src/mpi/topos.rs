@@ -112,6 +112,7 @@ unsafe fn with(
     call: impl FnMut(&Comm, u64, &Inside) -> Outcome,
     t: Topology,
 ) -> i32 {
+    put(out, COMM_NULL); // what stays there if it fails
     create(comm, out, call, |guard, _, new| {
         new.meta.get(guard).topology = Some(t)
     })

@@ -2,10 +2,10 @@
 
 use super::abi::*;
 use super::front::{forward, local, put, query};
-use super::infos;
 use super::lower::{self, ix, Fail};
 use super::model::datatype::{self, combiner, sizes};
 use super::model::lock;
+use super::{counted, infos};
 
 unsafe fn narrow(out: usize, v: i64) {
     put(out, i32::try_from(v).unwrap_or(UNDEFINED));
@@ -61,7 +61,7 @@ pub unsafe fn type_get_envelope(t: i32, ni: usize, na: usize, nd: usize, how: us
     query(COMM_WORLD, || {
         let (i, a, d, c) = match datatype::get(t) {
             Some(t) => {
-                let c = &t.contents;
+                let c = counted::as_ints(&t.contents)?;
                 (c.ints.len(), c.addrs.len(), c.types.len(), c.combiner)
             }
             None if datatype::predefined(t) => (0, 0, 0, combiner::NAMED),
@@ -85,7 +85,7 @@ pub unsafe fn type_get_contents(
     d: usize,
 ) -> i32 {
     local(COMM_WORLD, || {
-        let c = &datatype::get(t).ok_or(Fail::Code(ERR_TYPE))?.contents;
+        let c = counted::as_ints(&datatype::get(t).ok_or(Fail::Code(ERR_TYPE))?.contents)?;
         let short = |n: i32, have: usize| (n.max(0) as usize) < have;
         if short(ni, c.ints.len()) || short(na, c.addrs.len()) || short(nd, c.types.len()) {
             return Err(Fail::Code(ERR_ARG));
@@ -124,4 +124,16 @@ pub unsafe fn type_get_name(t: i32, out: usize, len: usize) -> i32 {
             lower::call(ix::Type_get_name, &[t as u64, out as u64, len as u64])
         }),
     }
+}
+
+pub unsafe fn type_size_c(t: i32, out: usize) -> i32 {
+    type_size_x(t, out)
+}
+
+pub unsafe fn type_get_extent_c(t: i32, lb: usize, extent: usize) -> i32 {
+    type_get_extent(t, lb, extent)
+}
+
+pub unsafe fn type_get_true_extent_c(t: i32, lb: usize, extent: usize) -> i32 {
+    type_get_true_extent(t, lb, extent)
 }

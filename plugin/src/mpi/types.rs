@@ -2,10 +2,10 @@
 
 use super::abi::*;
 use super::front::{forward, put, slice};
-use super::handle;
 use super::lower::{ix, must, Fail, Outcome};
 use super::model::datatype::{self, combiner, Contents};
 use super::model::lock;
+use super::{counted, handle};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Makes a datatype in the lower half from its contents.
@@ -13,6 +13,12 @@ use std::sync::atomic::Ordering::Relaxed;
 /// # Safety
 /// The contents must be well formed.
 pub unsafe fn build(c: &Contents, out: *mut i32) -> Result<i32, Fail> {
+    if !c.counts.is_empty() {
+        return match counted::in_ints(c) {
+            Some(ints) => build(&ints, out),
+            None => counted::build(c, out as u64),
+        };
+    }
     let types: Vec<i32> = c
         .types
         .iter()
@@ -101,7 +107,11 @@ pub unsafe fn build(c: &Contents, out: *mut i32) -> Result<i32, Fail> {
     })
 }
 
-unsafe fn construct(contents: Contents, out: usize) -> i32 {
+/// Makes a datatype in the lower half and in the model.
+///
+/// # Safety
+/// The contents must be well formed.
+pub unsafe fn construct(contents: Contents, out: usize) -> i32 {
     forward(COMM_WORLD, || -> Outcome {
         let mut lower = 0i32;
         let code = build(&contents, &mut lower)?;
@@ -119,6 +129,7 @@ fn of(combiner: i32, ints: Vec<i32>, addrs: Vec<i64>, types: Vec<i32>) -> Conten
         ints,
         addrs,
         types,
+        ..Contents::default()
     }
 }
 

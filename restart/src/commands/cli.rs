@@ -64,8 +64,12 @@ pub struct Taking {
     /// On SIGTERM, take a checkpoint and exit with 85; if none can be taken the program gets the signal
     #[arg(long)]
     pub on_term: bool,
-    /// The MPI library of the lower half: auto (whichever launcher started us, else whichever the program needs), mpich, none, or a path
-    #[arg(long, value_name = "auto|mpich|none|PATH", default_value = "auto")]
+    /// The MPI library of the lower half: auto (whichever launcher started us, else whichever is there), mpich, openmpi, none, or a path
+    #[arg(
+        long,
+        value_name = "auto|mpich|openmpi|none|PATH",
+        default_value = "auto"
+    )]
     pub mpi: String,
     /// Compression of images: a zstd level, or off
     #[arg(long, value_name = "LEVEL|off", default_value = "1", value_parser = zstd_level, allow_hyphen_values = true)]

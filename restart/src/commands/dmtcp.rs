@@ -1,10 +1,13 @@
 //! `splitproc dmtcp-restart`: finds this rank's image among those that DMTCP wrote, and becomes `dmtcp_restart`.
 //!
-//! DMTCP names images by process ids; at each checkpoint the plugin makes a link `rank-R-of-N.dmtcp` to a rank's.
+//! DMTCP names images by process ids; at each checkpoint the plugin makes a link `rank-R-of-N.dmtcp` to a rank's, and
+//! links `rank-R-of-N.CHECKPOINT.IMAGE` to this and to those of the rank's children, which are restarted with it.
 
 use super::cli::DmtcpRestart;
 use super::{mpi, Failure, Outcome};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,17 +19,30 @@ const COORDINATOR: [&str; 3] = [
     "--any-coordinator",
 ];
 
+/// What a file of gzip's begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What another image of DMTCP's begins with.
+const PLAIN: &[u8; 22] = b"DMTCP_CHECKPOINT_IMAGE";
+/// Where an area, which takes a page, has its size.
+const SIZE: usize = 16;
+
 /// Runs the command; returns only when it fails.
 pub fn run(args: &DmtcpRestart) -> Outcome {
     let (rank, size) = mpi::rank_and_size()?;
     let image = image(&args.dir, rank, size)?;
+    let images = with_children(&args.dir, rank, size)?.unwrap_or_else(|| vec![image]);
+    // Every rank looks at all, for the reason that `image` has.
+    let all = (0..size).map(|rank| link(&args.dir, rank, size));
+    for image in all.chain(images.iter().cloned()) {
+        whole(&image)?;
+    }
     let mut command = Command::new("dmtcp_restart");
     let chosen = |o: &OsString| COORDINATOR.iter().any(|c| o.to_str() == Some(c));
     if size > 1 && !args.options.iter().any(chosen) {
         // Each rank would start a coordinator of its own.
         command.arg("--join-coordinator");
     }
-    command.args(&args.options).arg(&image);
+    command.args(&args.options).args(&images);
     let error = command.exec();
     let text = match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -37,9 +53,13 @@ pub fn run(args: &DmtcpRestart) -> Outcome {
     Err(Failure::new(1, text))
 }
 
+fn link(dir: &Path, rank: u32, size: u32) -> PathBuf {
+    dir.join(format!("rank-{rank}-of-{size}.dmtcp"))
+}
+
 /// The rank's image. Every rank looks whether all are there: one that came alone would wait for the others.
 fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
-    let link = |rank| dir.join(format!("rank-{rank}-of-{size}.dmtcp"));
+    let link = |rank| link(dir, rank, size);
     let Some(missing) = (0..size).map(link).find(|link| !link.is_file()) else {
         return Ok(link(rank));
     };
@@ -75,6 +95,70 @@ fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
     Err(Failure::new(1, text))
 }
 
+/// The images of the rank and its children, of the newest checkpoint of which all are there.
+fn with_children(dir: &Path, rank: u32, size: u32) -> Result<Option<Vec<PathBuf>>, Failure> {
+    let prefix = format!("rank-{rank}-of-{size}.");
+    let mut checkpoints: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|n| n.strip_prefix(&prefix));
+        let number = rest.and_then(|r| r.split_once('.')?.0.parse().ok());
+        if let Some(number) = number {
+            checkpoints.entry(number).or_default().push(entry.path());
+        }
+    }
+    let mut lost = None;
+    for mut images in checkpoints.into_values().rev() {
+        let Some(missing) = images.iter().find(|i| !i.is_file()) else {
+            images.sort();
+            return Ok(Some(images));
+        };
+        lost.get_or_insert_with(|| missing.clone());
+    }
+    let lost = lost.map(|link| {
+        let text = format!(
+            "{} names an image that is not there: that of a child of rank {rank} is lost",
+            link.display()
+        );
+        Failure::new(1, text)
+    });
+    lost.map_or(Ok(None), Err)
+}
+
+/// DMTCP starts from an image that was cut off and crashes, hangs or goes on with other memory, so its end is looked
+/// at: the length that gzip notes there is one of whole pages, and an unpacked image's last page is a mark.
+fn whole(image: &Path) -> Outcome {
+    const PAGE: usize = 4096;
+    let read = || -> std::io::Result<bool> {
+        let mut file = std::fs::File::open(image)?;
+        let mut begin = [0; PLAIN.len()];
+        file.read_exact(&mut begin)?;
+        if begin.starts_with(&GZIP) {
+            let mut length = [0; 4];
+            file.seek(SeekFrom::End(-4))?;
+            file.read_exact(&mut length)?;
+            return Ok((u32::from_le_bytes(length) as usize).is_multiple_of(PAGE));
+        }
+        if begin != *PLAIN {
+            return Ok(true);
+        }
+        let mut last = [0; PAGE];
+        let at = file.seek(SeekFrom::End(-(PAGE as i64)))?;
+        file.read_exact(&mut last)?;
+        Ok((at as usize).is_multiple_of(PAGE) && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
+    };
+    let text = match read() {
+        Ok(true) => return Ok(()),
+        Ok(false) => "the image was cut off".into(),
+        Err(why) => why.to_string(),
+    };
+    let text = format!(
+        "{}: {text}; restart from a copy that is whole",
+        image.display()
+    );
+    Err(Failure::new(1, text))
+}
+
 /// N of `rank-R-of-N.dmtcp`.
 fn job_size(name: &str) -> Option<u32> {
     let (_, size) = name.strip_prefix("rank-")?.split_once("-of-")?;
@@ -101,5 +185,49 @@ mod tests {
         assert!(text(0, 2).contains("rank-1-of-2.dmtcp is not there"));
         std::os::unix::fs::symlink("gone.dmtcp", tmp.path().join("rank-1-of-2.dmtcp")).unwrap();
         assert!(text(0, 2).contains("gone.dmtcp, which is not there"));
+    }
+
+    #[test]
+    fn an_image_that_was_cut_off_is_refused_by_name() {
+        let tmp = tempfile::tempdir().unwrap();
+        let image = tmp.path().join("ckpt_a.dmtcp");
+        let mut plain = vec![7; 3 * 4096];
+        plain[..PLAIN.len()].copy_from_slice(PLAIN);
+        plain[2 * 4096 + SIZE..2 * 4096 + SIZE + 8].fill(0xff);
+        let mut packed = [&GZIP[..], &[9; 5000], &[0, 0x30, 0, 0]].concat();
+        for bytes in [&mut plain, &mut packed] {
+            std::fs::write(&image, &bytes).unwrap();
+            assert!(whole(&image).is_ok());
+            for len in [bytes.len() - 1, 4096, 1] {
+                std::fs::write(&image, &bytes[..len]).unwrap();
+                let why = whole(&image).unwrap_err().error.to_string();
+                assert!(why.contains("ckpt_a.dmtcp"), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ranks_children_are_those_of_the_newest_whole_checkpoint() {
+        let tmp = tempfile::tempdir().unwrap();
+        let images = || {
+            let images = with_children(tmp.path(), 1, 12).ok()?.unwrap_or_default();
+            let name = |i: PathBuf| i.file_name().unwrap().to_str().unwrap().to_owned();
+            Some(images.into_iter().map(name).collect::<Vec<_>>())
+        };
+        let write = |name: &str| std::fs::write(tmp.path().join(name), "").unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink("no", tmp.path().join(name)).unwrap();
+        write("rank-1-of-12.dmtcp");
+        write("rank-11-of-12.7.ckpt_x.dmtcp");
+        assert_eq!(images().unwrap(), [""; 0]);
+        link("rank-1-of-12.9.ckpt_a.dmtcp");
+        assert_eq!(images(), None);
+        write("rank-1-of-12.10.ckpt_b.dmtcp");
+        write("rank-1-of-12.10.ckpt_a.dmtcp");
+        link("rank-1-of-12.11.ckpt_b.dmtcp");
+        let whole = [
+            "rank-1-of-12.10.ckpt_a.dmtcp",
+            "rank-1-of-12.10.ckpt_b.dmtcp",
+        ];
+        assert_eq!(images().unwrap(), whole);
     }
 }

@@ -340,32 +340,44 @@ fn overcommit() -> Check {
 }
 
 fn mpi_library() -> Check {
-    let fix = "for MPI programs: apt install mpich, or launch --mpi PATH";
-    match mpi::mpich() {
-        Ok(path) => check(
-            "MPI library",
-            true,
-            Verdict::Warn,
-            path.display().to_string(),
-            fix,
-        ),
-        Err(_) => check("MPI library", false, Verdict::Warn, "no MPICH", fix),
-    }
+    let fix = "for MPI programs: apt install mpich, or openmpi-bin, or launch --mpi PATH";
+    let found: Vec<String> = [mpi::mpich(), mpi::open_mpi()]
+        .into_iter()
+        .flatten()
+        .map(|path| path.display().to_string())
+        .collect();
+    let text = if found.is_empty() {
+        "none".into()
+    } else {
+        found.join(", ")
+    };
+    check("MPI library", !found.is_empty(), Verdict::Warn, text, fix)
 }
 
 fn launcher() -> Check {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let names = ["mpirun.mpich", "mpiexec.hydra", "srun"];
-    let found = names.iter().find_map(|n| {
-        std::env::split_paths(&path)
-            .map(|p| p.join(n))
-            .find(|p| p.is_file())
-    });
-    let fix = "for MPI programs: apt install mpich";
-    let text = found
-        .as_ref()
-        .map_or_else(|| "none".into(), |p| p.display().to_string());
-    check("MPI launcher", found.is_some(), Verdict::Warn, text, fix)
+    let on_path = |name: &&str| {
+        let all = std::env::split_paths(&path).map(|p| p.join(name));
+        all.into_iter().find(|p| p.is_file())
+    };
+    let found: Vec<String> = [
+        "mpirun.mpich",
+        "mpirun.openmpi",
+        "mpiexec.hydra",
+        "prterun",
+        "srun",
+    ]
+    .iter()
+    .filter_map(on_path)
+    .map(|p| p.display().to_string())
+    .collect();
+    let text = if found.is_empty() {
+        "none".into()
+    } else {
+        found.join(", ")
+    };
+    let fix = "for MPI programs: apt install mpich, or openmpi-bin";
+    check("MPI launcher", !found.is_empty(), Verdict::Warn, text, fix)
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
+use super::mpi::Launcher;
 use super::program::Program;
 use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use restart::libraries::Family;
 use restart::{manifest, mpich};
 use std::ffi::OsString;
 use std::fs;
@@ -77,20 +79,6 @@ fn start(args: &Launch, program: &Program) -> Outcome {
     let parts = Parts::beside_us()?;
     parts.check()?;
     let needs_mpi = program.elf.needed.iter().any(|n| mpich::needed_by(n));
-    if let Some(other) = program
-        .elf
-        .needed
-        .iter()
-        .find(|n| n.starts_with("libmpi.so.") && !needs_mpi)
-    {
-        if args.taking.mpi != "none" {
-            let text = format!(
-                "{}: needs {other}, which is not MPICH's ABI: only that is supported yet; build it with mpicc.mpich",
-                program.exe.display()
-            );
-            return Err(Failure::new(1, text));
-        }
-    }
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
     room::for_launch(usize::from(library.is_some()) + args.half.len())?;
     let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
@@ -176,12 +164,23 @@ pub fn library_for_restart(taking: &Taking, had: Option<&str>) -> Result<Option<
             1,
             "--mpi none: this job was checkpointed with MPI and cannot go on without it",
         )),
-        "auto" => match mpi::library("auto", true) {
-            Err(_) if mpi::launcher() != mpi::Launcher::OpenMpi && Path::new(had).is_file() => {
-                Ok(Some(had.into()))
+        "auto" => {
+            let had = Path::new(had);
+            // Without a launcher, what the job had is as good as any.
+            let suits = had.is_file()
+                && match mpi::launcher() {
+                    Launcher::OpenMpi => Family::of(had) == Some(Family::OpenMpi),
+                    Launcher::Mpich => Family::of(had) != Some(Family::OpenMpi),
+                    Launcher::None => true,
+                };
+            if suits && mpi::launcher() == Launcher::None {
+                return Ok(Some(had.into()));
             }
-            found => found,
-        },
+            match mpi::library("auto", true) {
+                Err(_) if suits => Ok(Some(had.into())),
+                found => found,
+            }
+        }
         wish => mpi::library(wish, true),
     }
 }

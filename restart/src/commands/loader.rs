@@ -19,7 +19,7 @@ pub struct Parts {
     pub mpi: PathBuf,
     /// libsplitproc.so.
     pub plugin: PathBuf,
-    /// Stubs under the names of MPI libraries.
+    /// Libraries of ours under the names of MPI libraries.
     pub fronts: Vec<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ impl Parts {
             host: dir.join("splitproc-host"),
             mpi: dir.join("splitproc-mpi-lh"),
             plugin: dir.join("libsplitproc.so"),
-            fronts: restart::mpich::SONAMES
+            fronts: restart::mpich::FRONTS
                 .iter()
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),
@@ -187,11 +187,9 @@ impl Start<'_> {
     /// The variables that the lower halves get beside the application's own.
     fn variables(&self, parts: &Parts) -> Vec<(&'static str, OsString)> {
         let mut preload = OsString::from(&parts.plugin);
-        let fronts = parts.fronts.iter().filter(|_| self.mpi_library.is_some());
-        let own = std::env::var_os("LD_PRELOAD").filter(|p| !p.is_empty());
-        for entry in fronts.map(OsString::from).chain(own) {
+        if let Some(own) = std::env::var_os("LD_PRELOAD").filter(|p| !p.is_empty()) {
             preload.push(":");
-            preload.push(entry);
+            preload.push(own);
         }
         let t = self.taking;
         // The host takes 0 for off.
@@ -204,6 +202,14 @@ impl Start<'_> {
             ("SPLITPROC_LOG", t.log.name().into()),
             ("SPLITPROC_PRELOAD", preload),
         ];
+        if let (Some(_), Some(front)) = (self.mpi_library, parts.fronts.first()) {
+            // The program gets them in the place of the libraries of their names.
+            all.extend(
+                front
+                    .parent()
+                    .map(|folder| ("SPLITPROC_FRONTS", folder.into())),
+            );
+        }
         if let Some(signal) = t.ckpt_signal {
             all.push(("SPLITPROC_CKPT_SIGNAL", signal.0.to_string().into()));
         }
@@ -218,7 +224,8 @@ impl Start<'_> {
 
     /// The loader's environment: the program's, in its order, and our variables.
     fn environment(&self, parts: &Parts) -> Vec<CString> {
-        const REMOVED: [&str; 3] = [
+        const REMOVED: [&str; 4] = [
+            "SPLITPROC_FRONTS",
             "SPLITPROC_INTERVAL",
             "SPLITPROC_CKPT_SIGNAL",
             "SPLITPROC_ON_TERM",
@@ -310,8 +317,10 @@ mod tests {
         };
         assert_eq!(get(&start, "SPLITPROC_INTERVAL").as_deref(), Some("5"));
         assert_eq!(get(&start, "SPLITPROC_ZSTD_LEVEL").as_deref(), Some("0"));
-        let preload = get(&start, "SPLITPROC_PRELOAD").unwrap();
-        assert!(preload.starts_with("/b/libsplitproc.so:/b/fronts/libmpich.so.12"));
+        assert_eq!(
+            get(&start, "SPLITPROC_FRONTS").as_deref(),
+            Some("/b/fronts")
+        );
         (start.mpi_library, start.halves, start.restore) = (None, &[], None);
         let joined = start
             .arguments(&parts())
@@ -319,6 +328,6 @@ mod tests {
             .into_string()
             .unwrap();
         assert!(!joined.contains("--half mpi") && !joined.contains("random"));
-        assert!(!get(&start, "SPLITPROC_PRELOAD").unwrap().contains("fronts"));
+        assert_eq!(get(&start, "SPLITPROC_FRONTS"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Which MPI library the lower half opens.
 
 use super::Failure;
+use restart::libraries::Family;
 use restart::{launcher, mpich};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,47 +49,54 @@ pub fn library(wish: &str, needed: bool) -> Result<Option<PathBuf>, Failure> {
     match wish {
         "none" => Ok(None),
         "mpich" => mpich().map(Some),
+        "openmpi" => open_mpi().map(Some),
         "auto" => match launcher() {
-            Launcher::OpenMpi => Err(Failure::new(
-                1,
-                "Open MPI's launcher started this job, but only MPICH's ABI is supported yet; build the program with \
-                 mpicc.mpich and start it with mpirun.mpich, or give --mpi none if it does not use MPI",
-            )),
+            Launcher::OpenMpi => open_mpi().map(Some),
             Launcher::Mpich => mpich().map(Some),
-            Launcher::None if needed => mpich().map(Some),
+            Launcher::None if needed => mpich()
+                .or_else(|none| open_mpi().map_err(|_| none))
+                .map(Some),
             Launcher::None => Ok(None),
         },
         path => {
             let library = Path::new(path);
             if !path.contains('/') {
-                return Err(Failure::new(1, format!("--mpi {path}: say auto, mpich, none, or a library's path")));
+                return Err(Failure::new(
+                    1,
+                    format!("--mpi {path}: say auto, mpich, openmpi, none, or a library's path"),
+                ));
             }
             let library = std::fs::canonicalize(library)
-                .map_err(|e| Failure::new(1, format!("--mpi {path}: {e}; name an MPI library, like libmpich.so.12")))?;
+                .map_err(|e| Failure::new(1, format!("--mpi {path}: {e}; name an MPI library, like libmpich.so.12 or libmpi.so.40")))?;
             check(&library).map_err(|e| Failure::new(1, format!("--mpi {path}: {e}")))?;
             Ok(Some(library))
         }
     }
 }
 
-/// Refuses what is not an MPI library of MPICH's ABI.
+/// Refuses what is not an MPI library.
 fn check(library: &Path) -> Result<(), String> {
     super::elf::Elf::read(library)?;
-    let has = |name| super::elf::exports(library, name);
-    if has("ompi_mpi_comm_world")? {
-        return Err(
-            "it is Open MPI, and only MPICH's ABI is supported yet; name a libmpich.so.12".into(),
-        );
-    }
-    if !has("PMPI_Init_thread")? {
-        return Err("it is not an MPI library; name a libmpich.so.12".into());
+    if !super::elf::exports(library, "PMPI_Init_thread")? {
+        let text = "it is not an MPI library; name one, like libmpich.so.12 or libmpi.so.40";
+        return Err(text.into());
     }
     Ok(())
 }
 
-/// MPICH's library, or how to get it.
+/// MPICH's library, or one of the standard's ABI, which MPICH's launcher starts too; or how to get it.
 pub fn mpich() -> Result<PathBuf, Failure> {
-    mpich::find().ok_or_else(|| Failure::new(1, mpich::missing("--mpi PATH")))
+    let found = Family::Mpich.find().or_else(|| Family::Standard.find());
+    found.ok_or_else(|| Failure::new(1, mpich::missing("--mpi PATH")))
+}
+
+/// Open MPI's library, or how to get it.
+pub fn open_mpi() -> Result<PathBuf, Failure> {
+    Family::OpenMpi.find().ok_or_else(|| {
+        let text = "no Open MPI library was found (libmpi.so.40); install it (Debian: apt install openmpi-bin), or name it \
+                    with --mpi PATH";
+        Failure::new(1, text)
+    })
 }
 
 /// Has the launcher end the other ranks: they would wait in MPI_Init for this one for ever.

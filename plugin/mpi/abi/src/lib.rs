@@ -81,14 +81,18 @@ impl Predefined {
     }
 
     /// The standard's handle.
-    pub fn standard(&self) -> Option<i32> {
-        Some(self.standard).filter(|n| *n >= 0)
+    pub const fn standard(&self) -> Option<i32> {
+        match self.standard {
+            n @ 0.. => Some(n),
+            _ => None,
+        }
     }
 }
 
 /// More symbols of Open MPI's library for objects that have two names, or that only C++ programs use.
 pub const ALIASES: &[(Kind, &str, i32)] = &[
     (Kind::Datatype, "ompi_mpi_c_complex", 0x4c00_0840),
+    (Kind::Datatype, "ompi_mpi_ldblcplex", 0x4c00_2042),
     (
         Kind::Datatype,
         "ompi_mpi_unavailable",

@@ -62,11 +62,13 @@ pub struct Numbers {
 
 impl Numbers {
     /// An ABI's number as the canonical one. What has no name is itself: a rank, a tag, a key that was made.
+    #[inline(never)]
     pub fn to_canonical<A: Abi>(&self, value: i32) -> i32 {
         self.map(value, A::number, |row| Some(row.canonical))
     }
 
     /// A canonical number as an ABI's.
+    #[inline(never)]
     pub fn from_canonical<A: Abi>(&self, value: i32) -> i32 {
         self.map(value, |row| Some(row.canonical), A::number)
     }
@@ -122,6 +124,7 @@ const USERS: i32 = 0x4000_0000;
 const CLASS_BITS: i32 = 0x7f;
 
 /// A canonical error code as an ABI's: its class, unless it is the program's own.
+#[inline(never)]
 pub fn error_from_canonical<A: Abi>(code: i32) -> i32 {
     if code & USERS != 0 {
         return code;
@@ -133,6 +136,7 @@ pub fn error_from_canonical<A: Abi>(code: i32) -> i32 {
 }
 
 /// An ABI's error code as a canonical one.
+#[inline(never)]
 pub fn error_to_canonical<A: Abi>(code: i32) -> i32 {
     let row = ERROR.rows.iter().find(|row| A::number(row) == Some(code));
     row.map_or(code, |row| row.canonical)

@@ -45,7 +45,7 @@ impl From<OpenMpiStatus> for Status {
         let mut all = Status {
             source: OpenMpi::rank_to_canonical(s.source),
             tag: OpenMpi::tag_to_canonical(s.tag),
-            error: error_to_canonical::<OpenMpi>(s.error),
+            error: error_to::<OpenMpi>(s.error),
             count_hi_and_cancelled: (s.cancelled != 0) as i32,
             count_lo: 0,
         };
@@ -72,7 +72,7 @@ impl From<StandardStatus> for Status {
         Status {
             source: Standard::rank_to_canonical(s.source),
             tag: Standard::tag_to_canonical(s.tag),
-            error: error_to_canonical::<Standard>(s.error),
+            error: error_to::<Standard>(s.error),
             count_lo: s.internal[0],
             count_hi_and_cancelled: s.internal[1],
         }
@@ -84,5 +84,13 @@ fn error_from<A: Abi>(code: i32) -> i32 {
     match code {
         0 => 0,
         _ => error_from_canonical::<A>(code),
+    }
+}
+
+#[inline(always)]
+fn error_to<A: Abi>(code: i32) -> i32 {
+    match code {
+        0 => 0,
+        _ => error_to_canonical::<A>(code),
     }
 }

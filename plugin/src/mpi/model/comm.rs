@@ -1,7 +1,9 @@
 //! Communicators.
 
 use super::super::abi::*;
+use super::super::bsend::Buffer;
 use super::super::lower::{ix, must, Fail};
+use super::super::persistent::{self, Slot};
 use super::objects::Attr;
 use super::table::Table;
 use super::traffic::{self, Traffic};
@@ -31,7 +33,7 @@ pub enum Topology {
 pub struct Meta {
     /// `MPI_Comm_set_name`.
     pub name: String,
-    /// Error handler's (virtual) handle.
+    /// Error handler's (virtual) handle; null if none was set.
     pub errhandler: i32,
     /// Attributes, in the order they were set.
     pub attrs: Vec<Attr>,
@@ -39,6 +41,14 @@ pub struct Meta {
     pub info: Vec<(String, String)>,
     /// Topology.
     pub topology: Option<Topology>,
+    /// How often it has had a child of a group, by the group's hash.
+    pub children: HashMap<u64, u64>,
+    /// A buffer of its own for buffered sends.
+    pub buffer: Option<Buffer>,
+    /// The session that it was made of, 0: none.
+    pub session: i32,
+    /// Duplicates for persistent collectives.
+    pub slots: Vec<Slot>,
     /// Non-blocking collectives in flight: sequence number, and whether they must complete.
     pub pending: Vec<(u64, bool)>,
 }
@@ -84,12 +94,12 @@ pub const MUST: u64 = 1 << 63;
 pub static COMMS: Table<Comm> = Table::new();
 static WORLD: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
 static SELF: AtomicPtr<Comm> = AtomicPtr::new(std::ptr::null_mut());
-static IDS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
+static ORPHANS: Locked<Option<HashMap<u64, u64>>> = Locked::new(None);
 
 impl Comm {
     /// A new model object.
     pub fn new(lower: i32, rank: i32, group: Vec<i32>, remote: Option<Vec<i32>>, id: u64) -> Comm {
-        let errhandler = ERRORS_ARE_FATAL;
+        let errhandler = ERRHANDLER_NULL;
         let peers = remote.as_ref().unwrap_or(&group);
         let traffic = peers.iter().map(|w| &traffic::all()[*w as usize]);
         Comm {
@@ -167,6 +177,7 @@ impl Comm {
 
     #[cold]
     fn free(&self, guard: &Guard) {
+        persistent::end(guard, std::mem::take(&mut self.meta.get(guard).slots));
         // SAFETY: the lower handle is valid until this call.
         unsafe { must(ix::Comm_free, &[self.lower.as_ptr() as u64]) };
         COMMS.remove(guard, self.handle.load(Relaxed) & INDEX_MASK);
@@ -224,10 +235,19 @@ pub fn all(guard: &Guard) -> Vec<&'static Comm> {
     list
 }
 
-/// An identity that all members of a new communicator compute alike: from the parent, the group and
-/// how often that pair was used before.
-pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>) -> u64 {
-    let mut h = mix(parent, 0x5eed);
+/// An identity that all members of a new communicator compute alike: from the parent, the group and how often the
+/// parent had a child of that group. The two sides of an intercommunicator have no parent in common. A child that is made
+/// apart, by its own members alone, may come in another order among the others on each of them.
+pub fn new_id(
+    guard: &Guard,
+    parent: Option<&Comm>,
+    apart: bool,
+    group: &[i32],
+    remote: Option<&[i32]>,
+) -> u64 {
+    const NO_PARENT: u64 = 3;
+    let parent_id = parent.map_or(NO_PARENT, |p| p.id.load(Relaxed));
+    let mut h = mix(parent_id, 0x5eed + u64::from(apart));
     let (first, second) = match remote {
         Some(r) if r.first() < group.first() => (r, Some(group)),
         other => (group, other),
@@ -238,11 +258,11 @@ pub fn new_id(guard: &Guard, parent: u64, group: &[i32], remote: Option<&[i32]>)
     for r in second.unwrap_or_default() {
         h = mix(h, !(*r as u64));
     }
-    let n = IDS
-        .get(guard)
-        .get_or_insert_with(HashMap::new)
-        .entry(h)
-        .or_insert(0);
+    let counts = match parent {
+        Some(p) => &mut p.meta.get(guard).children,
+        None => ORPHANS.get(guard).get_or_insert_default(),
+    };
+    let n = counts.entry(h).or_insert(0);
     *n += 1;
     mix(h, *n) | 4
 }

@@ -37,6 +37,8 @@ pub struct Contents {
     pub ints: Vec<i32>,
     /// Addresses.
     pub addrs: Vec<i64>,
+    /// Counts, if it was made by a function whose name ends in `_c`.
+    pub counts: Vec<i64>,
     /// Datatypes: the application's handles.
     pub types: Vec<i32>,
 }

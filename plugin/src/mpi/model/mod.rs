@@ -2,16 +2,19 @@
 
 pub mod comm;
 pub mod datatype;
+pub mod file;
 pub mod lock;
 pub mod objects;
 pub mod request;
 pub mod table;
 pub mod traffic;
+pub mod window;
 
 pub use comm::Comm;
 pub use datatype::Datatype;
 pub use lock::{lock, shared, Guard, Locked};
 pub use request::Request;
+pub use window::Window;
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 

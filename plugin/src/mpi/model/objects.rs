@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 pub struct Group {
     /// World ranks, by rank in the group.
     pub ranks: Vec<i32>,
+    /// The session that it comes from, 0: none.
+    pub session: i32,
 }
 
 /// A user-made reduction operator.

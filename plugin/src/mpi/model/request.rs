@@ -1,6 +1,7 @@
 //! Requests, in a pool: making and completing one is on the fast path.
 
 use super::super::abi::*;
+use super::super::composite::Work;
 use super::lock::Locked;
 use super::{datatype, serial, Comm, Guard};
 use std::cell::Cell;
@@ -22,8 +23,14 @@ pub enum Kind {
     Coll,
     /// `MPI_Comm_idup`.
     Idup,
+    /// A one-sided operation.
+    Rma,
+    /// An access to a file.
+    File,
     /// Completed by the application.
     Generalized,
+    /// Completed by the model, out of other requests: see `composite`.
+    Model,
 }
 
 /// What only some requests have.
@@ -33,6 +40,14 @@ pub struct Extra {
     pub args: Vec<u64>,
     /// Its sequence number.
     pub sequence: u64,
+    /// A collective's input is overwritten.
+    pub in_place: bool,
+    /// The application's arrays as ints, where it gave them as 64-bit numbers.
+    pub ints: Vec<Vec<i32>>,
+    /// What a request of the model's is made of.
+    pub work: Option<Work>,
+    /// A persistent collective's communicator, and which of its duplicates this one has.
+    pub slot: Option<(&'static Comm, usize)>,
     /// Translated arrays that must live as long as the request.
     pub arrays: Vec<Vec<i32>>,
     /// Datatypes held.
@@ -221,6 +236,9 @@ fn give_back(guard: &Guard, r: &'static Request) {
             datatype::release(guard, t);
         }
         super::super::ops::release(guard, extra.op);
+        if let Some(slot) = extra.slot {
+            super::super::persistent::gone(guard, slot);
+        }
     }
 }
 

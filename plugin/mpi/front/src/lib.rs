@@ -1,0 +1,167 @@
+//! A front is a library under the name of an MPI library, in the application's half. Its functions are generated from the
+//! table: each translates its arguments to the canonical ABI, calls libsplitproc.so's function, and translates what
+//! comes back. Here is what they call; what differs between ABIs is in the trait [`Front`].
+//!
+//! The upper half's thread runs it as it runs the application: everything is saved and restored with that.
+#![no_std]
+
+pub mod callbacks;
+pub mod canonical;
+pub mod hand;
+pub mod temporary;
+
+use core::ops::Range;
+use mpi_abi::canonical::{IN_PLACE, SUCCESS};
+use mpi_abi::{error_from_canonical, Abi, Kind};
+
+/// The model's own handles, as ABIs whose handles are pointers carry them: what they are made of is never that low.
+const DYNAMIC: Range<usize> = 0x8000_0000..0x1_0000_0000;
+
+/// An ABI that an application is built for.
+pub trait Front: 'static {
+    /// Its numbers.
+    type Abi: Abi;
+    /// Its status.
+    type Status: Copy + From<mpi_abi::canonical::Status> + Into<mpi_abi::canonical::Status>;
+    /// The version of MPI that it is, where it is not the lower half's.
+    const VERSION: Option<[i32; 2]>;
+    /// What `MPI_Get_library_version` begins with.
+    const LIBRARY: &'static str;
+    /// The last error code of the ABI itself.
+    const LAST_CODE: i32;
+
+    /// The canonical handle.
+    ///
+    /// # Safety
+    /// `own` is a handle of this ABI.
+    unsafe fn handle(own: usize) -> i32;
+    /// Its handle of a predefined object.
+    fn predefined(kind: Kind, canonical: i32) -> usize;
+    /// Its number of a handle in Fortran.
+    fn to_fortran(kind: Kind, canonical: i32) -> i32;
+    /// The canonical handle of a number in Fortran.
+    fn from_fortran(kind: Kind, number: i32) -> i32;
+    /// Its own text of an error class.
+    fn error_text(code: i32) -> Option<&'static str>;
+}
+
+/// Its handle of an object.
+#[inline(always)]
+pub fn own<A: Front>(kind: Kind, canonical: i32) -> usize {
+    let word = canonical as u32 as usize;
+    // Types of a value and an index are predefined, and have the bit too.
+    if DYNAMIC.contains(&word) && word >> 24 != 0x8c {
+        return word;
+    }
+    A::predefined(kind, canonical)
+}
+
+/// Whether a word is a handle of the model's.
+#[inline(always)]
+pub fn dynamic(word: usize) -> bool {
+    DYNAMIC.contains(&word)
+}
+
+/// The canonical handle of a file, which is an address.
+#[inline(always)]
+pub fn file<A: Front>(own: usize) -> usize {
+    if own == A::predefined(Kind::File, 0) {
+        0
+    } else {
+        own
+    }
+}
+
+/// Its handle of a file.
+#[inline(always)]
+pub fn own_file<A: Front>(canonical: usize) -> usize {
+    match canonical {
+        0 => A::predefined(Kind::File, 0),
+        other => other,
+    }
+}
+
+/// A message buffer.
+#[inline(always)]
+pub fn buffer<A: Front>(at: usize) -> usize {
+    if at == <A::Abi>::IN_PLACE {
+        IN_PLACE
+    } else {
+        at
+    }
+}
+
+extern "C" {
+    #[link_name = "splitproc_weights"]
+    static WEIGHTS: [usize; 2];
+}
+
+/// Weights of a graph's edges.
+#[inline(always)]
+pub fn weights<A: Front>(at: usize) -> usize {
+    match <A::Abi>::WEIGHTS.iter().position(|w| *w == at) {
+        // SAFETY: only the address of libsplitproc.so's variable is taken.
+        Some(i) => unsafe { (&raw const WEIGHTS).cast::<usize>().add(i) as usize },
+        None => at,
+    }
+}
+
+/// The code that the application gets.
+#[inline(always)]
+pub fn code<A: Front>(canonical: i32) -> i32 {
+    match canonical {
+        SUCCESS => SUCCESS,
+        other => failed::<A>(other),
+    }
+}
+
+#[cold]
+fn failed<A: Front>(canonical: i32) -> i32 {
+    error_from_canonical::<A::Abi>(canonical)
+}
+
+/// Translates the number behind a pointer that a call has written, if it has.
+///
+/// # Safety
+/// `at` points to a number, unless the call failed.
+#[inline(always)]
+pub unsafe fn written(code: i32, at: usize, own: impl Fn(i32) -> i32) {
+    if code == SUCCESS {
+        let p = at as *mut i32;
+        // SAFETY: the caller's.
+        unsafe { p.write_unaligned(own(p.read_unaligned())) };
+    }
+}
+
+/// As [`written`] for many.
+///
+/// # Safety
+/// There are `n` numbers there, unless the call failed.
+pub unsafe fn all_written(code: i32, at: usize, n: i64, own: impl Fn(i32) -> i32) {
+    for i in 0..n.max(0) as usize {
+        // SAFETY: the caller's.
+        unsafe { written(code, at + 4 * i, &own) };
+    }
+}
+
+/// The handle that is behind a pointer.
+///
+/// # Safety
+/// There is one.
+#[inline(always)]
+pub unsafe fn behind<A: Front>(at: usize) -> i32 {
+    // SAFETY: the caller's.
+    unsafe { A::handle((at as *const usize).read()) }
+}
+
+/// Stores a handle. No handle is 0: the call has left it as it was.
+///
+/// # Safety
+/// `at` is a place for one.
+#[inline(always)]
+pub unsafe fn put<A: Front>(at: usize, kind: Kind, canonical: i32) {
+    if canonical != 0 {
+        // SAFETY: the caller's.
+        unsafe { (at as *mut usize).write(own::<A>(kind, canonical)) };
+    }
+}

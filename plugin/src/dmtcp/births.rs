@@ -1,0 +1,152 @@
+//! Processes that are made while a checkpoint is wanted.
+//!
+//! DMTCP forks and executes under a lock of its own that keeps a checkpoint out, and asks its coordinator for the
+//! child's place. Around a checkpoint three things go wrong in that, for an instant where there is no plugin, and for
+//! as long as a cut takes where there is one:
+//! - until the threads are stopped DMTCP is in a state (`PRESUSPEND`) in which its coordinator has no answer for a
+//!   fork, which waits for one for ever, and in which a program that is executed is lost to DMTCP;
+//! - a thread that is stopped while it waits for the lock keeps DMTCP's own thread from it, for ever;
+//! - a fork that comes before all processes have gone on after a checkpoint is refused, which ends the process.
+//!
+//! DMTCP's library calls the two functions behind this by names that a library before it may take: here the
+//! state is shown as `RUNNING`, which it is for the program's threads, and threads wait before the lock.
+
+use crate::symbols;
+use core::ffi::c_int;
+use dmtcp_glue::abi;
+use lh_loader::arch::syscall6;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+type State = unsafe extern "C" fn() -> u32;
+type Lock = unsafe extern "C" fn();
+type Status = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+
+/// DMTCP's functions; 0 as long as they are not known.
+static STATE: AtomicUsize = AtomicUsize::new(0);
+static LOCK: AtomicUsize = AtomicUsize::new(0);
+static STATUS: AtomicUsize = AtomicUsize::new(0);
+
+/// No thread of the program may wait for the lock.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+/// How many do.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+/// How often the coordinator is to be asked whether all processes run, before it is taken for granted.
+static QUESTIONS: AtomicU32 = AtomicU32::new(0);
+/// For 10 seconds.
+const MOST_QUESTIONS: u32 = 10_000;
+
+thread_local! {
+    /// DMTCP's own thread, and who asks the coordinator.
+    static EXEMPT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Looks DMTCP's functions up: they are called for every allocation.
+pub fn init() {
+    let next = |name| symbols::next(name).unwrap_or(0);
+    STATE.store(next(abi::CURRENT_STATE), Ordering::Relaxed);
+    STATUS.store(next(abi::STATUS), Ordering::Relaxed);
+    LOCK.store(next(abi::LOCK_EXCLUSIVE), Ordering::Relaxed);
+}
+
+/// DMTCP's thread is about to stop the others: nobody waits for the lock any more when this returns.
+pub fn close() {
+    EXEMPT.set(true);
+    CLOSED.store(true, Ordering::SeqCst);
+    while WAITING.load(Ordering::SeqCst) != 0 {
+        pause();
+    }
+}
+
+/// The checkpoint or the restart is done in this process, but perhaps not yet in the others.
+pub fn open() {
+    QUESTIONS.store(MOST_QUESTIONS, Ordering::Relaxed);
+    CLOSED.store(false, Ordering::SeqCst);
+}
+
+/// In a forked child no other thread is there.
+pub fn forked() {
+    CLOSED.store(false, Ordering::SeqCst);
+    WAITING.store(0, Ordering::SeqCst);
+}
+
+/// A millisecond.
+pub fn pause() {
+    let time = [0usize, 1_000_000];
+    // SAFETY: the kernel reads the time.
+    unsafe {
+        let time = time.as_ptr() as usize;
+        syscall6(libc::SYS_nanosleep as usize, time, 0, 0, 0, 0, 0);
+    }
+}
+
+/// Asks the coordinator whether all processes run.
+fn all_run() -> bool {
+    let status = STATUS.load(Ordering::Relaxed);
+    if status == 0 {
+        return true;
+    }
+    let (mut peers, mut running) = (0, 0);
+    EXEMPT.set(true);
+    // SAFETY: DMTCP's function has this type.
+    unsafe { core::mem::transmute::<usize, Status>(status)(&mut peers, &mut running) };
+    EXEMPT.set(false);
+    running != 0
+}
+
+/// `dmtcp::WorkerState::currentState`.
+///
+/// # Safety
+/// As DMTCP's.
+#[export_name = "_ZN5dmtcp11WorkerState12currentStateEv"]
+pub unsafe extern "C" fn current_state() -> u32 {
+    let next = STATE.load(Ordering::Relaxed);
+    if next == 0 {
+        return abi::STATE_UNKNOWN;
+    }
+    // SAFETY: DMTCP's function has this type.
+    match unsafe { core::mem::transmute::<usize, State>(next)() } {
+        abi::STATE_PRESUSPEND => abi::STATE_RUNNING,
+        other => other,
+    }
+}
+
+/// `dmtcp::ThreadSync::wrapperExecutionLockLockExcl`: forks, executions and what else keeps a checkpoint out.
+///
+/// # Safety
+/// As DMTCP's.
+#[export_name = "_ZN5dmtcp10ThreadSync28wrapperExecutionLockLockExclEv"]
+pub unsafe extern "C" fn lock_exclusive() {
+    let next = LOCK.load(Ordering::Relaxed);
+    if next == 0 {
+        return;
+    }
+    let counted = !EXEMPT.get();
+    if counted {
+        wait_for_a_moment();
+    }
+    // SAFETY: DMTCP's function has this type.
+    unsafe { core::mem::transmute::<usize, Lock>(next)() };
+    if counted {
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts the thread as waiting for the lock, at a moment when it may.
+fn wait_for_a_moment() {
+    loop {
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        if !CLOSED.load(Ordering::SeqCst) {
+            let questions = QUESTIONS.load(Ordering::Relaxed);
+            if questions == 0 {
+                return;
+            }
+            let left = if all_run() { 0 } else { questions - 1 };
+            QUESTIONS.store(left, Ordering::Relaxed);
+        }
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+        if QUESTIONS.load(Ordering::Relaxed) != 0 || CLOSED.load(Ordering::SeqCst) {
+            pause();
+        }
+    }
+}

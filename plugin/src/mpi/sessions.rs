@@ -1,0 +1,301 @@
+//! Sessions: the model's own, over the objects of `MPI_COMM_WORLD`.
+//!
+//! The first session, or `MPI_Init`, starts MPI in the lower half; it ends with `MPI_Finalize` or, if sessions were used
+//! last, with the process, for another session may follow.
+
+use super::abi::*;
+use super::bsend::{self, Buffer, Owner};
+use super::front::{finish, forward, local, put};
+use super::infos::{given, new_info, text};
+use super::lower::{self, ix, must, Fail, Outcome};
+use super::model::table::Table;
+use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK, WORLD_SIZE};
+use super::{comms as making, env, errs, groups};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+const ERR_SESSION: i32 = 75;
+const WORLD: &str = "mpi://WORLD";
+const SELF: &str = "mpi://SELF";
+const SETS: [&str; 2] = [WORLD, SELF];
+const LEVELS: [&str; 4] = [
+    "MPI_THREAD_SINGLE",
+    "MPI_THREAD_FUNNELED",
+    "MPI_THREAD_SERIALIZED",
+    "MPI_THREAD_MULTIPLE",
+];
+
+/// A session.
+struct Session {
+    errhandler: Locked<i32>,
+    level: usize,
+    buffer: Locked<Buffer>,
+}
+
+static SESSIONS: Table<Session> = Table::new();
+static OPEN: AtomicU32 = AtomicU32::new(0);
+static USED: AtomicBool = AtomicBool::new(false);
+
+/// Sessions that are not finalized.
+pub fn open() -> u32 {
+    OPEN.load(Relaxed)
+}
+
+/// Has the program ever had one? Then any thread may call.
+pub fn used() -> bool {
+    USED.load(Relaxed)
+}
+
+fn get(handle: i32) -> Result<&'static Session, Fail> {
+    let found = match handle & KIND_MASK == V_SESSION & KIND_MASK {
+        true => SESSIONS.get(handle & INDEX_MASK),
+        false => None,
+    };
+    found.ok_or(Fail::Code(ERR_SESSION))
+}
+
+/// A session's buffer.
+pub fn buffer(guard: &Guard, handle: i32) -> Result<&mut Buffer, Fail> {
+    get(handle).map(|s| s.buffer.get(guard))
+}
+
+/// Applies a session's error handler to an error.
+fn end(handle: i32, outcome: Result<(), Fail>) -> i32 {
+    let Err(e) = outcome else { return SUCCESS };
+    let code = match e {
+        Fail::Code(code) => code,
+        Fail::Restarted => ERR_OTHER,
+    };
+    match get(handle) {
+        Ok(s) => {
+            let handler = *s.errhandler.get(&lock());
+            errs::raise_of_session(handler, handle, code)
+        }
+        Err(_) => finish(COMM_SELF, Ok(code)),
+    }
+}
+
+/// The level that hints ask for.
+fn wanted(info: i32) -> usize {
+    let pairs = given(info).ok().flatten().unwrap_or_default();
+    let asked = pairs.iter().find(|(k, _)| k == "thread_level");
+    let level = asked.and_then(|(_, v)| LEVELS.iter().position(|l| l == v));
+    level.unwrap_or(THREAD_MULTIPLE as usize)
+}
+
+pub unsafe fn session_init(info: i32, errhandler: i32, out: usize) -> i32 {
+    USED.store(true, Relaxed);
+    if let Err(code) = env::bring_up() {
+        return match errhandler {
+            ERRORS_RETURN => code,
+            _ => errs::raise_of_session(ERRORS_ARE_FATAL, SESSION_NULL, code),
+        };
+    }
+    super::model::lock::share();
+    let level = wanted(info);
+    local(COMM_SELF, || {
+        let guard = lock();
+        errs::hold(errhandler);
+        let session = Session {
+            errhandler: Locked::new(errhandler),
+            level,
+            buffer: Locked::new(Buffer::default()),
+        };
+        put(out, V_SESSION | SESSIONS.add(&guard, session));
+        OPEN.fetch_add(1, Relaxed);
+        Ok(())
+    })
+}
+
+pub unsafe fn session_finalize(at: usize) -> i32 {
+    let handle = *(at as *const i32);
+    if get(handle).is_ok() {
+        bsend::end(Owner::Session(handle));
+    }
+    let done = (|| {
+        let s = get(handle)?;
+        let guard = lock();
+        errs::release(&guard, *s.errhandler.get(&guard));
+        SESSIONS.remove(&guard, handle & INDEX_MASK);
+        OPEN.fetch_sub(1, Relaxed);
+        put(at, SESSION_NULL);
+        Ok(())
+    })();
+    end(handle, done)
+}
+
+pub unsafe fn session_get_info(session: i32, out: usize) -> i32 {
+    let done = get(session).map(|s| {
+        let level = LEVELS[s.level].to_owned();
+        new_info(vec![("thread_level".into(), level)], out);
+    });
+    end(session, done)
+}
+
+pub unsafe fn session_get_num_psets(session: i32, _info: i32, out: usize) -> i32 {
+    let done = get(session).map(|_| put(out, SETS.len() as i32));
+    end(session, done)
+}
+
+pub unsafe fn session_get_nth_pset(
+    session: i32,
+    _info: i32,
+    n: i32,
+    room: usize,
+    out: usize,
+) -> i32 {
+    let done = get(session).and_then(|_| {
+        let name = SETS.get(n as usize).ok_or(Fail::Code(ERR_ARG))?;
+        let given = *(room as *const i32);
+        if given > 0 {
+            let n = name.len().min(given as usize - 1);
+            std::ptr::copy_nonoverlapping(name.as_ptr(), out as *mut u8, n);
+            put(out + n, 0u8);
+        }
+        put(room, name.len() as i32 + 1);
+        Ok(())
+    });
+    end(session, done)
+}
+
+/// World ranks of a process set; upper and lower case are the same, as in MPICH.
+unsafe fn set(name: usize) -> Result<Vec<i32>, Fail> {
+    let name = text(name, 1024);
+    let all = WORLD_SIZE.load(Relaxed);
+    if name.eq_ignore_ascii_case(WORLD) {
+        Ok((0..all).collect())
+    } else if name.eq_ignore_ascii_case(SELF) {
+        Ok(vec![WORLD_RANK.load(Relaxed)])
+    } else {
+        Err(Fail::Code(ERR_ARG))
+    }
+}
+
+pub unsafe fn session_get_pset_info(session: i32, name: usize, out: usize) -> i32 {
+    let done = get(session).and_then(|_| {
+        let size = set(name)?.len().to_string();
+        new_info(vec![("mpi_size".into(), size)], out);
+        Ok(())
+    });
+    end(session, done)
+}
+
+pub unsafe fn group_from_session_pset(session: i32, name: usize, out: usize) -> i32 {
+    let done = get(session).and_then(|_| {
+        put(out, groups::register_of(set(name)?, session));
+        Ok(())
+    });
+    end(session, done)
+}
+
+pub unsafe fn session_create_errhandler(function: usize, out: usize) -> i32 {
+    errs::comm_create_errhandler(function, out)
+}
+
+pub unsafe fn session_set_errhandler(session: i32, handler: i32) -> i32 {
+    let done = get(session).map(|s| {
+        let guard = lock();
+        errs::hold(handler);
+        let old = std::mem::replace(s.errhandler.get(&guard), handler);
+        errs::release(&guard, old);
+    });
+    end(session, done)
+}
+
+pub unsafe fn session_get_errhandler(session: i32, out: usize) -> i32 {
+    let done = get(session).map(|s| {
+        let handler = *s.errhandler.get(&lock());
+        errs::hold(handler);
+        put(out, handler);
+    });
+    end(session, done)
+}
+
+pub unsafe fn session_call_errhandler(session: i32, code: i32) -> i32 {
+    let known = get(session).map(|_| ());
+    if known.is_err() {
+        return end(session, known);
+    }
+    end(session, Err(Fail::Code(code)));
+    SUCCESS
+}
+
+/// A tag that all who give the same words compute alike.
+fn tag_of(words: &str) -> u64 {
+    let step = |h: u32, b: u8| (h ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    let hash = words.bytes().fold(0x811c_9dc5, step);
+    u64::from((hash ^ hash >> 15) & 0x7fff)
+}
+
+/// Makes a communicator over the world's.
+unsafe fn over_world(
+    group: i32,
+    errhandler: i32,
+    out: usize,
+    make: impl FnOnce(u64, u64) -> Outcome,
+) -> i32 {
+    forward(COMM_SELF, || {
+        let world = comms::get(COMM_WORLD)?;
+        let mut new = COMM_NULL;
+        let at = &raw mut new as u64;
+        let outcome = making::with_group(&groups::ranks(group)?, |g| make(g, at));
+        let handle = match outcome {
+            Ok(SUCCESS) if new != COMM_NULL => {
+                let c = making::adopt(world, new, true);
+                let guard = lock();
+                let meta = c.meta.get(&guard);
+                let old = std::mem::replace(&mut meta.errhandler, errhandler);
+                meta.session = groups::session(group);
+                errs::hold(errhandler);
+                errs::release(&guard, old);
+                c.handle.load(Relaxed)
+            }
+            _ => COMM_NULL,
+        };
+        put(out, handle);
+        outcome
+    })
+}
+
+pub unsafe fn comm_create_from_group(
+    group: i32,
+    words: usize,
+    _info: i32,
+    errhandler: i32,
+    out: usize,
+) -> i32 {
+    let tag = tag_of(&text(words, 256));
+    over_world(group, errhandler, out, |g, at| {
+        lower::call(ix::Comm_create_group, &[COMM_WORLD as u64, g, tag, at])
+    })
+}
+
+pub unsafe fn intercomm_create_from_groups(
+    group: i32,
+    leader: i32,
+    remote: i32,
+    remote_leader: i32,
+    words: usize,
+    _info: i32,
+    errhandler: i32,
+    out: usize,
+) -> i32 {
+    let tag = tag_of(&text(words, 256));
+    // Only the leader has to know the other group.
+    let other = groups::ranks(remote)
+        .ok()
+        .and_then(|r| r.get(remote_leader as usize).copied())
+        .unwrap_or(0);
+    over_world(group, errhandler, out, |g, at| {
+        let world = COMM_WORLD as u64;
+        let mut own = COMM_NULL;
+        let place = &raw mut own as u64;
+        match lower::call(ix::Comm_create_group, &[world, g, tag, place])? {
+            SUCCESS => {}
+            code => return Ok(code),
+        }
+        let args = [own as u64, leader as u64, world, other as u64, tag, at];
+        let outcome = lower::call(ix::Intercomm_create, &args);
+        must(ix::Comm_free, &[place]);
+        outcome
+    })
+}
