@@ -57,6 +57,13 @@ pub struct Engine {
     workers: Vec<thread::JoinHandle<()>>,
 }
 
+impl Stream {
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl Queue {
     fn new(blocking: bool, priority: i32) -> Queue {
         Queue {
@@ -202,9 +209,15 @@ impl Engine {
         Some(Mark { stream, number })
     }
 
-    /// All that a stream has been given.
-    pub fn mark(&self, stream: Stream) -> Mark {
-        self.shared.lock().last(stream)
+    /// All that a stream has been given; of the legacy stream, also what those have that it would wait for.
+    pub fn marks_of(&self, stream: Stream) -> Vec<Mark> {
+        let state = self.shared.lock();
+        let counts = |(s, q): &(&Stream, &Queue)| **s == stream || (stream == LEGACY && q.blocking);
+        let mark = |(s, q): (&Stream, &Queue)| Mark {
+            stream: *s,
+            number: q.given,
+        };
+        state.streams.iter().filter(counts).map(mark).collect()
     }
 
     /// All that every stream has been given.
@@ -348,11 +361,11 @@ mod tests {
             for (s, sum) in streams.iter().zip(&sums) {
                 let sum = sum.clone();
                 // The order shows in the result.
-                engine.give(
-                    *s,
-                    &[],
-                    Box::new(move || *sum.lock().unwrap() = *sum.lock().unwrap() * 3 % 1009 + i),
-                );
+                let task = Box::new(move || {
+                    let mut sum = sum.lock().unwrap();
+                    *sum = *sum * 3 % 1009 + i;
+                });
+                engine.give(*s, &[], task);
             }
         }
         engine.marks().into_iter().for_each(|m| engine.wait(m));
