@@ -1,4 +1,4 @@
-//! The application's MPI library is a front, whichever way `ld.so` comes to it: by the program's needs, a path of its
+//! The application's MPI and CUDA libraries are fronts, whichever way `ld.so` comes to it: by the program's needs, a path of its
 //! own or of a library's, or `dlopen`. `ld.so` opens the front in the place of any file of that name.
 
 use super::entry::Regs;
@@ -16,23 +16,37 @@ pub const NAMES: [&str; 5] = [
     "libmpi_abi.so.0",
 ];
 
+/// SONAMEs of CUDA's libraries for which there are fronts.
+pub const CUDA_NAMES: [&str; 3] = ["libcudart.so.13", "libcudart.so.12", "libcuda.so.1"];
+
+/// How many fronts there are.
+const COUNT: usize = NAMES.len() + CUDA_NAMES.len();
+
 /// Longest path of a front, with its end.
 const LONGEST: usize = 1024;
 
-/// The fronts' paths, as C strings; empty: the program has no MPI half, and loads what it likes.
-struct Paths(UnsafeCell<[[u8; LONGEST]; NAMES.len()]>);
+/// The fronts' paths, as C strings; empty: the program has no half for it, and loads what it likes.
+struct Paths(UnsafeCell<[[u8; LONGEST]; COUNT]>);
 // SAFETY: written once, by the only thread there is.
 unsafe impl Sync for Paths {}
-static PATHS: Paths = Paths(UnsafeCell::new([[0; LONGEST]; NAMES.len()]));
+static PATHS: Paths = Paths(UnsafeCell::new([[0; LONGEST]; COUNT]));
 
-/// From now on the program gets the fronts in this folder.
+/// All SONAMEs, in the order of their paths.
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(CUDA_NAMES)
+}
+
+/// From now on the program gets the fronts in this folder: MPI's, CUDA's.
 ///
 /// # Safety
 /// No other thread runs.
-pub unsafe fn set_folder(folder: &CStr) {
+pub unsafe fn set_folder(folder: &CStr, mpi: bool, cuda: bool) {
     // SAFETY: the caller's.
     let paths = unsafe { &mut *PATHS.0.get() };
-    for (path, name) in paths.iter_mut().zip(NAMES) {
+    for (i, (path, name)) in paths.iter_mut().zip(names()).enumerate() {
+        if !(if i < NAMES.len() { mpi } else { cuda }) {
+            continue;
+        }
         let mut text = Text::<LONGEST>::new();
         for part in [folder.to_bytes(), b"/", name.as_bytes(), b"\0"] {
             if text.raw(part).is_err() {
@@ -60,16 +74,16 @@ fn argument(r: &Regs) -> Option<usize> {
 pub unsafe fn instead(r: &Regs) -> Option<usize> {
     // SAFETY: written before the program runs.
     let paths = unsafe { &*PATHS.0.get() };
-    let path = argument(r).filter(|at| paths[0][0] != 0 && *at >= crate::layout::PAGE)?;
+    let path = argument(r).filter(|at| *at >= crate::layout::PAGE)?;
     // SAFETY: the caller's.
     let i = front_for(unsafe { CStr::from_ptr(path as *const _) }.to_bytes())?;
-    Some(paths[i].as_ptr() as usize)
+    (paths[i][0] != 0).then_some(paths[i].as_ptr() as usize)
 }
 
 /// Which front a path means.
 fn front_for(path: &[u8]) -> Option<usize> {
     let base = path.rsplit(|b| *b == b'/').next()?;
-    NAMES.iter().position(|n| n.as_bytes() == base)
+    names().position(|n| n.as_bytes() == base)
 }
 
 #[cfg(test)]
@@ -80,6 +94,7 @@ mod tests {
     fn a_front_is_known_by_the_last_component() {
         assert_eq!(front_for(b"/usr/lib/libmpi.so.40"), Some(2));
         assert_eq!(front_for(b"libmpich.so.12"), Some(0));
+        assert_eq!(front_for(b"/opt/libcuda.so.1"), Some(7));
         for other in [
             "/usr/lib/libmpi.so.40.30.4",
             "/x/libmpi.so.40/a",

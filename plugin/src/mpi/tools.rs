@@ -149,7 +149,9 @@ pub unsafe fn t_finalize() -> i32 {
 }
 
 fn variable(s: &State, i: i32) -> Result<&Variable, i32> {
-    s.variables.get(i as usize).ok_or(INVALID_INDEX)
+    // A library may have numbers of variables that it has not got.
+    let found = s.variables.get(i as usize);
+    found.filter(|v| !v.name.is_empty()).ok_or(INVALID_INDEX)
 }
 
 pub unsafe fn t_cvar_get_num(out: usize) -> i32 {
