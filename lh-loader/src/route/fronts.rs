@@ -1,4 +1,4 @@
-//! The application's MPI library is a front, whichever way `ld.so` comes to it: by the program's needs, a path of its
+//! The application's MPI and CUDA libraries are fronts, whichever way `ld.so` comes to it: by the program's needs, a path of its
 //! own or of a library's, or `dlopen`. `ld.so` opens the front in the place of any file of that name.
 //!
 //! Some functions of Open MPI's libraries of other languages look inside its objects, and the front `libmpi.so.40` has others for
@@ -21,36 +21,48 @@ pub const NAMES: [&str; 5] = [
     "libmpi_abi.so.0",
 ];
 
+/// SONAMEs of CUDA's libraries for which there are fronts.
+pub const CUDA_NAMES: [&str; 3] = ["libcudart.so.13", "libcudart.so.12", "libcuda.so.1"];
+
 /// SONAMEs of libraries that get a sleeve.
 pub const SLEEVES: [&str; 2] = ["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
 /// What a sleeve has behind the name of the real library.
-pub const SHIPPED: &str = ".shipped";
+const SHIPPED: &[u8] = b".shipped";
+
+/// How many fronts there are.
+const FRONTS: usize = NAMES.len() + CUDA_NAMES.len();
+const COUNT: usize = FRONTS + SLEEVES.len();
 
 /// Longest path of a front, with its end.
 const LONGEST: usize = 1024;
-type Path = [u8; LONGEST];
 
 /// Paths as C strings.
-struct Paths<const N: usize>(UnsafeCell<[Path; N]>);
-// SAFETY: the fronts' are written once, by the only thread there is; the real libraries' while `ld.so`, which has a lock, opens
-// their sleeves, and read while it goes on to what the sleeves need.
+struct Paths<const N: usize>(UnsafeCell<[[u8; LONGEST]; N]>);
+// SAFETY: ours are written once, by the only thread there is; the real libraries' while `ld.so`, which has a lock, opens their
+// sleeves, and read while it goes on to what the sleeves need.
 unsafe impl<const N: usize> Sync for Paths<N> {}
-/// The fronts'; empty: the program has no MPI half, and loads what it likes.
-static PATHS: Paths<{ NAMES.len() }> = Paths(UnsafeCell::new([[0; LONGEST]; NAMES.len()]));
-static SLEEVE_PATHS: Paths<{ SLEEVES.len() }> =
-    Paths(UnsafeCell::new([[0; LONGEST]; SLEEVES.len()]));
-/// Those of the real libraries in whose place sleeves were opened.
+/// Those of the fronts and sleeves; empty: the program has no half for it, and loads what it likes.
+static PATHS: Paths<COUNT> = Paths(UnsafeCell::new([[0; LONGEST]; COUNT]));
+/// Those of the libraries in whose place sleeves were opened.
 static REAL: Paths<{ SLEEVES.len() }> = Paths(UnsafeCell::new([[0; LONGEST]; SLEEVES.len()]));
 
-/// From now on the program gets the fronts in this folder.
+/// All SONAMEs, in the order of their paths.
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(CUDA_NAMES).chain(SLEEVES)
+}
+
+/// From now on the program gets the fronts in this folder: MPI's, CUDA's.
 ///
 /// # Safety
 /// No other thread runs.
-pub unsafe fn set_folder(folder: &CStr) {
+pub unsafe fn set_folder(folder: &CStr, mpi: bool, cuda: bool) {
     // SAFETY: the caller's.
-    let (fronts, sleeves) = unsafe { (&mut *PATHS.0.get(), &mut *SLEEVE_PATHS.0.get()) };
-    let paths = fronts.iter_mut().chain(sleeves);
-    for (path, name) in paths.zip(NAMES.iter().chain(&SLEEVES)) {
+    let paths = unsafe { &mut *PATHS.0.get() };
+    for (i, (path, name)) in paths.iter_mut().zip(names()).enumerate() {
+        let of_cuda = (NAMES.len()..FRONTS).contains(&i);
+        if !(if of_cuda { cuda } else { mpi }) {
+            continue;
+        }
         let mut text = Text::<LONGEST>::new();
         for part in [folder.to_bytes(), b"/", name.as_bytes(), b"\0"] {
             if text.raw(part).is_err() {
@@ -76,56 +88,42 @@ fn argument(r: &Regs) -> Option<usize> {
 /// # Safety
 /// The call's arguments are the program's.
 pub unsafe fn instead(r: &Regs) -> Option<usize> {
-    // SAFETY: written before the program runs.
-    let paths = unsafe { &*PATHS.0.get() };
-    let at = argument(r).filter(|at| paths[0][0] != 0 && *at >= crate::layout::PAGE)?;
+    let at = argument(r).filter(|at| *at >= crate::layout::PAGE)?;
     // SAFETY: the caller's.
-    let path = unsafe { CStr::from_ptr(at as *const _) };
-    let path = match meant(path.to_bytes())? {
-        Meant::Front(i) => &paths[i],
-        // SAFETY: written before the program runs.
-        Meant::Sleeve(i) => unsafe {
-            let whole = path.to_bytes_with_nul();
-            if syscall6(
-                libc::SYS_access as usize,
-                at,
-                libc::R_OK as usize,
-                0,
-                0,
-                0,
-                0,
-            ) != 0
-            {
-                return None; // `ld.so` looks elsewhere
+    let whole = unsafe { CStr::from_ptr(at as *const _) }.to_bytes_with_nul();
+    let meant = meant(&whole[..whole.len() - 1])?;
+    // SAFETY: as is said where they are.
+    let (ours, real) = unsafe { (&*PATHS.0.get(), &mut *REAL.0.get()) };
+    let path = match meant {
+        Meant::Ours(i) if ours[i][0] == 0 => return None,
+        Meant::Ours(i) => {
+            if let Some(sleeve) = i.checked_sub(FRONTS) {
+                // SAFETY: `access` reads the path. Where there is no such library `ld.so` looks elsewhere.
+                let found = unsafe { syscall6(libc::SYS_access as usize, at, 0, 0, 0, 0, 0) };
+                let kept = real[sleeve].get_mut(..whole.len()).filter(|_| found == 0)?;
+                kept.copy_from_slice(whole);
             }
-            let real = &mut *REAL.0.get();
-            real[i].get_mut(..whole.len())?.copy_from_slice(whole);
-            &(*SLEEVE_PATHS.0.get())[i]
-        },
-        // SAFETY: as is said where it is.
-        Meant::Shipped(i) => unsafe { &(*REAL.0.get())[i] },
+            &ours[i]
+        }
+        Meant::Shipped(i) => &real[i],
     };
     Some(path.as_ptr() as usize)
 }
 
-/// What a path means.
+/// What a path means: one of ours, or the library of a sleeve.
 #[derive(Debug, PartialEq, Eq)]
 enum Meant {
-    Front(usize),
-    Sleeve(usize),
+    Ours(usize),
     Shipped(usize),
 }
 
 fn meant(path: &[u8]) -> Option<Meant> {
     let base = path.rsplit(|b| *b == b'/').next()?;
-    if !base.starts_with(b"libmpi") {
-        return None;
+    let number = |base: &[u8]| names().position(|n| n.as_bytes() == base);
+    match base.strip_suffix(SHIPPED) {
+        Some(sleeve) => number(sleeve)?.checked_sub(FRONTS).map(Meant::Shipped),
+        None => number(base).map(Meant::Ours),
     }
-    let among = |names: &[&str], base: &[u8]| names.iter().position(|n| n.as_bytes() == base);
-    let shipped = || among(&SLEEVES, base.strip_suffix(SHIPPED.as_bytes())?);
-    (among(&NAMES, base).map(Meant::Front))
-        .or_else(|| among(&SLEEVES, base).map(Meant::Sleeve))
-        .or_else(|| shipped().map(Meant::Shipped))
 }
 
 #[cfg(test)]
@@ -134,9 +132,10 @@ mod tests {
 
     #[test]
     fn a_front_is_known_by_the_last_component() {
-        assert_eq!(meant(b"/usr/lib/libmpi.so.40"), Some(Meant::Front(2)));
-        assert_eq!(meant(b"libmpich.so.12"), Some(Meant::Front(0)));
-        assert_eq!(meant(b"/x/libmpi_cxx.so.40"), Some(Meant::Sleeve(1)));
+        assert_eq!(meant(b"/usr/lib/libmpi.so.40"), Some(Meant::Ours(2)));
+        assert_eq!(meant(b"libmpich.so.12"), Some(Meant::Ours(0)));
+        assert_eq!(meant(b"/opt/libcuda.so.1"), Some(Meant::Ours(7)));
+        assert_eq!(meant(b"/x/libmpi_cxx.so.40"), Some(Meant::Ours(9)));
         let shipped = b"/x/libmpi_mpifh.so.40.shipped";
         assert_eq!(meant(shipped), Some(Meant::Shipped(0)));
         for other in [

@@ -20,10 +20,6 @@ pub fn raise(object: i32, code: i32) -> i32 {
     let handle = c.handle.load(Relaxed);
     let guard = lock();
     let handler = of(&guard, c);
-    if let Some(given) = GIVEN.get(&guard) {
-        given.drain(..given.len().saturating_sub(DETAILED - 1));
-        given.push(code);
-    }
     drop(guard);
     apply(handler, 0, handle, handle, code)
 }
@@ -54,6 +50,10 @@ pub fn raise_of_session(handler: i32, session: i32, code: i32) -> i32 {
 
 /// Applies an error handler; `comm` is what ends with a fatal one.
 fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
+    if let Some(given) = GIVEN.get(&lock()) {
+        given.drain(..given.len().saturating_sub(DETAILED - 1));
+        given.push(code);
+    }
     match handler {
         ERRORS_RETURN => code,
         ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),

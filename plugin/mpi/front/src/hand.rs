@@ -153,6 +153,16 @@ functions! {
         let get = |own, length| canonical::Error_string(error_to_canonical::<A::Abi>(error), own, length);
         text::<A>(get, string, length, <A::Abi>::MAX.error_string)
     }
+    Abi_get_version(version: usize, subversion: usize) -> i32 {
+        match A::ABI_VERSION {
+            Some([major, minor]) => {
+                (version as *mut i32).write(major);
+                (subversion as *mut i32).write(minor);
+                SUCCESS
+            }
+            None => code::<A>(canonical::Abi_get_version(version, subversion)),
+        }
+    }
     Get_version(version: usize, subversion: usize) -> i32 {
         match A::VERSION {
             Some([major, minor]) => {

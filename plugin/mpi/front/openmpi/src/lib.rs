@@ -55,6 +55,7 @@ impl Front for Own {
     type Abi = OpenMpi;
     type Status = OpenMpiStatus;
     const VERSION: Option<[i32; 2]> = Some([3, 1]);
+    const ABI_VERSION: Option<[i32; 2]> = None;
     const LIBRARY: &'static str = "Open MPI v4.1.4, as splitproc's front over: ";
     const LAST_CODE: i32 = 92;
 
