@@ -11,6 +11,7 @@
 
 mod births;
 mod early;
+pub mod ends;
 mod front;
 mod image;
 mod kvdb;
@@ -21,16 +22,21 @@ mod signals;
 mod umask;
 
 use crate::exports::splitproc_half;
+use crate::mpi::inside::ENDS;
 use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the program runs on between two attempts at a cut.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// And where only threads that end are in the way, for so long.
+const BRIEFLY: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// This process has lower halves that this host loaded.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
@@ -111,7 +117,6 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
                 parents::show();
             }
             Some(Event::AtforkChild) => forked(),
-            Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
             _ => {}
         }
     }
@@ -123,6 +128,7 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
             births::close();
         }
         Some(Event::Resume | Event::Restart) => births::open(),
+        Some(Event::AtforkPrepare) => births::prepare(),
         Some(Event::AtforkChild) => births::forked(),
         _ => {}
     }
@@ -179,10 +185,14 @@ fn presuspend() {
         kvdb::meet()?;
         helper::event(helper::PRESUSPEND)
     };
+    let begin = Instant::now();
     while let Err(why) = cut() {
-        eprintln!("splitproc: the checkpoint waits: {why}");
+        let soon = why.ends_with(ENDS) && begin.elapsed() < PATIENCE;
+        if !soon {
+            eprintln!("splitproc: the checkpoint waits: {why}");
+        }
         must("RESUME", helper::event(helper::RESUME));
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(if soon { BRIEFLY } else { PAUSE });
     }
     parents::ready();
 }

@@ -2,9 +2,9 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
-use super::mpi::Launcher;
 use super::program::Program;
 use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use restart::launcher::Launcher;
 use restart::libraries::Family;
 use restart::{manifest, mpich};
 use std::ffi::OsString;
@@ -65,7 +65,7 @@ fn go_on(args: &Launch, path: &Path, argv: &[OsString]) -> Outcome {
         return Ok(());
     }
     let refused = |why: &str| Err(Failure::new(126, format!("{}: {why}", path.display())));
-    if args.ranked && mpi::launcher() == mpi::Launcher::None {
+    if args.ranked && mpi::launcher() == Launcher::None {
         return refused("has not got the MPI launcher's variables in its environment");
     }
     if argv.len() + replace::environment().len() > MOST_WORDS {

@@ -151,7 +151,7 @@ impl Start<'_> {
         let t = self.taking;
         let mut a: Vec<OsString> = vec![parts.splitproc.clone().into(), "launch".into()];
         a.push("--again".into());
-        if mpi::launcher() != mpi::Launcher::None {
+        if mpi::launcher() != restart::launcher::Launcher::None {
             a.push("--ranked".into());
         }
         // A path is good in any directory.
