@@ -262,6 +262,8 @@ int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*st
     int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = dlsym(RTLD_NEXT, "pthread_create");
     struct thread *t = threads;
     int one = 1;
+    if (self == &checkpoint_thread)
+        give_up("a thread made by the host's own");
     while (t && (!t->ending || lives(t) || !atomic_compare_exchange_strong(&t->ending, &one, 0)))
         one = 1, t = t->next;
     if (!t)

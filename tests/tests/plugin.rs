@@ -351,6 +351,19 @@ fn one_rank_in_mpi_init_while_another_has_not_called_it() {
     life.job.finish().ok();
 }
 
+/// DMTCP's own thread, which prepares a checkpoint, can't make others, as it takes for windows.
+#[test]
+fn one_sided_operations() {
+    let scratch = Scratch::new("plugin-windows");
+    let (app, go) = (program("trap_rma", "trap_rma", &[]), scratch.file("go"));
+    let app = [app.as_path(), "fences".as_ref(), go.as_path()].map(|a| a.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    life.job.must_reach(1);
+    let life = life.restarted(1).1;
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&life.job.finish().ok().stdout), "ok\n");
+}
+
 /// A thread that ends is not stopped, and its destructors may call MPI.
 #[test]
 fn destructors_that_call_mpi() {

@@ -4,7 +4,7 @@
 //! may call MPI. So such a thread is inside the gate, as in a call that must complete, from before DMTCP knows until
 //! the last destructor has run, and where the gate is closed it waits before that, where it can be stopped and saved.
 
-use super::ACTIVE;
+use super::active;
 use crate::{registry, symbols};
 use core::arch::{global_asm, naked_asm};
 use core::ffi::c_void;
@@ -63,7 +63,7 @@ pub struct Thread {
 impl Thread {
     /// That runs this.
     pub fn new(start: Start, arg: *mut c_void) -> Thread {
-        if !ACTIVE.load(Ordering::Relaxed) {
+        if !active() {
             let kept = core::ptr::null_mut();
             return Thread { start, arg, kept };
         }
@@ -97,7 +97,7 @@ unsafe extern "C" fn begins(wanted: *mut Wanted) -> Wanted {
 
 extern "C" fn ends() {
     // A forked child's threads have no lower halves.
-    if ACTIVE.load(Ordering::Relaxed) {
+    if active() {
         registry::ends();
     }
 }

@@ -17,6 +17,7 @@ mod image;
 mod kvdb;
 mod launcher;
 mod loader;
+pub mod maker;
 mod parents;
 mod signals;
 mod umask;
@@ -40,6 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// This process has lower halves that this host loaded.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
+
+/// Has this process lower halves that DMTCP's events have loaded?
+fn active() -> bool {
+    ACTIVE.load(Ordering::Relaxed)
+}
 
 /// Ends the process as DMTCP ends one.
 fn fail(message: &str) -> ! {
@@ -107,7 +113,7 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
         // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
         launcher::hand_on(unsafe { (*data).pre_exec.envp });
     }
-    if ACTIVE.load(Ordering::Relaxed) {
+    if active() {
         match event {
             Some(Event::Presuspend) => presuspend(),
             Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
@@ -122,7 +128,7 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
     }
     match event {
         Some(Event::Presuspend) => {
-            if !ACTIVE.load(Ordering::Relaxed) {
+            if !active() {
                 parents::wait();
             }
             births::close();
@@ -138,8 +144,8 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
 unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
-        Some(Event::Precheckpoint) if !ACTIVE.load(Ordering::Relaxed) => image::name_by_rank(false),
-        Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
+        Some(Event::Precheckpoint) if !active() => image::name_by_rank(false),
+        Some(event) if active() => match event {
             Event::Precheckpoint => {
                 umask::save();
                 image::name_by_rank(true);
@@ -172,6 +178,7 @@ fn init() {
     signal::init();
     ACTIVE.store(true, Ordering::Relaxed);
     signals::init();
+    maker::start();
 }
 
 /// The cut. DMTCP can't be told that a checkpoint is refused: where the cut fails the program goes on, and the
