@@ -74,13 +74,16 @@ pub fn busy() -> Option<String> {
     let (state, call, [comm, peer, tag]) = gate::busy(|b| {
         // SAFETY: as in `receives`.
         let b: &Block = unsafe { &*b };
-        let call = b.function.load(Relaxed) as usize % COUNT;
         let about = [0, 1, 2].map(|i| b.about[i].load(Relaxed));
-        (b.state.load(Relaxed), call, about)
+        (b.state.load(Relaxed), b.function.load(Relaxed), about)
     })?;
     if state == ENDING {
         return Some(format!("a thread of rank {me} {ENDS}"));
     }
+    if let Some(name) = crate::cuda::lower::noted(call) {
+        return Some(format!("rank {me} is in {name}"));
+    }
+    let call = call as usize % COUNT;
     let name = NAMES[call];
     let kinds = KINDS[call];
     let guard = lock();

@@ -4,6 +4,7 @@ use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
 use super::program::Program;
 use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use restart::launcher::Launcher;
 use restart::libraries::Family;
 use restart::{manifest, mpich};
@@ -43,17 +44,9 @@ fn again(args: &Launch) -> Outcome {
 
 /// Lowers the hard limit of open files.
 fn limit_open_files(hard: u64) {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel writes one limit and reads one; a limit that is not lowered is the program's to raise.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_max = hard;
-            limit.rlim_cur = limit.rlim_cur.min(hard);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // A limit that is not lowered is the program's to raise.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard);
     }
 }
 
