@@ -1,5 +1,6 @@
 //! Makes the fronts of the MPICH ABI and of CUDA beside the programs: `fronts/libmpich.so.12`, `fronts/libmpi.so.12`,
-//! `fronts/libcudart.so.13`, …; and links in that folder, by the names that programs know, to those of other ABIs, which are crates of their own.
+//! `fronts/libcudart.so.13`, …; the sleeves of Open MPI's libraries of other languages (`lh-loader/src/route/fronts.rs`);
+//! and links in that folder, by the names that programs know, to the fronts of other ABIs, which are crates of their own.
 //!
 //! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. The upper half's
 //! `ld.so` opens them in the place of the real MPI libraries.
@@ -16,6 +17,9 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
+
+/// Open MPI's libraries of other languages, in whose place such a library is opened.
+const SLEEVES: &[&str] = &["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
 
 /// The variables of MPICH's library that its Fortran library wants: name, size, and the value of their first word. It writes
 /// to some, and a program may have copies, so that all are found by name.
@@ -57,6 +61,22 @@ fn main() {
         let temporary = fronts.join(format!("{soname}.tmp"));
         let flags = ["-Wl,--no-as-needed".as_ref(), needed.as_path()];
         library(soname, &jumps, &flags, &temporary);
+        std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
+    }
+    // What a sleeve needs, in the order in which `ld.so` is to look there.
+    let front = out.join("libmpi.so.40");
+    library("libmpi.so.40", Path::new("/dev/null"), &[], &front);
+    for soname in SLEEVES {
+        let shipped = out.join(format!("{soname}.shipped"));
+        library(
+            &format!("{soname}.shipped"),
+            Path::new("/dev/null"),
+            &[],
+            &shipped,
+        );
+        let temporary = fronts.join(format!("{soname}.tmp"));
+        let flags = ["-Wl,--no-as-needed".as_ref(), front.as_path(), &shipped];
+        library(soname, Path::new("/dev/null"), &flags, &temporary);
         std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
     }
     cuda(&out, &fronts, &needed);
