@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-pub use lh_loader::route::fronts::NAMES as FRONTS;
+pub use lh_loader::route::fronts::{NAMES as FRONTS, SLEEVES};
 
 /// SONAMEs of MPICH, and of the libraries that have its ABI.
 pub const SONAMES: [&str; 2] = ["libmpich.so.12", "libmpi.so.12"];

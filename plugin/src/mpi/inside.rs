@@ -69,10 +69,14 @@ pub fn busy() -> Option<String> {
     let (call, [comm, peer, tag]) = gate::busy(|b| {
         // SAFETY: as in `receives`.
         let b: &Block = unsafe { &*b };
-        let call = b.function.load(Relaxed) as usize % COUNT;
+        let call = b.function.load(Relaxed);
         (call, [0, 1, 2].map(|i| b.about[i].load(Relaxed)))
     })?;
     let me = WORLD_RANK.load(Relaxed);
+    if let Some(name) = crate::cuda::lower::noted(call) {
+        return Some(format!("rank {me} is in {name}"));
+    }
+    let call = call as usize % COUNT;
     let name = NAMES[call];
     let kinds = KINDS[call];
     let guard = lock();

@@ -44,6 +44,7 @@ impl Parts {
             plugin: dir.join("libsplitproc.so"),
             fronts: restart::mpich::FRONTS
                 .iter()
+                .chain(&restart::mpich::SLEEVES)
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),
             splitproc: me,
