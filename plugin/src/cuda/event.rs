@@ -62,11 +62,20 @@ unsafe fn begin() -> Result<u64, i32> {
     Ok(event)
 }
 
+/// The driver has one of two, or both.
+fn elapsed() -> usize {
+    if lower::has(ix::cuEventElapsedTime) {
+        ix::cuEventElapsedTime
+    } else {
+        ix::cuEventElapsedTime_v2
+    }
+}
+
 unsafe fn between(from: u64, to: u64) -> Result<f32, i32> {
     let mut ms = 0_f32;
     // SAFETY: a place for a float, and lower handles.
     let args = [&raw mut ms as u64, from, to];
-    check(unsafe { lower::must(ix::cuEventElapsedTime, &args) })?;
+    check(unsafe { lower::must(elapsed(), &args) })?;
     Ok(ms)
 }
 
@@ -98,7 +107,7 @@ pub unsafe fn cuEventElapsedTime(out: u64, from: u64, to: u64) -> i32 {
             return put(out, (time(to)? - time(from)?) as f32);
         }
         let args = [out, from, to];
-        driver::forward(ix::cuEventElapsedTime, Class::Forward, &args)
+        driver::forward(elapsed(), Class::Forward, &args)
     })
 }
 

@@ -175,6 +175,8 @@ unsafe fn pinned() -> Result<(), String> {
 }
 
 unsafe fn objects() -> Result<(), String> {
+    // A library is in no context; any will do.
+    let any = cut::contexts().first().map_or(0, |(_, handle)| *handle);
     let all: Vec<(u64, u64, Kind, u64, Record)> = {
         let model = model::lock();
         let made = model.live.iter();
@@ -185,7 +187,7 @@ unsafe fn objects() -> Result<(), String> {
     for (serial, handle, kind, of, record) in all {
         let name = lower::NAMES[record.index].to_string_lossy();
         let mut made = 0_u64;
-        let code = context::with(of, || {
+        let code = context::with(if of == 0 { any } else { of }, || {
             context::ensure()?;
             // SAFETY: images stay, and all else was copied.
             check(unsafe { record.again(Some(&mut made)) })
