@@ -165,6 +165,7 @@ traps_over_both! { "trap_objects" 2:
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
     what_the_library_has_told_of_itself "told";
+    many_operators "operators";
 }
 
 traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }

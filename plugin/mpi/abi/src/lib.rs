@@ -9,9 +9,11 @@ pub mod canonical;
 pub mod numbers;
 mod predefined;
 mod status;
+mod thunks;
 
 pub use numbers::{error_from_canonical, error_to_canonical, Number, Numbers};
 pub use status::{OpenMpiStatus, StandardStatus};
+pub use thunks::OPERATORS;
 
 /// Kinds of handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
