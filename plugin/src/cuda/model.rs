@@ -230,6 +230,9 @@ impl Model {
         for (kind, handle) in inner {
             self.remove(kind, handle);
         }
+        if kind == Kind::Library {
+            self.fatbins.forget(handle);
+        }
         self.settings.retain(|(_, r)| !r.uses(kind, handle));
         self.globals.retain(|g| g.owner != handle);
     }
