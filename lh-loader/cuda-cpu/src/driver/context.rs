@@ -1,6 +1,6 @@
 //! Contexts. They share the device's memory and streams; a thread has a stack of those that it has made current.
 
-use super::{api, device, driver, lock, put, put_if, Done, Error, Handle};
+use super::{api, cu, device, driver, lock, put, put_if, Done, Error, Handle};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::{Arc, Mutex};
@@ -153,6 +153,11 @@ api! {
         let handle = driver()?.contexts.add(Context::new(false, flags));
         STACK.with_borrow_mut(|stack| stack.push(handle));
         put(context, handle)
+    }
+
+    /// A context, as before CUDA 13.
+    fn cuCtxCreate_v2(context: *mut Handle, flags: c_uint, device: c_int) {
+        cu(cuCtxCreate_v4(context, std::ptr::null(), flags, device))
     }
 
     /// Its end.

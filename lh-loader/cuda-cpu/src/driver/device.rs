@@ -1,7 +1,7 @@
 //! The device: there is one.
 
 use super::attributes::{attribute, number};
-use super::{api, driver, initialise, put, put_if, text, Done, Error};
+use super::{api, cu, driver, initialise, put, put_if, text, Done, Error};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 /// CUDA 13.0.
@@ -87,6 +87,11 @@ api! {
     fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: c_int) {
         check(device)?;
         put(uuid, UUID)
+    }
+
+    /// Its identity, as before CUDA 13.
+    fn cuDeviceGetUuid(uuid: *mut [u8; 16], device: c_int) {
+        cu(cuDeviceGetUuid_v2(uuid, device))
     }
 
     /// Another identity, which only another system has.

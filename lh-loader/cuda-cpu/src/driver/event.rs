@@ -2,7 +2,7 @@
 
 use super::capture::Place;
 use super::work::Work;
-use super::{api, get, lock, put, ready, Driver, Error, Handle};
+use super::{api, cu, get, lock, put, ready, Driver, Error, Handle};
 use crate::engine::Mark;
 use std::ffi::c_uint;
 use std::sync::{Arc, Mutex};
@@ -131,6 +131,11 @@ api! {
         event.wait();
         driver.flush();
         driver.check()
+    }
+
+    /// Milliseconds between two, as before CUDA 13.
+    fn cuEventElapsedTime(out: *mut f32, start: Handle, end: Handle) {
+        cu(cuEventElapsedTime_v2(out, start, end))
     }
 
     /// Milliseconds between two.

@@ -1,7 +1,7 @@
 //! Memory of every kind, by address.
 
 use super::space::Space;
-use super::{all, api, driver, get, put, put_if, ready, Done, Error, Handle, Pointer};
+use super::{all, api, cu, driver, get, put, put_if, ready, Done, Error, Handle, Pointer};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint, c_void};
@@ -478,6 +478,11 @@ api! {
             1..=6 => Ok(()),
             _ => Err(Error::INVALID_VALUE),
         }
+    }
+
+    /// The same, as before CUDA 13.
+    fn cuMemAdvise(at: Pointer, size: usize, advice: c_uint, _device: c_int) {
+        cu(cuMemAdvise_v2(at, size, advice, 0))
     }
 
     /// What is known of a pointer.

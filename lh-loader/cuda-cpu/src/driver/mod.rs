@@ -251,6 +251,14 @@ unsafe fn text<'a>(at: *const c_char) -> Result<&'a str, Error> {
         .map_err(|_| Error::INVALID_VALUE)
 }
 
+/// A result as `api!` wants it.
+fn cu(code: u32) -> Done {
+    match code {
+        0 => Ok(()),
+        code => Err(Error(code)),
+    }
+}
+
 /// Functions of the driver API: `fn name(arguments) { body }`, where the body gives a [`Done`].
 macro_rules! api {
     ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block)*) => {$(

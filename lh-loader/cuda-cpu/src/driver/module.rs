@@ -3,7 +3,7 @@
 use super::function::Function;
 use super::memory::Kind;
 use super::{
-    api, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle, Pointer,
+    api, cu, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle, Pointer,
 };
 use crate::code::Program;
 use crate::ptx::{self, Init, Space};
@@ -396,13 +396,5 @@ api! {
     /// Its name.
     fn cuKernelGetName(out: *mut *const c_char, kernel: Handle) {
         cu(cuFuncGetName(out, kernel))
-    }
-}
-
-/// A result as `api!` wants it.
-fn cu(code: u32) -> Done {
-    match code {
-        0 => Ok(()),
-        code => Err(Error(code)),
     }
 }

@@ -6,7 +6,7 @@
 use super::array;
 use super::copy::{Copy, Fill, Side};
 use super::work::Work;
-use super::{api, get, ready, Done, Error, Handle, Pointer};
+use super::{api, cu, get, ready, Done, Error, Handle, Pointer};
 use std::ffi::c_uint;
 
 /// `CUDA_MEMCPY2D_v2`, one side.
@@ -409,5 +409,10 @@ api! {
             return Err(Error::INVALID_VALUE);
         }
         ready()?.submit(stream, Work::Nothing).map(|_| ())
+    }
+
+    /// The same, as before CUDA 13.
+    fn cuMemPrefetchAsync(at: Pointer, size: usize, _device: i32, stream: Handle) {
+        cu(cuMemPrefetchAsync_v2(at, size, 0, 0, stream))
     }
 }
