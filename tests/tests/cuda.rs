@@ -11,7 +11,6 @@ fn driver() -> Vec<String> {
     vec![
         format!("-L{folder}"),
         "-l:libcuda.so.1".into(),
-        format!("-Wl,-rpath,{folder}"),
         // libsplitproc.so, which the front needs, is the program's once it is launched.
         "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
     ]
@@ -25,13 +24,12 @@ fn built(source: &str) -> PathBuf {
 
 /// The options that give a program the CPU device.
 fn cpu() -> Vec<String> {
-    let device = bin("libcuda_cpu.so");
-    vec!["--half".into(), format!("cuda={}", device.display())]
+    ["--cuda", "cpu"].map(String::from).to_vec()
 }
 
 /// Launched, and restarted again and again from random moments: its output is as if nothing had happened.
-fn survives(scratch: &Scratch, app: &Path, args: &[&str]) {
-    let launch = || Job::launch_with(scratch, 0, &cpu(), app, args);
+fn survives(scratch: &Scratch, ranks: usize, app: &Path, args: &[&str]) {
+    let launch = || Job::launch_with(scratch, ranks, &cpu(), app, args);
     let expected = launch().finish().ok().stdout;
     println!("{}: {} lines", app.display(), lines(&expected));
     let mut random = Moments::new();
@@ -43,7 +41,7 @@ fn survives(scratch: &Scratch, app: &Path, args: &[&str]) {
         job.must_reach(more);
         job.checkpoint(scratch);
         said = job.kill();
-        job = Job::restart(scratch, 0);
+        job = Job::restart(scratch, ranks);
     }
     let done = job.finish().ok();
     assert!(lines(&said) > 0);
@@ -59,7 +57,7 @@ fn survives(scratch: &Scratch, app: &Path, args: &[&str]) {
 #[test]
 fn a_program_of_the_driver_api_goes_on_after_restarts() {
     let scratch = Scratch::new("cuda-driver");
-    survives(&scratch, &built("cuda"), &["40", "40"]);
+    survives(&scratch, 0, &built("cuda"), &["40", "40"]);
 }
 
 #[test]
@@ -87,6 +85,18 @@ fn nvcc() -> Option<PathBuf> {
     given.or_else(|| found.find(|p| p.is_file()))
 }
 
+/// What `mpicc` gives the compiler and the linker.
+fn mpi_flags() -> Vec<String> {
+    let shown = Command::new("mpicc.mpich").arg("-show").output();
+    let shown = text(&shown.expect("mpicc.mpich").stdout);
+    let wanted = |w: &&str| w.starts_with("-I") || w.starts_with("-L") || w.starts_with("-l");
+    shown
+        .split_whitespace()
+        .filter(wanted)
+        .map(String::from)
+        .collect()
+}
+
 /// An example in `examples/cuda`, built as its user would build it.
 fn example(nvcc: &Path, name: &str) -> PathBuf {
     let home = nvcc.parent().and_then(Path::parent).expect("bin/nvcc");
@@ -102,12 +112,12 @@ fn example(nvcc: &Path, name: &str) -> PathBuf {
         "shared",
         &library,
     ];
-    let front = bin("fronts/libcudart.so.13");
-    let folder = front.parent().expect("a folder").display().to_string();
-    let flags = [&flags[..], &["-Xlinker", "-rpath", "-Xlinker", &folder]].concat();
     let source = repo().join("examples/cuda").join(format!("{name}.cu"));
     let compiler = ["-ccbin", compiler.expect("a C++ compiler")];
-    built_by_nvcc(nvcc, &source, name, &[&compiler[..], &flags].concat())
+    let mpi = mpi_flags();
+    let mpi: Vec<&str> = mpi.iter().map(String::as_str).collect();
+    let mpi = if name == "heat2d-cuda" { &mpi[..] } else { &[] };
+    built_by_nvcc(nvcc, &source, name, &[&compiler[..], &flags, mpi].concat())
 }
 
 fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
@@ -136,13 +146,14 @@ fn examples_go_on_after_restarts() {
         println!("no nvcc here: the examples are not tried");
         return;
     };
-    for (name, args) in [
-        ("vectoradd", &["40", "40"][..]),
-        ("nbody", &["40", "256", "40"]),
-        ("managed", &["40", "40"]),
-        ("streams", &["20", "40"]),
+    for (name, ranks, args) in [
+        ("vectoradd", 0, &["40", "40"][..]),
+        ("nbody", 0, &["40", "256", "40"]),
+        ("managed", 0, &["40", "40"]),
+        ("streams", 0, &["20", "40"]),
+        ("heat2d-cuda", 2, &["64", "200", "5", "40"]),
     ] {
         let scratch = Scratch::new(&format!("cuda-{name}"));
-        survives(&scratch, &example(&nvcc, name), args);
+        survives(&scratch, ranks, &example(&nvcc, name), args);
     }
 }
