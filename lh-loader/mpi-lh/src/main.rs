@@ -11,7 +11,6 @@ mod bias;
 mod dlopen;
 mod donor;
 mod got;
-mod isend;
 mod keys;
 mod mutexes;
 mod sys;

@@ -41,11 +41,6 @@ pub fn resolve() {
         let missing = missing as *const () as usize;
         slot.store(if found == 0 { missing } else { found }, Relaxed);
     }
-    // Ours, over the library's: a send that is complete at once has no request.
-    let isend = crossing::sym(half, c"splitproc_isend");
-    if isend != 0 {
-        TABLE[ix::Isend].store(isend, Relaxed);
-    }
     BIAS.store(crossing::sym(half, c"splitproc_bias"), Relaxed);
     for (slot, name) in WEIGHTS
         .iter()
