@@ -49,7 +49,7 @@ pub unsafe fn send(index: usize, m: Message, comm: i32) -> i32 {
             code => return finish(comm, Ok(code)),
         }
     }
-    send_slowly(index, m, comm)
+    send_slowly(index, m.apart(), comm)
 }
 
 /// Whatever the message and the state of things.
@@ -85,7 +85,7 @@ pub unsafe fn ssend(m: Message, comm: i32) -> i32 {
 #[inline(always)]
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     match quick::recv(m, comm, status) {
-        quick::SLOW => recv_slowly(m, comm, status),
+        quick::SLOW => recv_slowly(m.apart(), comm, status),
         code => finish(comm, Ok(code)),
     }
 }

@@ -94,7 +94,7 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
         if code == SUCCESS {
             (out as *mut i32).write(match request::is_complete(lower) {
                 true => COMPLETE,
-                false => start::under_way(c, m, lower),
+                false => start::under_way(c, m.apart(), lower),
             });
         } else if let Some(traffic) = traffic {
             traffic.unsend();

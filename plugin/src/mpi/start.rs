@@ -24,6 +24,20 @@ pub struct Message {
     pub tag: i32,
 }
 
+impl Message {
+    /// A copy for a way that is rarely taken: only there it is stored in memory.
+    #[inline(always)]
+    pub fn apart(&self) -> Message {
+        Message {
+            buf: self.buf,
+            n: self.n,
+            t: self.t,
+            peer: self.peer,
+            tag: self.tag,
+        }
+    }
+}
+
 /// Notes a request's arguments.
 #[inline(always)]
 pub fn remember(r: &Request, function: usize, m: Message) {
@@ -128,6 +142,7 @@ unsafe fn send_now(c: &'static Comm, m: Message) -> Result<i32, Fail> {
 }
 
 /// Makes a request for a send that the lower half has begun.
+#[inline(never)]
 pub fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
     let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
     remember(r, ix::Isend, m);
@@ -194,7 +209,7 @@ pub unsafe fn isend(function: usize, m: Message, comm: i32, out: usize) -> i32 {
             code => return finish(comm, Ok(code)),
         }
     }
-    isend_slowly(function, m, comm, out)
+    isend_slowly(function, m.apart(), comm, out)
 }
 
 /// Whatever the message and the state of things.
@@ -220,7 +235,7 @@ unsafe fn isend_slowly(function: usize, m: Message, comm: i32, out: usize) -> i3
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     match quick::irecv(m, comm, out) {
-        quick::SLOW => irecv_slowly(m, comm, out),
+        quick::SLOW => irecv_slowly(m.apart(), comm, out),
         code => finish(comm, Ok(code)),
     }
 }
