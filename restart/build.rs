@@ -1,5 +1,6 @@
-//! Makes the fronts of the MPICH ABI beside the programs: `fronts/libmpich.so.12` and `fronts/libmpi.so.12`; and links in
-//! that folder, by the names that programs know, to those of other ABIs, which are crates of their own.
+//! Makes the fronts of the MPICH ABI and of CUDA beside the programs: `fronts/libmpich.so.12`, `fronts/libmpi.so.12`,
+//! `fronts/libcudart.so.13`, …; the sleeves of Open MPI's libraries of other languages (`lh-loader/src/route/fronts.rs`);
+//! and links in that folder, by the names that programs know, to the fronts of other ABIs, which are crates of their own.
 //!
 //! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. The upper half's
 //! `ld.so` opens them in the place of the real MPI libraries.
@@ -16,6 +17,9 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
+
+/// Open MPI's libraries of other languages, in whose place such a library is opened.
+const SLEEVES: &[&str] = &["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
 
 /// The variables of MPICH's library that its Fortran library wants: name, size, and the value of their first word. It writes
 /// to some, and a program may have copies, so that all are found by name.
@@ -59,10 +63,68 @@ fn main() {
         library(soname, &jumps, &flags, &temporary);
         std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
     }
+    // What a sleeve needs, in the order in which `ld.so` is to look there.
+    let front = out.join("libmpi.so.40");
+    library("libmpi.so.40", Path::new("/dev/null"), &[], &front);
+    for soname in SLEEVES {
+        let shipped = out.join(format!("{soname}.shipped"));
+        library(
+            &format!("{soname}.shipped"),
+            Path::new("/dev/null"),
+            &[],
+            &shipped,
+        );
+        let temporary = fronts.join(format!("{soname}.tmp"));
+        let flags = ["-Wl,--no-as-needed".as_ref(), front.as_path(), &shipped];
+        library(soname, Path::new("/dev/null"), &flags, &temporary);
+        std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
+    }
+    cuda(&out, &fronts, &needed);
     for (soname, file) in LINKS {
         // One that is there is the same.
         let _ = std::os::unix::fs::symlink(file, fronts.join(soname));
     }
+}
+
+/// Makes the fronts of CUDA's libraries: a jump a function, and the version that the real library's symbols have.
+fn cuda(out: &Path, fronts: &Path, needed: &Path) {
+    let mut all = vec![(
+        "libcuda.so.1".to_owned(),
+        cuda_spec::tables::driver_symbols(),
+    )];
+    for version in cuda_spec::VERSIONS {
+        let soname = format!("libcudart.so.{version}");
+        all.push((soname, cuda_spec::tables::runtime_symbols(version)));
+    }
+    for (soname, symbols) in all {
+        let source = out.join(format!("{soname}.s"));
+        let mut text = String::from(".text\n");
+        for (name, target) in symbols {
+            jump(&mut text, &name, &target);
+        }
+        std::fs::write(&source, text).expect("OUT_DIR is writable");
+        let versions = out.join(format!("{soname}.map"));
+        let node = format!("{soname} {{ global: *; }};\n");
+        std::fs::write(&versions, node).expect("OUT_DIR is writable");
+        let script = format!("-Wl,--version-script={}", versions.display());
+        let temporary = fronts.join(format!("{soname}.tmp"));
+        let mut flags = vec!["-Wl,--no-as-needed".as_ref(), needed];
+        if soname.starts_with("libcudart") {
+            flags.push(script.as_ref());
+        }
+        library(&soname, &source, &flags, &temporary);
+        std::fs::rename(&temporary, fronts.join(&soname))
+            .expect("the target directory is writable");
+    }
+}
+
+/// Assembly of a function that is a jump to another.
+fn jump(text: &mut String, name: &str, target: &str) {
+    writeln!(
+        text,
+        ".globl {name}\n.type {name},@function\n{name}: jmp *{target}@GOTPCREL(%rip)\n.size {name},.-{name}"
+    )
+    .expect("a string takes all");
 }
 
 /// Assembly of every function of MPI, by both its names, as a jump.
@@ -70,11 +132,7 @@ fn jumps_to_canonical() -> String {
     let mut text = String::from(".text\n");
     for f in mpi_spec::functions() {
         for name in [format!("{f}"), format!("P{f}")] {
-            writeln!(
-                text,
-                ".globl {name}\n.type {name},@function\n{name}: jmp *splitproc_{f}@GOTPCREL(%rip)\n.size {name},.-{name}"
-            )
-            .expect("a string takes all");
+            jump(&mut text, &name, &format!("splitproc_{f}"));
         }
     }
     for (name, size, value) in VARIABLES {

@@ -1,6 +1,6 @@
 //! A program with its arguments, and what it writes when nobody disturbs it.
 
-use crate::{example, lines, moments, mpirun, run, text, Job, Moments, Scratch};
+use crate::{example, lines, moments, mpirun_of, run, text, Job, Moments, Mpi, Scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl Case {
 
     /// The same with `side` rows and columns: the more there are, the less its time depends on what else runs.
     pub fn heat2d_of(scratch: &Scratch, ranks: usize, threads: usize, side: usize) -> Self {
-        Self::long_enough(scratch, ranks, &example("heat2d"), |n| {
+        Self::long_enough(scratch, (Mpi::Mpich, ranks), &example("heat2d"), |n| {
             let every = (n / 50).max(1);
             vec![
                 "-t".into(),
@@ -44,13 +44,18 @@ impl Case {
     /// threads, with 8 threads and as many rounds.
     pub fn threads(scratch: &Scratch) -> Self {
         let rounds = |n: usize| vec!["8".into(), n.to_string()];
-        Self::long_enough(scratch, 0, &example("threads"), rounds)
+        Self::long_enough(scratch, (Mpi::Mpich, 0), &example("threads"), rounds)
     }
 
     /// A test program that takes the number of its steps and every how many of them it writes a line.
     pub fn steps(scratch: &Scratch, ranks: usize, app: &Path) -> Self {
+        Self::steps_of(Mpi::Mpich, scratch, ranks, app)
+    }
+
+    /// The same for a program that was built for this MPI.
+    pub fn steps_of(mpi: Mpi, scratch: &Scratch, ranks: usize, app: &Path) -> Self {
         let args = |n: usize| vec![n.to_string(), (n / 50).max(1).to_string()];
-        Self::long_enough(scratch, ranks, app, args)
+        Self::long_enough(scratch, (mpi, ranks), app, args)
     }
 
     /// counter, which takes its time by itself.
@@ -61,19 +66,19 @@ impl Case {
     /// The same with so many counts, each of which takes 10 ms.
     pub fn counter_of(scratch: &Scratch, counts: usize) -> Self {
         let args = [counts.to_string(), "10".into()];
-        Self::new(scratch, 0, &example("counter"), &args)
+        Self::new(scratch, (Mpi::Mpich, 0), &example("counter"), &args)
     }
 
     fn long_enough(
         scratch: &Scratch,
-        ranks: usize,
+        native: (Mpi, usize),
         app: &Path,
         args: impl Fn(usize) -> Vec<String>,
     ) -> Self {
         let mut n = 250;
         loop {
             let start = Instant::now();
-            let case = Self::new(scratch, ranks, app, &args(n));
+            let case = Self::new(scratch, native, app, &args(n));
             if start.elapsed() >= LONG_ENOUGH {
                 let took = start.elapsed();
                 println!("{}: {:?}, {took:?} undisturbed", app.display(), case.args);
@@ -87,12 +92,12 @@ impl Case {
         }
     }
 
-    fn new(scratch: &Scratch, ranks: usize, app: &Path, args: &[String]) -> Self {
+    fn new(scratch: &Scratch, (mpi, ranks): (Mpi, usize), app: &Path, args: &[String]) -> Self {
         let mut all = vec!["-o".to_string(), "out.txt".to_string()];
         all.extend_from_slice(args);
         let mut command = Command::new(app);
         command.args(&all).current_dir(scratch.path());
-        let expected = run(scratch, mpirun(ranks, command)).ok().stdout;
+        let expected = run(scratch, mpirun_of(mpi, ranks, command)).ok().stdout;
         let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
         assert_eq!(
             text(&file),
@@ -156,6 +161,38 @@ impl Case {
             let done = Job::restart(scratch, self.ranks).finish().ok();
             self.check_restarted(scratch, &done.stdout);
         }
+    }
+
+    /// Launched over the first of these MPI libraries, and checkpointed at a random moment, killed and restarted over each
+    /// of the others in turn.
+    #[track_caller]
+    pub fn across(&self, scratch: &Scratch, all: &[Mpi]) {
+        let mut random = Moments::new();
+        let first = random.pick(1, lines(&self.expected) * 6 / 10 / all.len());
+        println!("{all:?}: at line {first}");
+        let mut job = self.checkpointed(scratch, first, || {
+            Job::launch_over(scratch, (all[0], self.ranks), &self.app, &self.args)
+        });
+        for (n, &mpi) in all.iter().enumerate().skip(1) {
+            self.check_part(&job.kill());
+            job = Job::restart_over(scratch, mpi, self.ranks);
+            if n + 1 < all.len() {
+                job.must_reach(first);
+                job.checkpoint_once_up(scratch);
+            }
+        }
+        let done = job.finish().ok();
+        self.check_restarted(scratch, &done.stdout);
+    }
+
+    /// What a program prints until it is killed is part of the undisturbed output.
+    #[track_caller]
+    fn check_part(&self, stdout: &[u8]) {
+        assert!(
+            text(&self.expected).contains(&text(stdout)),
+            "the program wrote something else:\n{}",
+            text(stdout)
+        );
     }
 
     /// What a killed program had printed must be the beginning of the undisturbed output.

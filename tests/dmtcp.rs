@@ -1,6 +1,6 @@
 //! Jobs under DMTCP: a coordinator, `dmtcp_launch` with the plugin, and `dmtcp_restart`.
 
-use crate::{bin, mpirun, splitproc, text, wait_for, Case, Job, Scratch, LIMIT};
+use crate::{bin, mpirun_of, splitproc, text, wait_for, Case, Job, Mpi, Scratch, LIMIT};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +10,7 @@ use std::time::SystemTime;
 pub struct Dmtcp<'a> {
     scratch: &'a Scratch,
     port: String,
+    mpi: Mpi,
 }
 
 /// Is DMTCP there? If not, says that the test is skipped.
@@ -47,7 +48,14 @@ impl<'a> Dmtcp<'a> {
         Self {
             scratch,
             port: port.to_string(),
+            mpi: Mpi::Mpich,
         }
+    }
+
+    /// Jobs are started by this MPI's launcher.
+    pub fn by(mut self, mpi: Mpi) -> Self {
+        self.mpi = mpi;
+        self
     }
 
     /// One of DMTCP's programs, which finds the coordinator.
@@ -97,7 +105,7 @@ impl<'a> Dmtcp<'a> {
             .args(options)
             .args(["--with-plugin", &plugins.join(":")])
             .args(app);
-        Job::start(self.scratch, mpirun(ranks, command))
+        Job::start(self.scratch, mpirun_of(self.mpi, ranks, command))
     }
 
     /// A checkpoint of so many processes. `--bcheckpoint` is refused while a restart or a checkpoint goes on, and that
@@ -161,7 +169,7 @@ impl<'a> Dmtcp<'a> {
             command
         };
         command.envs(env.iter().copied());
-        Job::start(self.scratch, mpirun(ranks, command))
+        Job::start(self.scratch, mpirun_of(self.mpi, ranks, command))
     }
 }
 

@@ -101,6 +101,9 @@ pub fn start_lower(
     stack.string(c"UCX_MEM_MMAP_HOOK_MODE=none");
     // Without a launcher Open MPI would start a daemon, a child process that can't be checkpointed.
     stack.string(c"OMPI_MCA_ess_singleton_isolated=1");
+    // Its windows in shared memory are for memory that it allocates itself, which we never have it do; of one rank's it
+    // takes any memory, and fails.
+    stack.string(c"OMPI_MCA_osc=^sm");
     stack.word(0);
     auxv(start, &mut stack, &program, &interp, half.path, None);
     let sp = stack.finish();

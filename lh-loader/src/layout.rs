@@ -12,7 +12,8 @@
 //! 0x2f00_0000_0000  lhInfo        saved
 //! 0x2f80_0000_0000  upper vDSO    saved (code page; its slots live in lhInfo)
 //! 0x3000_0000_0000  upper half    saved
-//! 0x4000_0000_0000  device memory's arena
+//! 0x4000_0000_0000  device memory: where the program's allocations lie (never saved as memory of the process)
+//! 0x4800_0000_0000  device memory: what the CPU device places itself (the same)
 //! ```
 
 /// Size of a window: 1 TiB.
@@ -29,6 +30,10 @@ pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
 pub const VDSO_BASE: usize = 0x2f80_0000_0000;
 /// The upper half's window.
 pub const UPPER_BASE: usize = 0x3000_0000_0000;
+/// Where device memory is.
+pub const DEVICE_BASE: usize = 0x4000_0000_0000;
+/// How many addresses it has: the lower half is the CUDA front's to choose from, the upper half the CPU device's.
+pub const DEVICE_LEN: usize = 1 << 44;
 /// The first descriptor number that belongs to lower halves where the upper half is another host's, if the limit
 /// allows it.
 pub const LOWER_FD_BASE: i32 = 1024;
@@ -52,6 +57,8 @@ pub enum Owner {
     Shared,
     /// The upper half's window: saved.
     Upper,
+    /// Device memory: a device's own, whoever maps it.
+    Device,
     /// Anywhere else: the kernel's stack and vDSO, a non-PIE program, a fixed mapping.
     Elsewhere,
 }
@@ -103,6 +110,8 @@ pub const fn owner(addr: usize) -> Owner {
         Owner::Shared
     } else if addr >= UPPER_BASE && addr < UPPER_BASE + WINDOW_LEN {
         Owner::Upper
+    } else if addr >= DEVICE_BASE && addr < DEVICE_BASE + DEVICE_LEN {
+        Owner::Device
     } else {
         Owner::Elsewhere
     }
@@ -143,6 +152,8 @@ mod tests {
         assert_eq!(owner(LHINFO_BASE + 4096), Owner::Shared);
         assert_eq!(owner(VDSO_BASE), Owner::Shared);
         assert_eq!(owner(UPPER_BASE + WINDOW_LEN - 1), Owner::Upper);
+        assert_eq!(owner(DEVICE_BASE + DEVICE_LEN - 1), Owner::Device);
+        assert_eq!(owner(DEVICE_BASE + DEVICE_LEN), Owner::Elsewhere);
         assert_eq!(owner(0x40_0000), Owner::Elsewhere);
         assert_eq!(owner(0x7fff_0000_0000), Owner::Elsewhere);
     }

@@ -55,8 +55,9 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         route::set_parent(parent);
     }
     if let Some(folder) = start.var(b"SPLITPROC_FRONTS") {
+        let has = |name| plan.halves.iter().flatten().any(|half| half.name == name);
         // SAFETY: this is the only thread.
-        unsafe { route::fronts::set_folder(folder) };
+        unsafe { route::fronts::set_folder(folder, has(c"mpi"), has(c"cuda")) };
     }
     route::can_execute(start.words(plan.again.0), plan.again.1);
     let mut host: Option<&'static HalfStart> = None;

@@ -43,6 +43,8 @@ pub const OUTSIDE: u32 = 0;
 pub const MUST_COMPLETE: u32 = 1;
 /// Inside a call that may be made again.
 pub const REEXECUTABLE: u32 = 2;
+/// On its way to its end, which DMTCP waits for.
+pub const ENDING: u32 = 3;
 
 /// A thread's way into a half.
 #[repr(C)]
@@ -75,13 +77,13 @@ pub struct Block {
     pub upper_dtv: usize,
     /// How the thread goes into each half.
     pub ways: [Way; MAX_HALVES],
-    /// `OUTSIDE`, `MUST_COMPLETE` or `REEXECUTABLE`.
+    /// `OUTSIDE`, `MUST_COMPLETE`, `REEXECUTABLE` or `ENDING`.
     pub state: AtomicU32,
     /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
     pub exempt: u32,
-    /// 1: DMTCP waits for the thread's end.
+    /// DMTCP waits for the thread's end, which has so many rounds of destructors yet.
     pub ending: u32,
     /// While a cancelled thread is inside: its cancellation state before, plus 1.
     pub cancel_state: u32,

@@ -257,6 +257,20 @@ pub fn mpi_half() -> usize {
     found.unwrap_or(usize::MAX)
 }
 
+/// The index of the lower half of a name, if there is one.
+pub fn half_named(name: &[u8]) -> Option<usize> {
+    if !raw::present() {
+        return None;
+    }
+    // SAFETY: lhInfo is present; names are set before the upper half starts.
+    let info = unsafe { lhinfo::get() };
+    let same = |i: &usize| {
+        let theirs = &info.halves[*i].name;
+        theirs.starts_with(name) && theirs.get(name.len()) == Some(&0)
+    };
+    (0..info.half_count as usize).find(same)
+}
+
 /// Looks a function of a lower half up; 0 if it has none of this name.
 pub fn sym(half: usize, name: &CStr) -> usize {
     // SAFETY: the half is ready; its entry takes a C string.

@@ -3,7 +3,7 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, Block, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
+use crate::block::{self, Block, ENDING, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
@@ -21,6 +21,8 @@ pub enum Call {
     MustComplete = MUST_COMPLETE,
     /// It may be saved as if it had not called yet.
     Reexecutable = REEXECUTABLE,
+    /// It ends, calls or not, and can't be saved any more.
+    Ending = ENDING,
 }
 
 /// A thread is inside until this is dropped.
@@ -216,7 +218,9 @@ pub fn each_inside(mut f: impl FnMut(*mut Block, u32, usize)) {
 pub fn busy<T>(describe: impl Fn(*mut Block) -> T) -> Option<T> {
     let mut found = None;
     each_inside(|b, state, call| {
-        if (state == MUST_COMPLETE || call == 0) && found.is_none() {
+        // SAFETY: the block is in the registry; its thread writes this word once.
+        let ending = unsafe { (&raw const (*b).ending).read_volatile() } != 0;
+        if (state == MUST_COMPLETE || call == 0 || ending) && found.is_none() {
             found = Some(describe(b));
         }
     });

@@ -2,7 +2,7 @@
 //!
 //! It is saved and restored like any other thread of the upper half; between events it waits on a futex.
 
-use crate::{adopt, block, gate, mpi, raw, registry, service, symbols, trigger};
+use crate::{adopt, block, cuda, gate, mpi, raw, registry, service, symbols, trigger};
 use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
@@ -93,21 +93,24 @@ fn serve() {
 pub fn event(op: u32) -> Result<String, String> {
     let done = Ok(String::new());
     match op {
-        PRESUSPEND if mpi::active() => mpi::presuspend().map(|()| mpi::describe()),
         PRESUSPEND => {
-            gate::close();
-            let start = Instant::now();
-            while let Some(who) = gate::busy(|_| {
-                "a thread is inside a lower half's function that must complete".to_owned()
-            }) {
-                if start.elapsed() > PATIENCE {
-                    return Err(who);
-                }
-                std::thread::sleep(Duration::from_millis(1));
+            let said = if mpi::active() {
+                mpi::presuspend()?;
+                mpi::describe()
+            } else {
+                close()?;
+                String::new()
+            };
+            if let Err(why) = cuda::presuspend() {
+                mpi::resume();
+                return Err(why);
             }
-            done
+            Ok(said)
         }
         RESUME => {
+            if cuda::active() {
+                cuda::resume();
+            }
             if mpi::active() {
                 mpi::resume();
             }
@@ -119,6 +122,7 @@ pub fn event(op: u32) -> Result<String, String> {
             registry::forget_adoptions();
             adopt::choose();
             service::forget();
+            cuda::restart()?;
             if mpi::active() {
                 mpi::restart()?;
             }
@@ -126,5 +130,24 @@ pub fn event(op: u32) -> Result<String, String> {
             done
         }
         other => Err(format!("unknown event {other}")),
+    }
+}
+
+/// Closes the gate, where there is no MPI, and waits for calls that must complete.
+fn close() -> Result<(), String> {
+    gate::close();
+    let start = Instant::now();
+    loop {
+        // SAFETY: the block's thread can't end meanwhile.
+        let Some(note) = gate::busy(|b| unsafe { (*b).function.load(Ordering::Relaxed) }) else {
+            return Ok(());
+        };
+        if start.elapsed() > PATIENCE {
+            return Err(match cuda::lower::noted(note) {
+                Some(name) => format!("a thread is inside {name}, which must complete"),
+                None => "a thread is inside a lower half's function that must complete".into(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

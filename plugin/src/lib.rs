@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod block;
 pub mod cancel;
 pub mod crossing;
+pub mod cuda;
 pub mod dmtcp;
 mod environment;
 pub mod exports;

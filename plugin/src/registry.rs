@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 static HEAD: AtomicPtr<Block> = AtomicPtr::new(null_mut());
 static LOCK: AtomicU32 = AtomicU32::new(0);
 static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+/// How often libc looks for thread-specific data with a destructor (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+const ROUNDS: u32 = 4;
 
 /// Makes the key whose destructor notes a thread's end: early, so that its number is low.
 pub fn init() {
@@ -44,11 +46,12 @@ pub fn register() {
     }
 }
 
-/// DMTCP does not stop the calling thread any more, for it ends, and waits until it is gone: the gate must not hold
-/// it in its destructor. Nothing of such a thread gets into an image.
-pub fn not_stopped() {
+/// The calling thread is about to end, and DMTCP, which will not stop it any more, to wait until it is gone: it is
+/// inside the gate until its last destructor has run. Waits here while the gate is closed.
+pub fn ends() {
+    core::mem::forget(gate::enter(gate::Call::Ending));
     // SAFETY: the block is the calling thread's own.
-    unsafe { (*block::mine()).ending = 1 };
+    unsafe { (*block::mine()).ending = ROUNDS };
 }
 
 /// The end-of-thread destructor. Its key's number is low, so that it runs before libc has looked at (and
@@ -58,12 +61,14 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
     let b: *mut Block = value.cast();
     // SAFETY: runs in the ending thread, whose block this is.
     unsafe {
-        let exempt = (*b).exempt;
-        (*b).exempt |= (*b).ending;
         let inside = gate::enter(gate::Call::MustComplete);
         adopt::leave();
         drop(inside);
-        (*b).exempt = exempt;
+        if (*b).ending > 1 {
+            (*b).ending -= 1;
+            libc::pthread_setspecific(key(), value);
+            return;
+        }
         locked(|| {
             let mut at = HEAD.as_ptr();
             while !(*at).is_null() {

@@ -1,6 +1,7 @@
 //! `pthread_create`, interposed: static TLS is taken from a thread's stack, so our own comes on top of the size that
 //! the program asked for.
 
+use crate::dmtcp::ends::{Start, Thread};
 use crate::{raw, symbols};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -9,7 +10,6 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// The hole, the switch block, and what a first crossing puts on the stack.
 const EXTRA: usize = crate::block::HOLE + 4096;
 
-type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 type Create = unsafe extern "C" fn(
     *mut libc::pthread_t,
     *const libc::pthread_attr_t,
@@ -51,7 +51,12 @@ pub unsafe extern "C" fn pthread_create(
                 }
             }
         }
-        real()(thread, wanted, start, arg)
+        let own = Thread::new(start, arg);
+        let failed = real()(thread, wanted, own.start, own.arg);
+        if failed != 0 {
+            own.forget();
+        }
+        failed
     }
 }
 

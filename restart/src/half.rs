@@ -12,7 +12,7 @@ pub fn parse(text: &str) -> Result<(String, String), String> {
             "a name has 1 to {LONGEST} letters, digits, - and _"
         ));
     }
-    if matches!(name, "host" | "mpi") {
+    if matches!(name, "host" | "mpi" | "cuda") {
         return Err(format!("{name} is a half that splitproc makes itself"));
     }
     if library.is_empty() {
@@ -37,6 +37,7 @@ mod tests {
             "sixteen-letters-=x",
             "mpi=x",
             "host=x",
+            "cuda=x",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

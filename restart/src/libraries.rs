@@ -1,7 +1,8 @@
 //! MPI libraries: what they are called, and where they are.
 
+use crate::launcher::Launcher;
 use crate::mpich;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Whose library it is, and so which launcher it goes with.
@@ -57,14 +58,18 @@ impl Family {
             .find(|f| f.names().iter().any(|n| name.starts_with(n)))
     }
 
-    /// Its library: that of the launcher which started us, else the first in `LD_LIBRARY_PATH` or where libraries are.
-    pub fn find(self) -> Option<PathBuf> {
-        self.find_along(
-            &std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default(),
-            launcher(),
+    /// What to say where it is not; `option` is how a library can be named.
+    pub fn missing(self, option: &str) -> String {
+        let (whose, soname, package) = match self {
+            Family::OpenMpi => ("Open MPI", "libmpi.so.40", "openmpi-bin"),
+            Family::Mpich | Family::Standard => ("MPICH", "libmpich.so.12", "libmpich12"),
+        };
+        format!(
+            "no {whose} library was found ({soname}); install it (Debian: apt install {package}), or name it with {option}"
         )
     }
 
+    /// Its library: that of the launcher which started us, else the first in `path` or where libraries are.
     fn find_along(self, path: &OsStr, launcher: Option<PathBuf>) -> Option<PathBuf> {
         let root = launcher.as_deref().and_then(|l| l.parent()?.parent());
         let beside = BESIDE.iter().filter_map(|b| Some(root?.join(b)));
@@ -84,13 +89,35 @@ impl Family {
     }
 }
 
+/// This process's `LD_LIBRARY_PATH`.
+pub fn library_path() -> OsString {
+    std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()
+}
+
+/// The library for jobs of a launcher, or a program without one, that is found with this `LD_LIBRARY_PATH`.
+///
+/// # Errors
+/// There is none; `option` is how it can be named.
+pub fn fitting(launcher: Launcher, path: &OsStr, option: &str) -> Result<PathBuf, String> {
+    // MPICH's launcher starts the libraries that there are of the standard's ABI.
+    let families = match launcher {
+        Launcher::OpenMpi => &[Family::OpenMpi][..],
+        Launcher::Mpich => &[Family::Mpich, Family::Standard],
+        Launcher::None => &[Family::Mpich, Family::Standard, Family::OpenMpi],
+    };
+    let found = families.iter().find_map(|f| f.find_along(path, starter()));
+    found.ok_or_else(|| families[0].missing(option))
+}
+
 /// The program that started this rank, among the processes that this one comes from.
-fn launcher() -> Option<PathBuf> {
-    let mut pid = std::process::id();
+fn starter() -> Option<PathBuf> {
+    // Not by the own number: DMTCP tells a program another than the kernel's.
+    let mut pid = "self".to_owned();
     for _ in 0..8 {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let parent = status.lines().find_map(|l| l.strip_prefix("PPid:"))?;
-        pid = parent.trim().parse().ok().filter(|pid| *pid > 1)?;
+        let parent: u32 = parent.trim().parse().ok().filter(|pid| *pid > 1)?;
+        pid = parent.to_string();
         let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         let name = exe.file_name().unwrap_or_default().to_string_lossy();
         if LAUNCHERS.iter().any(|l| name.starts_with(l)) {

@@ -109,6 +109,9 @@ pub struct Manifest {
     /// The MPI library of the lower half, if the job has one.
     #[serde(default)]
     pub mpi: Option<String>,
+    /// The device of the CUDA half, if the job has one: `gpu` or `cpu`.
+    #[serde(default)]
+    pub cuda: Option<String>,
     /// The images, one a rank.
     pub images: Vec<ImageEntry>,
 }

@@ -30,6 +30,9 @@ pub struct Meta {
     /// The MPI library of the lower half; `None`: the job has no MPI half.
     #[serde(default)]
     pub mpi_library: Option<String>,
+    /// The device of the CUDA half, `gpu` or `cpu`; `None`: the job has no CUDA half.
+    #[serde(default)]
+    pub cuda: Option<String>,
     /// The lower halves that `--half` asked for, in order: name and library.
     #[serde(default)]
     pub halves: Vec<(String, String)>,

@@ -72,6 +72,8 @@ struct thread {
 /* The host's own descriptors, and where an image keeps the program's (by number) until the restart. */
 enum { OWN_FDS = 860, KEPT_FDS = 900, MOST_KEPT = 100, LOWER_FDS = 1024 };
 enum { STOP_SIGNAL = SIGUSR2 };
+/* Microseconds for which what is often too short to be met is drawn out. */
+enum { MOMENT = 50000 };
 
 static struct plugin plugins[16];
 static int plugin_count, ranks = 1, barriers;
@@ -142,6 +144,9 @@ static void add(atomic_int *word)
     atomic_fetch_add(word, 1);
     syscall(SYS_futex, word, FUTEX_WAKE, 1 << 30, NULL, NULL, 0);
 }
+
+static void tell(enum event event);
+#include "dmtcp_forks.h"
 
 /* The plugin interface. */
 
@@ -243,7 +248,7 @@ static void tell(enum event event)
 {
     for (int i = 0; i < plugin_count; i++) {
         struct plugin *plugin = &plugins[reversed[event] ? plugin_count - 1 - i : i];
-        if (event < PTHREAD_START || (event > PTHREAD_RETURN && event < THREAD_RESUME))
+        if (!is_child && (event < PTHREAD_START || (event > PTHREAD_RETURN && event < THREAD_RESUME)))
             trace(names[event], plugin->name);
         plugin->hook(event, NULL);
     }
@@ -293,9 +298,18 @@ static int listener(const char *name)
 
 static void checkpoint(void)
 {
+    generation++;
+    reached("wanted");
+    state = PRESUSPENDS;
     tell(PRESUSPEND);
     barrier("suspend");
+    lock_exclusive();
+    usleep(MOMENT);
     int count = stop_all();
+    state = SUSPENDED;
+    unlock();
+    lock_exclusive();
+    unlock();
     tell(PRECHECKPOINT);
     restored = 0;
     prctl(PR_GET_TID_ADDRESS, &checkpoint_thread.tid_at);
@@ -311,10 +325,14 @@ static void checkpoint(void)
         }
         image_wanted = 0;
         barrier("written");
+        done = generation;
         tell(RESUME);
         if (write(request, "c", 1) != 1)
             give_up("reply");
         add(&round);
+        usleep(MOMENT * atoi(rank));
+        state = RUNS;
+        reached("runs");
         return;
     }
     while (restored < count)
@@ -322,7 +340,10 @@ static void checkpoint(void)
     for (struct thread *t = threads; t; t = t->next)
         t->tid = t->stopped || t == &checkpoint_thread ? *t->tid_at : 0;
     barrier("restart");
+    done = generation;
     tell(RESTART);
+    state = RUNS;
+    reached("runs");
     close(request);
     image_wanted = restoring = 0;
     add(&resumed);
@@ -336,6 +357,7 @@ static void *serve(void *unused)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     enlist(&checkpoint_thread);
     for (;;) {
+        state = RUNS;
         tell(RUNNING);
         int listens = listener("run");
         request = own_fd(accept4(listens, NULL, NULL, SOCK_CLOEXEC));
@@ -350,11 +372,6 @@ static void *serve(void *unused)
 }
 
 /* Beginning and end. */
-
-static void forked(void)
-{
-    tell(ATFORK_CHILD);
-}
 
 static void at_exit(int code, void *unused)
 {
@@ -396,7 +413,7 @@ __attribute__((constructor)) static void begin(void)
     sigfillset(&action.sa_mask);
     int (*install)(int, const struct sigaction *, struct sigaction *) = dlsym(RTLD_NEXT, "sigaction");
     install(STOP_SIGNAL, &action, NULL);
-    pthread_atfork(NULL, NULL, forked);
+    pthread_atfork(fork_begins, NULL, forked);
     on_exit(at_exit, NULL);
     create(&thread, NULL, serve, NULL);
 }

@@ -137,6 +137,10 @@ static void stop(int signal)
 {
     struct thread *t = self;
     int error = errno, mine = round;
+    while (child_stopped)
+        usleep(500);
+    if (is_child)
+        return;
     late = allocating ? signal : 0;
     if (late)
         return;
@@ -228,25 +232,29 @@ static int lives(struct thread *t)
 }
 
 /* From here on the thread is not stopped any more, but waited for. */
-static void ended(void *thread)
+static void ends(enum event event)
 {
-    struct thread *t = thread;
     pthread_rwlock_rdlock(&births);
-    t->ending = 1;
-    tell(PTHREAD_RETURN);
+    self->ending = 1;
+    tell(event);
     pthread_rwlock_unlock(&births);
 }
 
 static void *run(void *thread)
 {
-    struct thread *t = thread;
-    void *result;
-    pthread_cleanup_push(ended, t);
-    enlist(t);
+    enlist(thread);
     tell(PTHREAD_START);
-    result = t->start(t->arg);
-    pthread_cleanup_pop(1);
+    void *result = self->start(self->arg);
+    ends(PTHREAD_RETURN);
     return result;
+}
+
+void pthread_exit(void *value)
+{
+    void (*next)(void *) __attribute__((noreturn)) = dlsym(RTLD_NEXT, "pthread_exit");
+    if (self)
+        ends(PTHREAD_EXIT);
+    next(value);
 }
 
 int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*start)(void *), void *arg)
@@ -254,6 +262,8 @@ int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*st
     int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = dlsym(RTLD_NEXT, "pthread_create");
     struct thread *t = threads;
     int one = 1;
+    if (self == &checkpoint_thread)
+        give_up("a thread made by the host's own");
     while (t && (!t->ending || lives(t) || !atomic_compare_exchange_strong(&t->ending, &one, 0)))
         one = 1, t = t->next;
     if (!t)

@@ -39,11 +39,18 @@ static int on_delete(MPI::Comm &comm, int, void *, void *)
     return MPI::SUCCESS;
 }
 
-static int on_type_copy(const MPI::Datatype &type, int, void *, void *value, void *copy, bool &flag)
+/* The value is const in Open MPI's. */
+template <class Value>
+static int on_type_copy(const MPI::Datatype &type, int, void *, Value *value, void *copy, bool &flag)
 {
     copied_types += type.Get_size();
-    *static_cast<void **>(copy) = value;
+    *static_cast<Value **>(copy) = value;
     flag = true;
+    return MPI::SUCCESS;
+}
+
+static int on_type_delete(MPI::Datatype &, int, void *, void *)
+{
     return MPI::SUCCESS;
 }
 
@@ -72,7 +79,7 @@ int main(int argc, char **argv)
 
     MPI::Datatype row = MPI::DOUBLE.Create_vector(NX, 1, NY + 2);
     row.Commit();
-    const int type_key = MPI::Datatype::Create_keyval(on_type_copy, MPI::Datatype::NULL_DELETE_FN, NULL);
+    const int type_key = MPI::Datatype::Create_keyval(on_type_copy, on_type_delete, NULL);
     row.Set_attr(type_key, u);
     MPI::Op op;
     op.Init(greater, true);

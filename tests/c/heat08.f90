@@ -1,4 +1,5 @@
-! heat08: the plate of heat.F90 by the `mpi_f08` module. Rows are array sections, which the module's library makes datatypes of.
+! heat08: the plate of heat.F90 by the `mpi_f08` module. Rows are array sections, which the module's library makes datatypes of
+! where it can (Open MPI 4 can't).
 !
 ! Usage: heat08 -o FILE STEPS EVERY
 module counted
@@ -58,6 +59,14 @@ contains
       ierr = MPI_SUCCESS
    end subroutine
 
+   subroutine on_window_delete(window, key, value, extra, ierr)
+      type(MPI_Win) :: window
+      integer :: key, ierr
+      integer(kind=MPI_ADDRESS_KIND) :: value, extra
+      deletes = deletes + int(value)
+      ierr = MPI_SUCCESS
+   end subroutine
+
    subroutine on_error(comm, code)
       type(MPI_Comm) :: comm
       integer :: code, class
@@ -99,14 +108,15 @@ program heat08
    double precision, asynchronous :: u(0:nx + 1, 0:ny + 1)
    double precision :: v(0:nx + 1, 0:ny + 1), most(2), total
    double precision, asynchronous :: bottom(3)
-   integer :: rank, ranks, dims(2), at(2), west, east, south, north, steps, every, step, i, j, key, type_key, n, ierr, odd
+   integer :: rank, ranks, dims(2), at(2), west, east, south, north, steps, every, step, i, j, key, type_key, win_key, n, ierr, odd
    type(MPI_Comm) :: grid, dup
    type(MPI_Op) :: op
    type(MPI_Errhandler) :: handler
    type(MPI_Request) :: requests(8), request
    type(MPI_Status) :: status, statuses(8)
-   type(MPI_Datatype) :: apart, other
-   integer(kind=MPI_ADDRESS_KIND) :: extra, value, places(2), type_value
+   type(MPI_Win) :: window
+   type(MPI_Datatype) :: apart, other, row
+   integer(kind=MPI_ADDRESS_KIND) :: extra, value, places(2), type_value, win_value, win_size, win_unit
    logical :: flag, all_warm
    character(len=8) :: word, words(16)
    character(len=200) :: line
@@ -142,7 +152,12 @@ program heat08
    call MPI_Get_address(bottom(3), places(2))
    call MPI_Type_create_hindexed_block(2, 1, places, MPI_DOUBLE_PRECISION, apart)
    call MPI_Type_commit(apart)
+   call MPI_Type_vector(ny, 1, nx + 2, MPI_DOUBLE_PRECISION, row)
+   call MPI_Type_commit(row)
    call MPI_Type_set_attr(apart, type_key, value)
+   win_size = 24
+   call MPI_Win_create(bottom, win_size, 8, MPI_INFO_NULL, MPI_COMM_WORLD, window)
+   call MPI_Win_create_keyval(MPI_WIN_NULL_COPY_FN, on_window_delete, win_key, extra)
 
    do j = 0, ny + 1
       do i = 0, nx + 1
@@ -151,12 +166,19 @@ program heat08
    end do
 
    do step = 1, steps
-      call MPI_Irecv(u(0, 1:ny), ny, MPI_DOUBLE_PRECISION, west, 1, grid, requests(1))
-      call MPI_Irecv(u(nx + 1, 1:ny), ny, MPI_DOUBLE_PRECISION, east, 2, grid, requests(2))
+      if (MPI_SUBARRAYS_SUPPORTED) then
+         call MPI_Irecv(u(0, 1:ny), ny, MPI_DOUBLE_PRECISION, west, 1, grid, requests(1))
+         call MPI_Irecv(u(nx + 1, 1:ny), ny, MPI_DOUBLE_PRECISION, east, 2, grid, requests(2))
+         call MPI_Isend(u(nx, 1:ny), ny, MPI_DOUBLE_PRECISION, east, 1, grid, requests(5))
+         call MPI_Isend(u(1, 1:ny), ny, MPI_DOUBLE_PRECISION, west, 2, grid, requests(6))
+      else
+         call MPI_Irecv(u(0, 1), 1, row, west, 1, grid, requests(1))
+         call MPI_Irecv(u(nx + 1, 1), 1, row, east, 2, grid, requests(2))
+         call MPI_Isend(u(nx, 1), 1, row, east, 1, grid, requests(5))
+         call MPI_Isend(u(1, 1), 1, row, west, 2, grid, requests(6))
+      end if
       call MPI_Irecv(u(1:nx, 0), nx, MPI_DOUBLE_PRECISION, south, 3, grid, requests(3))
       call MPI_Irecv(u(1:nx, ny + 1), nx, MPI_DOUBLE_PRECISION, north, 4, grid, requests(4))
-      call MPI_Isend(u(nx, 1:ny), ny, MPI_DOUBLE_PRECISION, east, 1, grid, requests(5))
-      call MPI_Isend(u(1, 1:ny), ny, MPI_DOUBLE_PRECISION, west, 2, grid, requests(6))
       call MPI_Isend(u(1:nx, ny), nx, MPI_DOUBLE_PRECISION, north, 3, grid, requests(7))
       call MPI_Isend(u(1:nx, 1), nx, MPI_DOUBLE_PRECISION, south, 4, grid, requests(8))
       if (mod(step, 2) == 0) then
@@ -192,6 +214,15 @@ program heat08
       call MPI_Bcast(MPI_BOTTOM, 1, other, ranks - 1, dup)
       call MPI_Type_free(other)
       call MPI_Comm_free(dup)
+      win_value = 1000 + step
+      call MPI_Win_set_attr(window, win_key, win_value)
+      win_value = 0
+      call MPI_Win_get_attr(window, win_key, win_value, flag)
+      if (.not. flag .or. win_value /= 1000 + step) call MPI_Abort(MPI_COMM_WORLD, 8)
+      call MPI_Win_get_attr(window, MPI_WIN_SIZE, win_size, flag)
+      call MPI_Win_get_attr(window, MPI_WIN_DISP_UNIT, win_unit, flag)
+      if (.not. flag .or. win_size /= 24 .or. win_unit /= 8) call MPI_Abort(MPI_COMM_WORLD, 10)
+      call MPI_Win_delete_attr(window, win_key)
       call MPI_Allreduce(maxval(u) > 0, all_warm, 1, MPI_LOGICAL, MPI_LAND, grid)
       write (word, '(a1,i2.2,i5.5)') 'r', rank, step
       call MPI_Gather(word, 8, MPI_CHARACTER, words, 8, MPI_CHARACTER, 0, grid)
@@ -211,11 +242,14 @@ program heat08
       end if
       call MPI_Barrier(grid)
    end do
+   call MPI_Win_free_keyval(win_key)
+   call MPI_Win_free(window)
    call MPI_Comm_free_keyval(key)
    call MPI_Type_free_keyval(type_key)
    call MPI_Errhandler_free(handler)
    call MPI_Op_free(op)
    call MPI_Type_free(apart)
+   call MPI_Type_free(row)
    call MPI_Comm_free(grid)
    call MPI_Finalize()
 end program

@@ -256,6 +256,43 @@ static void handles(void)
     MPI_Comm_free(&b);
 }
 
+static void add(void *in, void *inout, int *n, MPI_Datatype *type)
+{
+    CHECK(*type == MPI_INT);
+    for (int i = 0; i < *n; i++)
+        ((int *)inout)[i] += ((int *)in)[i];
+}
+
+static void twice_the_sum(void *in, void *inout, int *n, MPI_Datatype *type)
+{
+    CHECK(*type == MPI_INT);
+    for (int i = 0; i < *n; i++)
+        ((int *)inout)[i] = 2 * (((int *)in)[i] + ((int *)inout)[i]);
+}
+
+/* More operators than any library has a name for; one too many is refused. */
+static void operators(void)
+{
+    static MPI_Op ops[5000];
+    int n, code = MPI_SUCCESS, one = 1, sum;
+    for (n = 0; n < 500; n++)
+        MPI_Op_create(n % 2 ? twice_the_sum : add, 1, &ops[n]);
+    MPI_Op_free(&ops[100]);
+    checkpoint_here();
+    for (int i = 0; i < 500; i += 33) {
+        MPI_Allreduce(&one, &sum, 1, MPI_INT, ops[i], MPI_COMM_WORLD);
+        CHECK(sum == (i % 2 ? 2 * ranks : ranks));
+    }
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (; n < 5000 && code == MPI_SUCCESS; n++)
+        code = MPI_Op_create(add, 1, &ops[n]);
+    CHECK(n == 4096 + 2 && class_of(code) == MPI_ERR_OTHER);
+    MPI_Op_free(&ops[7]);
+    MPI_Op_create(twice_the_sum, 1, &ops[7]);
+    MPI_Allreduce(&one, &sum, 1, MPI_INT, ops[7], MPI_COMM_WORLD);
+    CHECK(sum == 2 * ranks);
+}
+
 /* What the library has told of itself stays as it was, whichever library it is now. */
 static void told(void)
 {
@@ -309,6 +346,7 @@ int main(int argc, char **argv)
     static const struct trap traps[] = {
         {"attributes", attributes}, {"topologies", topologies},   {"types", types},
         {"handles", handles},       {"environment", environment}, {"told", told},
+        {"operators", operators},
         {NULL, NULL},
     };
     char **first = argv;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{bin, built_by, mpirun, repo, run, splitproc, text, Case, Job, Scratch};
+use tests::{bin, built_by, mpirun, repo, run, splitproc, text, Case, Job, Mpi, Scratch};
 
 const OPEN_MPI: &str = "mpicc.openmpi";
 
@@ -15,10 +15,11 @@ fn program(source: &str) -> PathBuf {
 
 /// What a library exports.
 fn exports(library: &Path) -> BTreeSet<String> {
-    let listed = Command::new("nm")
-        .args(["-D", "--defined-only"])
-        .arg(library)
-        .output();
+    symbols(library, "--defined-only")
+}
+
+fn symbols(library: &Path, which: &str) -> BTreeSet<String> {
+    let listed = Command::new("nm").args(["-D", which]).arg(library).output();
     let names = text(&listed.expect("nm is there").stdout);
     let last = |line: &str| line.split_whitespace().last().map(str::to_owned);
     names.lines().filter_map(last).collect()
@@ -43,6 +44,32 @@ fn what_programs_want_of_open_mpi_is_exported() {
     assert!(missing.is_empty(), "not exported: {missing:?}");
 }
 
+/// All that Open MPI's libraries of other languages want: they can be opened with every symbol bound at once.
+#[test]
+fn what_libraries_of_languages_want_of_open_mpi_is_exported() {
+    let folder = Path::new("/usr/lib/x86_64-linux-gnu");
+    let mut there = exports(&bin("fronts").join("libmpi.so.40"));
+    for beside in ["libopen-pal.so.40", "libmpi_mpifh.so.40"] {
+        there.extend(exports(&folder.join(beside)));
+    }
+    for name in ["mpifh", "usempif08", "usempi_ignore_tkr", "cxx"] {
+        let library = folder.join(format!("libmpi_{name}.so.40"));
+        let wanted = symbols(&library, "--undefined-only");
+        let of_mpi = |s: &&String| {
+            ["mpi", "pmpi", "ompi", "opal"]
+                .iter()
+                .any(|p| s.to_lowercase().starts_with(p))
+        };
+        let wanted: Vec<_> = wanted.iter().filter(of_mpi).collect();
+        assert!(
+            name == "usempi_ignore_tkr" || wanted.len() > 50,
+            "{wanted:?}"
+        );
+        let missing: Vec<_> = wanted.iter().filter(|s| !there.contains(**s)).collect();
+        assert!(missing.is_empty(), "{name} wants {missing:?}");
+    }
+}
+
 fn heat2d(flags: &[&str]) -> PathBuf {
     let source = repo().join("examples/heat2d.c");
     built_by(
@@ -53,13 +80,15 @@ fn heat2d(flags: &[&str]) -> PathBuf {
     )
 }
 
-/// The same numbers as the program has that is built for MPICH, over restarts too.
+/// The same numbers as the program has that is built for MPICH, over restarts too, from each MPI library to the other.
 #[test]
-fn heat2d_built_for_open_mpi_over_mpich() {
+fn heat2d_built_for_open_mpi_over_both() {
     let scratch = Scratch::new("heat2d-openmpi");
     let mut case = Case::heat2d(&scratch, 2, 1);
     case.app = heat2d(&[]);
-    case.at_random_moments(&scratch);
+    case.across(&scratch, &[Mpi::Mpich, Mpi::OpenMpi, Mpi::Mpich]);
+    let _ = std::fs::remove_dir_all(scratch.ckpt());
+    case.across(&scratch, &[Mpi::OpenMpi, Mpi::Mpich, Mpi::OpenMpi]);
 }
 
 /// A program that is not position-independent has copies of Open MPI's objects in itself, at addresses below 4 GiB.
@@ -135,6 +164,7 @@ fn functions_of_the_program() {
     trap("traps", "objects");
     trap("trap_coll", "busy_user_op");
     trap("trap_objects", "attributes");
+    trap("trap_objects", "operators");
 }
 
 #[test]

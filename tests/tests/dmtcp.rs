@@ -3,7 +3,8 @@
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
 use tests::{
-    bin, dmtcp_is_there, lines, moments, program, run, text, Case, Dmtcp, Done, Moments, Scratch,
+    bin, built_by, dmtcp_is_there, example, lines, moments, program, repo, run, text, Case, Dmtcp,
+    Done, Moments, Mpi, Scratch,
 };
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
@@ -69,8 +70,7 @@ fn heat2d_on_borrowed_tcbs() {
     }
     let scratch = Scratch::new("dmtcp-borrowed");
     let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
-    let mut app = vec![case.app.to_str().expect("a path")];
-    app.extend(case.args.iter().map(String::as_str));
+    let app = words(&[], &case);
     let way = [("SPLITPROC_CROSSING", "borrowed")];
     let dmtcp = Dmtcp::new(&scratch);
     let mut job = dmtcp.start(case.ranks, &way, &[], &app);
@@ -80,6 +80,117 @@ fn heat2d_on_borrowed_tcbs() {
     let dmtcp = Dmtcp::new(&scratch);
     let done = dmtcp.restart_with(case.ranks, &way).finish().ok();
     case.check_restarted(&scratch, &done.stdout);
+}
+
+/// A case's program and its arguments, with what stands before them.
+fn words<'a>(before: &[&'a str], case: &'a Case) -> Vec<&'a str> {
+    let mut all = before.to_vec();
+    all.push(case.app.to_str().expect("a path"));
+    all.extend(case.args.iter().map(String::as_str));
+    all
+}
+
+/// What `dmtcp_launch` starts is no MPI program, but becomes one: the launcher's descriptor goes along.
+#[test]
+fn a_program_that_executes_the_ranks() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-wrapper");
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+    let shell = ["sh", "-c", "exec \"$0\" \"$@\""];
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &words(&shell, &case));
+    job.must_reach(case.moment(&mut Moments::new()));
+    dmtcp.checkpoint(2);
+    case.check_killed(&job.kill());
+    let done = Dmtcp::new(&scratch).restart(2).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
+}
+
+/// A program of either MPI's, started by either's launcher, and restarted by the other's.
+#[test]
+fn either_mpi_and_from_one_to_the_other() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let open_mpis = || {
+        let source = repo().join("examples/heat2d.c");
+        built_by("mpicc.openmpi", &source, "heat2d.openmpi", &[])
+    };
+    for (app, from, to) in [
+        (open_mpis(), Mpi::OpenMpi, Mpi::Mpich),
+        (example("heat2d"), Mpi::Mpich, Mpi::OpenMpi),
+    ] {
+        let scratch = Scratch::new("dmtcp-either");
+        let mut case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+        case.app = app;
+        let dmtcp = Dmtcp::new(&scratch).by(from);
+        let mut job = dmtcp.start(2, &[], &[], &words(&[], &case));
+        job.must_reach(case.moment(&mut Moments::new()));
+        dmtcp.checkpoint(2);
+        case.check_killed(&job.kill());
+        let done = Dmtcp::new(&scratch).by(to).restart(2).finish().ok();
+        case.check_restarted(&scratch, &done.stdout);
+    }
+}
+
+/// States of one-sided communication and files that a checkpoint can find (`tests/c/trap_*.c`).
+#[test]
+fn one_sided_communication_and_files() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    for (source, name, ranks) in [
+        ("trap_rma", "fences", 2),
+        ("trap_rma", "requests", 2),
+        ("trap_rma", "lock_all", 3),
+        ("trap_io", "in_flight", 2),
+        ("trap_io", "shared", 3),
+    ] {
+        println!("{source} {name}");
+        let scratch = Scratch::new(&format!("dmtcp-{name}"));
+        let (app, go) = (program(source, source, &[]), scratch.file("go"));
+        let app = [app.as_path(), name.as_ref(), go.as_path()].map(|a| a.to_str().expect("a path"));
+        let dmtcp = Dmtcp::new(&scratch);
+        let mut job = dmtcp.start(ranks, &[], &[], &app);
+        job.must_reach(1);
+        dmtcp.checkpoint(ranks);
+        job.kill();
+        std::fs::write(&go, "").expect("the go file");
+        let done = Dmtcp::new(&scratch).restart(ranks).finish().ok();
+        assert_eq!(text(&done.stdout), "ok\n", "{source} {name}");
+    }
+}
+
+/// A thread that ends is not stopped, and its destructors may call MPI.
+#[test]
+fn destructors_that_call_mpi() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    const ROUNDS: usize = 200;
+    let scratch = Scratch::new("dmtcp-destructors");
+    let app = program("destructors", "destructors", &[]);
+    let count = ROUNDS.to_string();
+    let app = [app.to_str().expect("a path"), &count];
+    let mut dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &app);
+    let mut random = Moments::new();
+    for _ in 0..3 {
+        job.must_reach(random.pick(1, ROUNDS / 6));
+        dmtcp.checkpoint(2);
+        job.kill();
+        dmtcp = Dmtcp::new(&scratch);
+        job = dmtcp.restart(2);
+    }
+    let done = job.finish().ok();
+    let expected: String = (0..ROUNDS).map(|i| format!("2 {}\n", 4 * i)).collect();
+    assert!(
+        expected.ends_with(&text(&done.stdout)),
+        "{}",
+        text(&done.stdout)
+    );
 }
 
 #[test]

@@ -351,6 +351,80 @@ fn one_rank_in_mpi_init_while_another_has_not_called_it() {
     life.job.finish().ok();
 }
 
+/// DMTCP's own thread, which prepares a checkpoint, can't make others, as it takes for windows.
+#[test]
+fn one_sided_operations() {
+    let scratch = Scratch::new("plugin-windows");
+    let (app, go) = (program("trap_rma", "trap_rma", &[]), scratch.file("go"));
+    let app = [app.as_path(), "fences".as_ref(), go.as_path()].map(|a| a.to_str().expect("a path"));
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    life.job.must_reach(1);
+    let life = life.restarted(1).1;
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&life.job.finish().ok().stdout), "ok\n");
+}
+
+/// A thread that ends is not stopped, and its destructors may call MPI.
+#[test]
+fn destructors_that_call_mpi() {
+    const ROUNDS: usize = 60;
+    let scratch = Scratch::new("plugin-destructors");
+    let app = program("destructors", "destructors", &["-pthread"]);
+    let app = [app.to_str().expect("a path"), &ROUNDS.to_string()];
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    let mut random = Moments::new();
+    for number in 1..4 {
+        life.job.must_reach(random.pick(1, ROUNDS / 6));
+        life = life.restarted(number).1;
+    }
+    let expected: String = (0..ROUNDS).map(|i| format!("2 {}\n", 4 * i)).collect();
+    let done = life.job.finish().ok();
+    assert!(
+        expected.ends_with(&text(&done.stdout)),
+        "{}",
+        text(&done.stdout)
+    );
+}
+
+/// Ranks that fork all the time, each waiting for its child and all for each other, while checkpoints are taken: no
+/// fork comes at a wrong moment, and no child is stopped before its rank.
+#[test]
+fn ranks_that_have_children() {
+    const ITERATIONS: usize = 40;
+    let scratch = Scratch::new("plugin-children");
+    let app = program("children", "children", &[]);
+    let count = ITERATIONS.to_string();
+    let app = [app.to_str().expect("a path"), &count, "plain"];
+    let mut life = Life::launch(&scratch, 2, API_4, &[], &app);
+    for checkpoints in 1..5 {
+        life.job.must_reach(4 * checkpoints);
+        life.checkpoint();
+    }
+    let done = life.job.finish().ok();
+    let expected: String = (0..ITERATIONS).map(|i| format!("{i} 12\n")).collect();
+    assert!(
+        expected.ends_with(&text(&done.stdout)),
+        "{}",
+        text(&done.stdout)
+    );
+    assert_eq!(text(&done.stderr), "");
+}
+
+/// A later DMTCP may not have the functions that forks are known by.
+#[test]
+fn a_dmtcp_that_hides_its_forks_is_told_of() {
+    let scratch = Scratch::new("plugin-hidden");
+    let app = program("forks", "forks", &[]);
+    let app = [app.to_str().expect("a path")];
+    let life = Life::launch(&scratch, 0, "-DAPI=4 -DWITHOUT_LOCK", &[], &app);
+    let done = life.job.finish().ok();
+    assert_eq!(text(&done.stdout), "plain 3 calls 70\n");
+    let told = text(&done.stderr)
+        .matches("does not let a plugin see its forks")
+        .count();
+    assert_eq!(told, 1, "{}", text(&done.stderr));
+}
+
 /// A program under a host, which is refused with DMTCP's code.
 fn refused(plugins: &[PathBuf], flags: &[&str], halves: &str, words: &[&str]) {
     let scratch = Scratch::new("plugin-refused");

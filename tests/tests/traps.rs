@@ -165,19 +165,21 @@ traps_over_both! { "trap_objects" 2:
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
     what_the_library_has_told_of_itself "told";
+    many_operators "operators";
 }
 
-over_mpich! { "trap_rma" 2 operations_between_fences "fences" }
+traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }
 over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
 over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
+over_mpich! { "trap_rma" 2 one_rank_accesses_others_that_do_something_else "alone" }
 over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
 over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
-over_mpich! { "trap_rma" 2 one_sided_operations_with_requests "requests" }
+traps_over_both! { "trap_rma" 2: one_sided_operations_with_requests "requests"; }
 over_mpich! { "trap_rma" 2 datatypes_of_the_programs_own_at_the_target "derived" }
-over_mpich! { "trap_rma" 2 memory_attached_to_a_window "dynamic" }
+traps_over_both! { "trap_rma" 2: memory_attached_to_a_window "dynamic"; }
 over_mpich! { "trap_rma" 2 memory_shared_in_pages "shared_apart" }
 over_mpich! { "trap_rma" 2 memory_shared_without_a_call "shared_loop" }
-over_mpich! { "trap_rma" 2 what_a_window_knows_of_itself "objects" }
+traps_over_both! { "trap_rma" 2: what_a_window_knows_of_itself "objects"; }
 over_mpich! { "trap_rma" 2 threads_in_one_sided_operations "threads" }
 over_mpich! { "trap_rma" 3 accesses_to_all_others_exposed "pscw" }
 over_mpich! { "trap_rma" 2 exclusive_locks_held_all_round "locks" }
@@ -185,6 +187,11 @@ over_mpich! { "trap_rma" 3 everything_locked_by_everybody "lock_all" }
 over_mpich! { "trap_rma" 3 memory_shared_in_one_piece "shared" }
 over_mpich! { "trap_rma" 3 windows_that_not_all_have_made_or_freed "made_late" }
 over_mpich! { "trap_rma" 3 windows_of_some_ranks_in_another_order "some_ranks" }
+
+over_open_mpi! { "trap_rma" 2 accesses_to_all_others_exposed "pscw" }
+over_open_mpi! { "trap_rma" 2 everything_locked_by_everybody "lock_all" }
+over_open_mpi! { "trap_rma" 2 memory_shared_in_one_piece "shared" }
+over_open_mpi! { "trap_rma" 2 windows_of_some_ranks_in_another_order "some_ranks" }
 
 over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
 over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
@@ -208,6 +215,8 @@ fn from_mpich_to_open_mpi() {
         ("trap_objects", 2, "topologies"),
         ("trap_objects", 2, "types"),
         ("trap_objects", 2, "told"),
+        ("trap_rma", 2, "requests"),
+        ("trap_rma", 2, "shared"),
     ];
     for (source, ranks, name) in all {
         trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);

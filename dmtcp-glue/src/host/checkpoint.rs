@@ -380,6 +380,7 @@ impl Run<'_> {
             created: super::now(),
             seconds: votes.iter().map(|v| v.seconds).fold(0.0, f64::max),
             mpi: self.settings.mpi_library(),
+            cuda: self.settings.cuda_device(),
             images: images.collect(),
         };
         self.on_disk(4, move |settings| {

@@ -119,9 +119,21 @@ impl Settings {
         mpi.map(|(_, library)| library.clone())
     }
 
+    /// The device of the CUDA half, if there is one.
+    pub fn cuda_device(&self) -> Option<String> {
+        let cuda = self.halves.iter().find(|(name, _)| name == "cuda");
+        cuda.map(|(_, library)| match library.ends_with("/libcuda_cpu.so") {
+            true => "cpu".into(),
+            false => "gpu".into(),
+        })
+    }
+
     /// The halves that the user asked for by `--half`.
     pub fn asked_halves(&self) -> Vec<(String, String)> {
-        let asked = self.halves.iter().filter(|(name, _)| name != "mpi");
+        let asked = self
+            .halves
+            .iter()
+            .filter(|(name, _)| name != "mpi" && name != "cuda");
         asked.cloned().collect()
     }
 }

@@ -34,7 +34,7 @@ impl Mapping {
     pub fn is_saved(&self) -> bool {
         match owner(self.start) {
             Owner::Shared | Owner::Upper => true,
-            Owner::Loader | Owner::Lower(_) => false,
+            Owner::Loader | Owner::Lower(_) | Owner::Device => false,
             Owner::Elsewhere => !is_kernels(&self.name),
         }
     }

@@ -152,6 +152,7 @@ fn describe(place: Place, settings: &Settings) -> Meta {
         hole: info.hole,
         crossing: lhinfo::CROSSINGS[info.crossing as usize].to_owned(),
         mpi_library: settings.mpi_library(),
+        cuda: settings.cuda_device(),
         halves: settings.asked_halves(),
         cpu_flags: meta::cpu_flags(),
         kernel: read("/proc/sys/kernel/osrelease"),

@@ -5,7 +5,6 @@ use crate::handles::{canonical, keep, native, set_extra, Kept};
 use crate::{get, library, numbers, ops, put, Library};
 use core::ffi::{c_void, CStr};
 use core::mem::transmute;
-use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use mpi_abi::canonical::{COMM_NULL, REQUEST_NULL};
 use mpi_abi::Kind;
@@ -143,43 +142,27 @@ pub unsafe extern "C" fn mpi_comm_get_attr<A: Library>(
     numbers::code::<A>(code)
 }
 
-/// The program's buffer: address and size; ours lies instead.
-static BUFFER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
-/// What a buffered send takes beside its data, in the canonical ABI.
-const OVERHEAD: usize = 96;
-
-/// `MPI_Buffer_attach`: the library takes more for a message than the program has reckoned with.
-pub unsafe extern "C" fn mpi_buffer_attach<A: Library>(at: usize, size: i32) -> i32 {
-    type Attach = unsafe extern "C" fn(*mut c_void, i32) -> i32;
-    let f: Attach = transmute(library(ix::Buffer_attach));
-    let messages = size.max(0) as usize / OVERHEAD + 1;
-    let more = messages * (A::BSEND_OVERHEAD as usize).saturating_sub(OVERHEAD);
-    let room = size.max(0) as usize + more;
-    let own = libc::malloc(room);
-    let Ok(room) = i32::try_from(room) else {
-        libc::free(own);
-        return mpi_abi::canonical::ERR_ARG;
-    };
-    let code = f(own, room);
-    if code == 0 {
-        BUFFER[0].store(at, Relaxed);
-        BUFFER[1].store(size as usize, Relaxed);
-    } else {
-        libc::free(own);
-    }
-    numbers::code::<A>(code)
-}
-
-/// `MPI_Buffer_detach`.
-pub unsafe extern "C" fn mpi_buffer_detach<A: Library>(at: usize, size: usize) -> i32 {
-    type Detach = unsafe extern "C" fn(*mut *mut c_void, *mut i32) -> i32;
-    let f: Detach = transmute(library(ix::Buffer_detach));
-    let (mut own, mut room) = (null_mut(), 0);
-    let code = f(&mut own, &mut room);
-    if code == 0 {
-        libc::free(own);
-        put(at, BUFFER[0].load(Relaxed));
-        put(size, BUFFER[1].load(Relaxed) as i32);
+/// `MPI_Win_get_attr` of a predefined key; some values are numbers that each ABI has its own for.
+pub unsafe extern "C" fn mpi_win_get_attr<A: Library>(
+    window: i32,
+    key: i32,
+    value: usize,
+    flag: usize,
+) -> i32 {
+    static MODEL: AtomicUsize = AtomicUsize::new(0);
+    const OF_MODEL: i32 = 0x6600_0009;
+    type Get = unsafe extern "C" fn(usize, i32, usize, usize) -> i32;
+    let f: Get = transmute(library(ix::Win_get_attr));
+    let code = f(
+        native(Kind::Window, window),
+        numbers::KEYVAL.from_canonical::<A>(key),
+        value,
+        flag,
+    );
+    if code == 0 && key == OF_MODEL && get::<i32>(flag) != 0 {
+        let model = numbers::MODEL.to_canonical::<A>(get(get(value)));
+        MODEL.store(model as u32 as usize, Relaxed);
+        put(value, MODEL.as_ptr());
     }
     numbers::code::<A>(code)
 }

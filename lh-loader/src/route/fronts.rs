@@ -1,7 +1,12 @@
-//! The application's MPI library is a front, whichever way `ld.so` comes to it: by the program's needs, a path of its
+//! The application's MPI and CUDA libraries are fronts, whichever way `ld.so` comes to it: by the program's needs, a path of its
 //! own or of a library's, or `dlopen`. `ld.so` opens the front in the place of any file of that name.
+//!
+//! Some functions of Open MPI's libraries of other languages look inside its objects, and the front `libmpi.so.40` has others for
+//! those. They must stand first. So in the place of such a library `ld.so` opens a *sleeve*: a library without
+//! functions that needs the front, and after it the real one, by its name with `SHIPPED` behind it.
 
 use super::entry::Regs;
+use crate::arch::syscall6;
 use crate::die;
 use crate::say::Text;
 use core::cell::UnsafeCell;
@@ -16,23 +21,48 @@ pub const NAMES: [&str; 5] = [
     "libmpi_abi.so.0",
 ];
 
+/// SONAMEs of CUDA's libraries for which there are fronts.
+pub const CUDA_NAMES: [&str; 3] = ["libcudart.so.13", "libcudart.so.12", "libcuda.so.1"];
+
+/// SONAMEs of libraries that get a sleeve.
+pub const SLEEVES: [&str; 2] = ["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
+/// What a sleeve has behind the name of the real library.
+const SHIPPED: &[u8] = b".shipped";
+
+/// How many fronts there are.
+const FRONTS: usize = NAMES.len() + CUDA_NAMES.len();
+const COUNT: usize = FRONTS + SLEEVES.len();
+
 /// Longest path of a front, with its end.
 const LONGEST: usize = 1024;
 
-/// The fronts' paths, as C strings; empty: the program has no MPI half, and loads what it likes.
-struct Paths(UnsafeCell<[[u8; LONGEST]; NAMES.len()]>);
-// SAFETY: written once, by the only thread there is.
-unsafe impl Sync for Paths {}
-static PATHS: Paths = Paths(UnsafeCell::new([[0; LONGEST]; NAMES.len()]));
+/// Paths as C strings.
+struct Paths<const N: usize>(UnsafeCell<[[u8; LONGEST]; N]>);
+// SAFETY: ours are written once, by the only thread there is; the real libraries' while `ld.so`, which has a lock, opens their
+// sleeves, and read while it goes on to what the sleeves need.
+unsafe impl<const N: usize> Sync for Paths<N> {}
+/// Those of the fronts and sleeves; empty: the program has no half for it, and loads what it likes.
+static PATHS: Paths<COUNT> = Paths(UnsafeCell::new([[0; LONGEST]; COUNT]));
+/// Those of the libraries in whose place sleeves were opened.
+static REAL: Paths<{ SLEEVES.len() }> = Paths(UnsafeCell::new([[0; LONGEST]; SLEEVES.len()]));
 
-/// From now on the program gets the fronts in this folder.
+/// All SONAMEs, in the order of their paths.
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(CUDA_NAMES).chain(SLEEVES)
+}
+
+/// From now on the program gets the fronts in this folder: MPI's, CUDA's.
 ///
 /// # Safety
 /// No other thread runs.
-pub unsafe fn set_folder(folder: &CStr) {
+pub unsafe fn set_folder(folder: &CStr, mpi: bool, cuda: bool) {
     // SAFETY: the caller's.
     let paths = unsafe { &mut *PATHS.0.get() };
-    for (path, name) in paths.iter_mut().zip(NAMES) {
+    for (i, (path, name)) in paths.iter_mut().zip(names()).enumerate() {
+        let of_cuda = (NAMES.len()..FRONTS).contains(&i);
+        if !(if of_cuda { cuda } else { mpi }) {
+            continue;
+        }
         let mut text = Text::<LONGEST>::new();
         for part in [folder.to_bytes(), b"/", name.as_bytes(), b"\0"] {
             if text.raw(part).is_err() {
@@ -53,23 +83,47 @@ fn argument(r: &Regs) -> Option<usize> {
     (flags as i32 == libc::O_RDONLY | libc::O_CLOEXEC).then_some(path)
 }
 
-/// The path of the front to open in the place of what a call would open.
+/// The path of what to open in the place of what a call would open.
 ///
 /// # Safety
 /// The call's arguments are the program's.
 pub unsafe fn instead(r: &Regs) -> Option<usize> {
-    // SAFETY: written before the program runs.
-    let paths = unsafe { &*PATHS.0.get() };
-    let path = argument(r).filter(|at| paths[0][0] != 0 && *at >= crate::layout::PAGE)?;
+    let at = argument(r).filter(|at| *at >= crate::layout::PAGE)?;
     // SAFETY: the caller's.
-    let i = front_for(unsafe { CStr::from_ptr(path as *const _) }.to_bytes())?;
-    Some(paths[i].as_ptr() as usize)
+    let whole = unsafe { CStr::from_ptr(at as *const _) }.to_bytes_with_nul();
+    let meant = meant(&whole[..whole.len() - 1])?;
+    // SAFETY: as is said where they are.
+    let (ours, real) = unsafe { (&*PATHS.0.get(), &mut *REAL.0.get()) };
+    let path = match meant {
+        Meant::Ours(i) if ours[i][0] == 0 => return None,
+        Meant::Ours(i) => {
+            if let Some(sleeve) = i.checked_sub(FRONTS) {
+                // SAFETY: `access` reads the path. Where there is no such library `ld.so` looks elsewhere.
+                let found = unsafe { syscall6(libc::SYS_access as usize, at, 0, 0, 0, 0, 0) };
+                let kept = real[sleeve].get_mut(..whole.len()).filter(|_| found == 0)?;
+                kept.copy_from_slice(whole);
+            }
+            &ours[i]
+        }
+        Meant::Shipped(i) => &real[i],
+    };
+    Some(path.as_ptr() as usize)
 }
 
-/// Which front a path means.
-fn front_for(path: &[u8]) -> Option<usize> {
+/// What a path means: one of ours, or the library of a sleeve.
+#[derive(Debug, PartialEq, Eq)]
+enum Meant {
+    Ours(usize),
+    Shipped(usize),
+}
+
+fn meant(path: &[u8]) -> Option<Meant> {
     let base = path.rsplit(|b| *b == b'/').next()?;
-    NAMES.iter().position(|n| n.as_bytes() == base)
+    let number = |base: &[u8]| names().position(|n| n.as_bytes() == base);
+    match base.strip_suffix(SHIPPED) {
+        Some(sleeve) => number(sleeve)?.checked_sub(FRONTS).map(Meant::Shipped),
+        None => number(base).map(Meant::Ours),
+    }
 }
 
 #[cfg(test)]
@@ -78,15 +132,20 @@ mod tests {
 
     #[test]
     fn a_front_is_known_by_the_last_component() {
-        assert_eq!(front_for(b"/usr/lib/libmpi.so.40"), Some(2));
-        assert_eq!(front_for(b"libmpich.so.12"), Some(0));
+        assert_eq!(meant(b"/usr/lib/libmpi.so.40"), Some(Meant::Ours(2)));
+        assert_eq!(meant(b"libmpich.so.12"), Some(Meant::Ours(0)));
+        assert_eq!(meant(b"/opt/libcuda.so.1"), Some(Meant::Ours(7)));
+        assert_eq!(meant(b"/x/libmpi_cxx.so.40"), Some(Meant::Ours(9)));
+        let shipped = b"/x/libmpi_mpifh.so.40.shipped";
+        assert_eq!(meant(shipped), Some(Meant::Shipped(0)));
         for other in [
             "/usr/lib/libmpi.so.40.30.4",
             "/x/libmpi.so.40/a",
             "libmpi.so",
+            "libmpi.so.40.shipped",
             "",
         ] {
-            assert_eq!(front_for(other.as_bytes()), None, "{other}");
+            assert_eq!(meant(other.as_bytes()), None, "{other}");
         }
     }
 }

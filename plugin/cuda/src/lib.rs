@@ -1,6 +1,8 @@
 //! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data: build scripts make the plugin's exports, the
 //! fronts and the lower half's table of them.
 
+pub mod tables;
+
 /// The driver's table as text.
 pub const DRIVER: &str = include_str!("../driver.txt");
 /// The runtime's table as text.
@@ -37,7 +39,9 @@ impl Driver {
     /// Has it a place in the lower half's table?
     pub fn crosses(&self) -> bool {
         let classes = ["fwd", "wait", "make", "free", "set"];
-        classes.contains(&self.class.as_str()) || self.class.starts_with("over:")
+        classes.contains(&self.class.as_str())
+            || self.class.starts_with("over:")
+            || self.class.starts_with("raw:")
     }
 
     /// The ending that its name has where stream 0 is the thread's own, if it has such a variant.

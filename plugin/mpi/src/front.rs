@@ -85,7 +85,9 @@ fn numbers(kind: &str) -> Option<[String; 2]> {
         "e" => ["to", "from"].map(|way| format!("error_{way}_canonical::<Its>")),
         "k" => of("KEYVAL"),
         "split" | "lock" | "assert" | "amode" | "whence" | "order" | "distrib" | "darg"
-        | "class" | "thread" | "compare" | "topo" | "combiner" => of(&kind.to_uppercase()),
+        | "class" | "thread" | "compare" | "topo" | "combiner" | "verbosity" | "bind" | "scope" => {
+            of(&kind.to_uppercase())
+        }
         _ => return None,
     })
 }
@@ -108,6 +110,12 @@ fn step(f: &Function, i: usize) -> Step {
     match (&p.access, p.kind.as_str()) {
         (Access::Value, "b") => plain(format!("buffer::<Own>(a{i})")),
         (Access::Value, "w") => plain(format!("weights::<Own>(a{i})")),
+        (Access::Value, "auto") => plain(format!("attached::<Own>(a{i})")),
+        (_, "auto") => Step {
+            passed: format!("a{i}"),
+            after: format!("detached::<Own>(r, a{i}); "),
+            ..Step::default()
+        },
         (Access::Value, "F") => plain(format!("file::<Own>(a{i})")),
         (Access::Value, _) if handle => plain(format!("Own::handle(a{i})")),
         (Access::Value, k) => plain(match numbers(k) {
@@ -259,6 +267,7 @@ const BY_HAND: &[&str] = &[
     "Type_get_name",
     "Win_get_name",
     "Error_string",
+    "Abi_get_version",
     "Get_version",
     "Get_library_version",
     "File_set_view",
@@ -290,7 +299,17 @@ fn body(f: &Function) -> String {
             letter => format!("hand::to_fortran::<Own>(Kind::{}, a0)", kind(letter)),
         };
     }
-    let steps: Vec<Step> = (0..f.params.len()).map(|i| step(f, i)).collect();
+    let mut steps: Vec<Step> = (0..f.params.len()).map(|i| step(f, i)).collect();
+    if f.name.starts_with("T_") {
+        // A program may leave out what it does not want to know.
+        for (i, s) in steps
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, s)| !s.after.is_empty())
+        {
+            s.after = format!("if a{i} != 0 {{ {} }}; ", s.after);
+        }
+    }
     let join = |of: fn(&Step) -> &str| steps.iter().map(of).collect::<Vec<_>>();
     let before = join(|s| &s.before).concat();
     let passed = join(|s| &s.passed).join(", ");

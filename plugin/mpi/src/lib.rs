@@ -116,7 +116,7 @@ impl Param {
             ) => 'd',
             (Access::Value, "i" | "l" | "f" | "p" | "b") => kind.chars().next().unwrap_or('i'),
             (Access::Value, _) if HANDLES.contains(&kind) => kind.chars().next().unwrap_or('i'),
-            (Access::Value, "w") => 'p',
+            (Access::Value, "w" | "auto") => 'p',
             (Access::Value, _) if !kind.starts_with("fn:") => 'i',
             _ => 'p',
         }

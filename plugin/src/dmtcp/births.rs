@@ -22,11 +22,15 @@ type State = unsafe extern "C" fn() -> u32;
 type Lock = unsafe extern "C" fn();
 type Status = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 
+/// DMTCP has asked for its state here.
+static SEEN: AtomicBool = AtomicBool::new(false);
 /// DMTCP's functions; 0 as long as they are not known.
 static STATE: AtomicUsize = AtomicUsize::new(0);
 static LOCK: AtomicUsize = AtomicUsize::new(0);
 static STATUS: AtomicUsize = AtomicUsize::new(0);
 
+/// The program has been told that it is not so.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// No thread of the program may wait for the lock.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 /// How many do.
@@ -47,6 +51,17 @@ pub fn init() {
     STATE.store(next(abi::CURRENT_STATE), Ordering::Relaxed);
     STATUS.store(next(abi::STATUS), Ordering::Relaxed);
     LOCK.store(next(abi::LOCK_EXCLUSIVE), Ordering::Relaxed);
+}
+
+/// The program forks: it is told, once, where the two functions can't be taken over.
+pub fn prepare() {
+    let missing = LOCK.load(Ordering::Relaxed) == 0 || !SEEN.load(Ordering::Relaxed);
+    if missing && !TOLD.swap(true, Ordering::Relaxed) {
+        eprintln!(
+            "splitproc: this DMTCP does not let a plugin see its forks (its libdmtcp.so is another than 4.2's and 5.0's, or was \
+             built with -Bsymbolic): a checkpoint that meets one may hang, or end the program, as with DMTCP alone"
+        );
+    }
 }
 
 /// DMTCP's thread is about to stop the others: nobody waits for the lock any more when this returns.
@@ -100,6 +115,7 @@ fn all_run() -> bool {
 /// As DMTCP's.
 #[export_name = "_ZN5dmtcp11WorkerState12currentStateEv"]
 pub unsafe extern "C" fn current_state() -> u32 {
+    SEEN.store(true, Ordering::Relaxed);
     let next = STATE.load(Ordering::Relaxed);
     if next == 0 {
         return abi::STATE_UNKNOWN;

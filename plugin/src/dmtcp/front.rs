@@ -7,7 +7,7 @@
 
 use super::{fail, launcher};
 use lh_loader::lhinfo;
-use restart::{half, mpich};
+use restart::{half, libraries, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -211,19 +211,20 @@ fn half(entry: &str) -> Half {
     }
 }
 
-/// The MPI library: the launcher's `SPLITPROC_MPI`, or MPICH's where libraries are.
+/// The MPI library: the launcher's `SPLITPROC_MPI`, or the one that goes with it.
 fn mpi() -> CString {
     let named = launcher::value("SPLITPROC_MPI").filter(|p| !p.is_empty());
-    let found = match named.map(PathBuf::from) {
+    let path = match named.map(PathBuf::from) {
         Some(path) if !path.is_file() => fail(&format!(
-            "SPLITPROC_MPI={}: there is no such library; name MPICH's libmpich.so.12",
+            "SPLITPROC_MPI={}: there is no such library; name an MPI library, like libmpich.so.12 or libmpi.so.40",
             path.display()
         )),
-        None => mpich::find_along(&launcher::value("LD_LIBRARY_PATH").unwrap_or_default()),
-        path => path,
+        Some(path) => path,
+        None => {
+            let path = launcher::value("LD_LIBRARY_PATH").unwrap_or_default();
+            let found = libraries::fitting(launcher::which(), &path, "SPLITPROC_MPI=PATH");
+            found.unwrap_or_else(|why| fail(&why))
+        }
     };
-    match found {
-        Some(path) => CString::new(path.into_os_string().into_vec()).unwrap_or_default(),
-        None => fail(&mpich::missing("SPLITPROC_MPI=PATH")),
-    }
+    CString::new(path.into_os_string().into_vec()).unwrap_or_default()
 }

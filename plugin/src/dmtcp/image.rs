@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// DMTCP asks for each region that it is about to save, and for shared ones whose files it would save: the lower
-/// halves and the loader are left out.
+/// halves, the loader and device memory are left out.
 ///
 /// # Safety
 /// `area` must be DMTCP's.
@@ -19,7 +19,10 @@ use std::path::Path;
 pub unsafe extern "C" fn dmtcp_skip_memory_region_ckpting(area: *mut Area) -> c_int {
     // SAFETY: as the caller says.
     let start = unsafe { (*area).start } as usize;
-    c_int::from(matches!(owner(start), Owner::Lower(_) | Owner::Loader))
+    c_int::from(matches!(
+        owner(start),
+        Owner::Lower(_) | Owner::Loader | Owner::Device
+    ))
 }
 
 /// The name of the image that is about to be written.

@@ -8,6 +8,7 @@ use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
 use lh_loader::{layout, lhinfo};
+use restart::launcher::Launcher;
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr::null_mut;
@@ -80,13 +81,19 @@ fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
     environment.iter().find_map(variable)
 }
 
-/// The rank and the number of ranks that an environment of MPICH's launcher names.
-pub fn rank_and_size_of(environment: &[CString]) -> Option<(u32, u32)> {
-    let number = |name: &str| value_of(environment, name)?.to_str()?.parse().ok();
-    Some((number("PMI_RANK")?, number("PMI_SIZE")?))
+/// Whose launcher it is.
+pub fn which() -> Launcher {
+    let environment = environment();
+    Launcher::of(|name| value_of(&environment, name).is_some())
 }
 
-/// The rank and the number of ranks that MPICH's launcher gave a process with an MPI half.
+/// The rank and the number of ranks that a launcher's environment names.
+pub fn rank_and_size_of(environment: &[CString]) -> Option<(u32, u32)> {
+    let get = |name: &str| value_of(environment, name)?.into_string().ok();
+    restart::launcher::rank_and_size(get).ok()?
+}
+
+/// The rank and the number of ranks that the launcher gave a process with an MPI half.
 pub fn rank_and_size() -> Option<(u32, u32)> {
     // SAFETY: lhInfo is mapped; names do not change.
     let info = unsafe { lhinfo::get() };

@@ -11,29 +11,41 @@
 
 mod births;
 mod early;
+pub mod ends;
 mod front;
 mod image;
 mod kvdb;
 mod launcher;
 mod loader;
+pub mod maker;
 mod parents;
 mod signals;
 mod umask;
 
 use crate::exports::splitproc_half;
+use crate::mpi::inside::ENDS;
 use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the program runs on between two attempts at a cut.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// And where only threads that end are in the way, for so long.
+const BRIEFLY: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// This process has lower halves that this host loaded.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
+
+/// Has this process lower halves that DMTCP's events have loaded?
+fn active() -> bool {
+    ACTIVE.load(Ordering::Relaxed)
+}
 
 /// Ends the process as DMTCP ends one.
 fn fail(message: &str) -> ! {
@@ -101,7 +113,7 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
         // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
         launcher::hand_on(unsafe { (*data).pre_exec.envp });
     }
-    if ACTIVE.load(Ordering::Relaxed) {
+    if active() {
         match event {
             Some(Event::Presuspend) => presuspend(),
             Some(Event::Resume) => must("RESUME", helper::event(helper::RESUME)),
@@ -111,18 +123,18 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
                 parents::show();
             }
             Some(Event::AtforkChild) => forked(),
-            Some(Event::PthreadExit | Event::PthreadReturn) => registry::not_stopped(),
             _ => {}
         }
     }
     match event {
         Some(Event::Presuspend) => {
-            if !ACTIVE.load(Ordering::Relaxed) {
+            if !active() {
                 parents::wait();
             }
             births::close();
         }
         Some(Event::Resume | Event::Restart) => births::open(),
+        Some(Event::AtforkPrepare) => births::prepare(),
         Some(Event::AtforkChild) => births::forked(),
         _ => {}
     }
@@ -132,8 +144,8 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
 unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
     match Event::from_number(event) {
         Some(Event::Init) => init(),
-        Some(Event::Precheckpoint) if !ACTIVE.load(Ordering::Relaxed) => image::name_by_rank(false),
-        Some(event) if ACTIVE.load(Ordering::Relaxed) => match event {
+        Some(Event::Precheckpoint) if !active() => image::name_by_rank(false),
+        Some(event) if active() => match event {
             Event::Precheckpoint => {
                 umask::save();
                 image::name_by_rank(true);
@@ -166,6 +178,7 @@ fn init() {
     signal::init();
     ACTIVE.store(true, Ordering::Relaxed);
     signals::init();
+    maker::start();
 }
 
 /// The cut. DMTCP can't be told that a checkpoint is refused: where the cut fails the program goes on, and the
@@ -179,10 +192,14 @@ fn presuspend() {
         kvdb::meet()?;
         helper::event(helper::PRESUSPEND)
     };
+    let begin = Instant::now();
     while let Err(why) = cut() {
-        eprintln!("splitproc: the checkpoint waits: {why}");
+        let soon = why.ends_with(ENDS) && begin.elapsed() < PATIENCE;
+        if !soon {
+            eprintln!("splitproc: the checkpoint waits: {why}");
+        }
         must("RESUME", helper::event(helper::RESUME));
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(if soon { BRIEFLY } else { PAUSE });
     }
     parents::ready();
 }

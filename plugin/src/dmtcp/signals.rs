@@ -3,7 +3,7 @@
 //! Each handler runs through `signal`'s trampoline, DMTCP's own for the signal that stops threads as well:
 //! it is there that a thread which was stopped inside a lower half comes out again after a restart.
 
-use super::ACTIVE;
+use super::active;
 use crate::{raw, symbols};
 use core::ffi::c_int;
 use core::ptr::{null, null_mut};
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn sigaction(
     let next = next();
     // DMTCP does not let the program have its signal.
     let ours = (1..=64).contains(&signal) && signal != raw::stop_signal();
-    if !ACTIVE.load(Ordering::Relaxed) || !ours {
+    if !active() || !ours {
         // SAFETY: the caller's.
         return unsafe { next(signal, new, old) };
     }

@@ -6,7 +6,7 @@ use super::front::{forward, local, put};
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Errhandler, ERRHANDLERS};
 use super::model::{comm as comms, lock, window, Guard, Locked, WORLD_RANK};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Applies the communicator's or window's error handler to an error.
 #[cold]
@@ -20,10 +20,6 @@ pub fn raise(object: i32, code: i32) -> i32 {
     let handle = c.handle.load(Relaxed);
     let guard = lock();
     let handler = of(&guard, c);
-    if let Some(given) = GIVEN.get(&guard) {
-        given.drain(..given.len().saturating_sub(DETAILED - 1));
-        given.push(code);
-    }
     drop(guard);
     apply(handler, 0, handle, handle, code)
 }
@@ -54,6 +50,10 @@ pub fn raise_of_session(handler: i32, session: i32, code: i32) -> i32 {
 
 /// Applies an error handler; `comm` is what ends with a fatal one.
 fn apply<H>(handler: i32, kind: i32, mut handle: H, comm: i32, code: i32) -> i32 {
+    if let Some(given) = GIVEN.get(&lock()) {
+        given.drain(..given.len().saturating_sub(DETAILED - 1));
+        given.push(code);
+    }
     match handler {
         ERRORS_RETURN => code,
         ERRORS_ARE_FATAL | ERRORS_ABORT => fatal(comm, code),
@@ -70,25 +70,28 @@ fn call<H>(e: &Errhandler, kind: i32, handle: &mut H, code: i32) -> i32 {
     type Function<H> = unsafe extern "C" fn(*mut H, *mut i32, ...);
     type Caller<H> = unsafe extern "C" fn(i32, *mut H, *mut i32, usize);
     let mut value = code;
-    match e.cxx.load(Relaxed) {
+    match e.caller.load(Relaxed) {
         // SAFETY: the application registered a function of this type; both arguments live through the call.
         0 => unsafe {
             std::mem::transmute::<usize, Function<H>>(e.function)(handle, &mut value);
-            value
         },
-        // SAFETY: the C++ library gave a function of this type. In C++ an error is an exception, never a code.
+        // SAFETY: the front or the C++ library gave a function of this type.
         caller => unsafe {
             let caller: Caller<H> = std::mem::transmute(caller);
             caller(kind, handle, &mut value, e.function);
-            SUCCESS
         },
+    }
+    match e.silent.load(Relaxed) {
+        true => SUCCESS,
+        false => value,
     }
 }
 
-/// Makes an error handler one of C++, that `caller` calls.
-pub fn set_cxx(handler: i32, caller: usize) {
+/// Gives an error handler a function that calls the application's; `silent`: what failed succeeds after it.
+pub fn set_caller(handler: i32, caller: usize, silent: bool) {
     if let Some(e) = find(&ERRHANDLERS, V_ERRHANDLER, handler) {
-        e.cxx.store(caller, Relaxed);
+        e.caller.store(caller, Relaxed);
+        e.silent.store(silent, Relaxed);
     }
 }
 
@@ -165,7 +168,8 @@ pub unsafe fn comm_create_errhandler(function: usize, out: usize) -> i32 {
             &guard,
             Errhandler {
                 function,
-                cxx: AtomicUsize::new(0),
+                caller: AtomicUsize::new(0),
+                silent: AtomicBool::new(false),
                 refs: AtomicU32::new(1),
             },
         );

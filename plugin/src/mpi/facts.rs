@@ -35,6 +35,26 @@ pub unsafe fn abi_get_fortran_info(out: usize) -> i32 {
         ("mpi_integer_size", "4"),
         ("mpi_real_size", "4"),
         ("mpi_double_precision_size", "8"),
+        // Those that a library may be without are not promised: a restart may be over it.
+        ("mpi_logical1_supported", "false"),
+        ("mpi_logical2_supported", "false"),
+        ("mpi_logical4_supported", "false"),
+        ("mpi_logical8_supported", "false"),
+        ("mpi_logical16_supported", "false"),
+        ("mpi_integer1_supported", "true"),
+        ("mpi_integer2_supported", "true"),
+        ("mpi_integer4_supported", "true"),
+        ("mpi_integer8_supported", "true"),
+        ("mpi_integer16_supported", "false"),
+        ("mpi_real2_supported", "false"),
+        ("mpi_real4_supported", "true"),
+        ("mpi_real8_supported", "true"),
+        ("mpi_real16_supported", "true"),
+        ("mpi_complex4_supported", "false"),
+        ("mpi_complex8_supported", "true"),
+        ("mpi_complex16_supported", "true"),
+        ("mpi_complex32_supported", "true"),
+        ("mpi_double_complex_supported", "true"),
     ];
     sizes(&list, out)
 }

@@ -5,7 +5,7 @@
 
 use super::lower::{ix, COUNT, KINDS, NAMES};
 use super::model::{comm as comms, lock, WORLD_RANK};
-use crate::block::{self, Block};
+use crate::block::{self, Block, ENDING};
 use crate::gate;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -40,11 +40,12 @@ pub type Receive = [i32; 3];
 pub fn receives() -> Option<Vec<Receive>> {
     let mut list = Vec::new();
     let mut posting = false;
-    gate::each_inside(|b, _, call| {
+    gate::each_inside(|b, state, call| {
         // SAFETY: the block's thread can't end meanwhile; its notes are atomic.
         let b: &Block = unsafe { &*b };
         let name = NAMES.get(b.function.load(Relaxed) as usize);
         match name.copied().unwrap_or_default() {
+            _ if state == ENDING => {}
             _ if call == 0 => posting = true,
             "Recv" => list.push([0, 1, 2].map(|i| b.about[i].load(Relaxed))),
             "Irecv" | "Start" | "Iprobe" | "Improbe" | "Imrecv" | "Mrecv" => posting = true,
@@ -64,15 +65,25 @@ pub fn testing() -> bool {
     found
 }
 
+/// What [`busy`] says at the end of a thread that ends.
+pub const ENDS: &str = "runs its destructors";
+
 /// A thread that must come out of a call, in words: the call, its peer and its communicator.
 pub fn busy() -> Option<String> {
-    let (call, [comm, peer, tag]) = gate::busy(|b| {
+    let me = WORLD_RANK.load(Relaxed);
+    let (state, call, [comm, peer, tag]) = gate::busy(|b| {
         // SAFETY: as in `receives`.
         let b: &Block = unsafe { &*b };
-        let call = b.function.load(Relaxed) as usize % COUNT;
-        (call, [0, 1, 2].map(|i| b.about[i].load(Relaxed)))
+        let about = [0, 1, 2].map(|i| b.about[i].load(Relaxed));
+        (b.state.load(Relaxed), b.function.load(Relaxed), about)
     })?;
-    let me = WORLD_RANK.load(Relaxed);
+    if state == ENDING {
+        return Some(format!("a thread of rank {me} {ENDS}"));
+    }
+    if let Some(name) = crate::cuda::lower::noted(call) {
+        return Some(format!("rank {me} is in {name}"));
+    }
+    let call = call as usize % COUNT;
     let name = NAMES[call];
     let kinds = KINDS[call];
     let guard = lock();

@@ -5,9 +5,9 @@
 //! function of the application's is written; handles are the same in all languages. The variables that they want are in
 //! the front.
 
-use super::front::{refuse, unsupported};
+use super::front::refuse;
 use super::model::objects::Given;
-use super::{attrs, errs, ops, status};
+use super::{attrs, errs, ops, status, win_attrs};
 
 /// `MPII_Keyval_set_proxy`: functions that call the functions of a key.
 ///
@@ -67,15 +67,27 @@ pub unsafe extern "C" fn MPII_Type_get_attr(
 }
 
 /// `MPII_Win_set_attr`.
+///
+/// # Safety
+/// As `MPI_Win_set_attr`.
 #[no_mangle]
-pub extern "C" fn MPII_Win_set_attr() -> i32 {
-    unsupported("Win_set_attr")
+pub unsafe extern "C" fn MPII_Win_set_attr(win: i32, key: i32, value: usize, given: i32) -> i32 {
+    attrs::set(win, key, value, Given::of(given))
 }
 
 /// `MPII_Win_get_attr`.
+///
+/// # Safety
+/// As `MPI_Win_get_attr`.
 #[no_mangle]
-pub extern "C" fn MPII_Win_get_attr() -> i32 {
-    unsupported("Win_get_attr")
+pub unsafe extern "C" fn MPII_Win_get_attr(
+    win: i32,
+    key: i32,
+    out: usize,
+    flag: usize,
+    wanted: i32,
+) -> i32 {
+    win_attrs::get(win, key, out, flag, Given::of(wanted))
 }
 
 /// `MPII_Grequest_set_lang_f77`: the functions of a generalized request are Fortran's.
@@ -90,16 +102,35 @@ pub extern "C" fn MPII_Grequest_set_lang_f77(request: i32) {
 /// It must be the C++ library's `MPIR_Call_op_fn`.
 #[no_mangle]
 pub unsafe extern "C" fn MPII_Op_set_cxx(op: i32, caller: usize) {
-    ops::set_cxx(op, caller);
+    ops::set_caller(op, caller, None);
 }
 
-/// `MPII_Errhandler_set_cxx`: an error handler's function is called by `caller`.
+/// A front's: the same, with another function, or its own (0); the one that it was before.
+///
+/// # Safety
+/// It must be a caller of operators.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_op_caller(op: i32, caller: usize, function: usize) -> usize {
+    ops::set_caller(op, caller, Some(function).filter(|f| *f != 0))
+}
+
+/// `MPII_Errhandler_set_cxx`: an error handler's function is called by `caller`. In C++ an error is an exception, never a
+/// code.
 ///
 /// # Safety
 /// It must be the C++ library's `MPIR_Call_errhandler_function`.
 #[no_mangle]
 pub unsafe extern "C" fn MPII_Errhandler_set_cxx(handler: i32, caller: usize) {
-    errs::set_cxx(handler, caller);
+    errs::set_caller(handler, caller, true);
+}
+
+/// A front's: an error handler's function is called by `caller`.
+///
+/// # Safety
+/// It must be a caller of error handlers.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_errhandler_caller(handler: i32, caller: usize) {
+    errs::set_caller(handler, caller, false);
 }
 
 /// Is there memory of a kind of device that MPI can be given? Not through a front.

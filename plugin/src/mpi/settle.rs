@@ -11,6 +11,7 @@ use super::lower::{ix, must};
 use super::model::window::{self, epoch, target, Memory, Window};
 use super::model::{lock, Guard, WORLD_RANK};
 use super::{errs, windows};
+use crate::dmtcp::maker;
 use crate::{block, raw, registry};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
@@ -40,7 +41,7 @@ fn engage(place: &mut Option<JoinHandle<()>>) -> Result<(), String> {
     TASK.store(WAIT, SeqCst);
     let mask = raw::block_signals();
     let builder = Builder::new().name("splitproc".into());
-    let made = builder.stack_size(1 << 18).spawn(assist);
+    let made = maker::spawn(builder.stack_size(1 << 18), assist);
     raw::restore_signals(mask);
     *place = Some(made.map_err(|e| format!("a thread can't be made: {e}"))?);
     Ok(())

@@ -5,6 +5,8 @@
 //! lower half that has a variable of that name, before MPI is started there. There are no performance variables and no
 //! events, for their values would be of another library after a restart.
 
+mod read;
+
 use super::abi::*;
 use super::env;
 use super::front::put;
@@ -111,86 +113,8 @@ unsafe fn give_one<T>(out: usize, value: T) {
 
 /// Room for the longest name or text.
 const ROOM: usize = 8192;
-
-/// A string that the lower half wrote.
-fn written(buffer: &[u8]) -> String {
-    let end = buffer.iter().position(|b| *b == 0).unwrap_or(buffer.len());
-    String::from_utf8_lossy(&buffer[..end]).into_owned()
-}
-
 fn at<T>(place: &mut T) -> u64 {
     &raw mut *place as u64
-}
-
-unsafe fn read_variables() -> Vec<Variable> {
-    let mut n = 0i32;
-    must(ix::T_cvar_get_num, &[at(&mut n)]);
-    let (mut name, mut about) = (vec![0u8; ROOM], vec![0u8; ROOM]);
-    let read = |i: i32| {
-        let (mut name_len, mut about_len) = (ROOM as i32, ROOM as i32);
-        let [mut verbosity, mut datatype, mut bind, mut scope] = [0i32; 4];
-        let mut list = 0usize;
-        let args = [
-            i as u64,
-            name.as_mut_ptr() as u64,
-            at(&mut name_len),
-            at(&mut verbosity),
-            at(&mut datatype),
-            at(&mut list),
-            about.as_mut_ptr() as u64,
-            at(&mut about_len),
-            at(&mut bind),
-            at(&mut scope),
-        ];
-        let there = must(ix::T_cvar_get_info, &args) == SUCCESS;
-        Variable {
-            name: if there { written(&name) } else { String::new() },
-            about: if there {
-                written(&about)
-            } else {
-                String::new()
-            },
-            verbosity,
-            datatype,
-            bind,
-            scope,
-            lower: AtomicI32::new(if there { i } else { -1 }),
-        }
-    };
-    (0..n).map(read).collect()
-}
-
-unsafe fn read_categories() -> Vec<Category> {
-    let mut n = 0i32;
-    must(ix::T_category_get_num, &[at(&mut n)]);
-    let (mut name, mut about) = (vec![0u8; ROOM], vec![0u8; ROOM]);
-    let read = |i: i32| {
-        let (mut name_len, mut about_len) = (ROOM as i32, ROOM as i32);
-        let [mut variables, mut performance, mut categories] = [0i32; 3];
-        let args = [
-            i as u64,
-            name.as_mut_ptr() as u64,
-            at(&mut name_len),
-            about.as_mut_ptr() as u64,
-            at(&mut about_len),
-            at(&mut variables),
-            at(&mut performance),
-            at(&mut categories),
-        ];
-        must(ix::T_category_get_info, &args);
-        let list = |index: usize, n: i32| {
-            let mut list = vec![0i32; n.max(0) as usize];
-            must(index, &[i as u64, n as u64, list.as_mut_ptr() as u64]);
-            list
-        };
-        Category {
-            name: written(&name),
-            about: written(&about),
-            variables: list(ix::T_category_get_cvars, variables),
-            categories: list(ix::T_category_get_categories, categories),
-        }
-    };
-    (0..n).map(read).collect()
 }
 
 pub unsafe fn t_init_thread(required: i32, provided: usize) -> i32 {
@@ -207,8 +131,8 @@ pub unsafe fn t_init_thread(required: i32, provided: usize) -> i32 {
     let state = STATE.get(&guard).get_or_insert_default();
     state.users += 1;
     if state.variables.is_empty() {
-        state.variables = read_variables();
-        state.categories = read_categories();
+        state.variables = read::variables();
+        state.categories = read::categories();
     }
     give_one(provided, required.clamp(0, THREAD_MULTIPLE));
     SUCCESS
@@ -225,7 +149,9 @@ pub unsafe fn t_finalize() -> i32 {
 }
 
 fn variable(s: &State, i: i32) -> Result<&Variable, i32> {
-    s.variables.get(i as usize).ok_or(INVALID_INDEX)
+    // A library may have numbers of variables that it has not got.
+    let found = s.variables.get(i as usize);
+    found.filter(|v| !v.name.is_empty()).ok_or(INVALID_INDEX)
 }
 
 pub unsafe fn t_cvar_get_num(out: usize) -> i32 {

@@ -71,6 +71,10 @@ pub struct Taking {
         default_value = "auto"
     )]
     pub mpi: String,
+    /// The CUDA device of the lower half: auto (none for a program that is not linked with CUDA; else a GPU if there is one, else
+    /// the processors), gpu, cpu, none. A program that opens CUDA itself later needs gpu or cpu
+    #[arg(long, value_enum, default_value_t = Cuda::Auto)]
+    pub cuda: Cuda,
     /// Compression of images: a zstd level, or off
     #[arg(long, value_name = "LEVEL|off", default_value = "1", value_parser = zstd_level, allow_hyphen_values = true)]
     pub zstd: String,
@@ -123,6 +127,32 @@ impl Log {
             Log::Warn => "warn",
             Log::Info => "info",
             Log::Debug => "debug",
+        }
+    }
+}
+
+/// What CUDA programs run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Cuda {
+    /// What is there, if the program wants it
+    #[default]
+    Auto,
+    /// The machine's GPU, through its own driver
+    Gpu,
+    /// The processors
+    Cpu,
+    /// Nothing
+    None,
+}
+
+impl Cuda {
+    /// As the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cuda::Auto => "auto",
+            Cuda::Gpu => "gpu",
+            Cuda::Cpu => "cpu",
+            Cuda::None => "none",
         }
     }
 }

@@ -4,6 +4,7 @@ use super::cli::Doctor;
 use super::loader::Parts;
 use super::{mpi, print, Failure, Outcome};
 use lh_loader::layout;
+use nix::sys::resource::{getrlimit, Resource, RLIM_INFINITY};
 use serde::Serialize;
 use std::ffi::CStr;
 use std::io;
@@ -160,14 +161,9 @@ fn libc_version() -> Check {
 }
 
 fn descriptors() -> Check {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel fills the structure.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    // A limit that can't be read is taken for none.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
     let fix = "raise the hard limit (ulimit -Hn) to 2048 or more: the lower halves have up to 1024 numbers of their own";
-    let (soft, hard) = (limit.rlim_cur, limit.rlim_max);
     let base = layout::fd_base(hard, false);
     let found = format!(
         "{soft}, hard {hard}: the application has {}",

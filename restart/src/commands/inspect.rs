@@ -149,8 +149,10 @@ fn as_text(reader: &Reader, all_regions: bool) -> Result<String, restart::image:
         line("file", meta.exe);
         line("halves", {
             let mpi = meta.mpi_library.map(|library| ("mpi".into(), library));
+            let cuda = meta.cuda.map(|device| ("cuda".into(), device));
             let lower: String = mpi
                 .into_iter()
+                .chain(cuda)
                 .chain(meta.halves)
                 .map(|(name, library)| format!(", {name} ({library})"))
                 .collect();

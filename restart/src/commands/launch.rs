@@ -2,9 +2,10 @@
 
 use super::cli::{Half, Launch, Taking};
 use super::loader::{Parts, Start};
-use super::mpi::Launcher;
 use super::program::Program;
-use super::{elf, mpi, program, replace, room, Failure, Outcome};
+use super::{cuda, elf, mpi, program, replace, room, Failure, Outcome};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use restart::launcher::Launcher;
 use restart::libraries::Family;
 use restart::{manifest, mpich};
 use std::ffi::OsString;
@@ -43,17 +44,9 @@ fn again(args: &Launch) -> Outcome {
 
 /// Lowers the hard limit of open files.
 fn limit_open_files(hard: u64) {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel writes one limit and reads one; a limit that is not lowered is the program's to raise.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_max = hard;
-            limit.rlim_cur = limit.rlim_cur.min(hard);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // A limit that is not lowered is the program's to raise.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard);
     }
 }
 
@@ -65,7 +58,7 @@ fn go_on(args: &Launch, path: &Path, argv: &[OsString]) -> Outcome {
         return Ok(());
     }
     let refused = |why: &str| Err(Failure::new(126, format!("{}: {why}", path.display())));
-    if args.ranked && mpi::launcher() == mpi::Launcher::None {
+    if args.ranked && mpi::launcher() == Launcher::None {
         return refused("has not got the MPI launcher's variables in its environment");
     }
     if argv.len() + replace::environment().len() > MOST_WORDS {
@@ -80,7 +73,10 @@ fn start(args: &Launch, program: &Program) -> Outcome {
     parts.check()?;
     let needs_mpi = program.elf.needed.iter().any(|n| mpich::needed_by(n));
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
-    room::for_launch(usize::from(library.is_some()) + args.half.len())?;
+    let needs_cuda = program.elf.needed.iter().any(|n| cuda::needed_by(n));
+    let device = cuda::device(args.taking.cuda, needs_cuda)?;
+    let count = usize::from(library.is_some()) + usize::from(device.is_some()) + args.half.len();
+    room::for_launch(count)?;
     let (tls, at) = elf::plugin(&parts.plugin).map_err(|e| {
         let what = "build splitproc again (cargo build --release --workspace)";
         Failure::new(1, format!("{}: {e}; {what}", parts.plugin.display()))
@@ -90,6 +86,7 @@ fn start(args: &Launch, program: &Program) -> Outcome {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
+        cuda: device,
         halves: &halves(&args.half)?,
         hole: elf::hole(program.elf.tls, tls, at),
         crossing: args.taking.crossing.unwrap_or_default(),

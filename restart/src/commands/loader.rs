@@ -1,6 +1,7 @@
 //! The last step of a launch or restart: this process becomes the loader.
 
 use super::cli::{Crossing, Ids, Taking};
+use super::cuda::{Device, DRIVER};
 use super::{mpi, replace, Failure};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +18,8 @@ pub struct Parts {
     pub host: PathBuf,
     /// The program of every other lower half: it opens a library.
     pub mpi: PathBuf,
+    /// The CUDA device made of processors.
+    pub cuda_cpu: PathBuf,
     /// libsplitproc.so.
     pub plugin: PathBuf,
     /// Libraries of ours under the names of MPI libraries.
@@ -37,9 +40,11 @@ impl Parts {
             loader: dir.join("lh-loader"),
             host: dir.join("splitproc-host"),
             mpi: dir.join("splitproc-mpi-lh"),
+            cuda_cpu: dir.join("libcuda_cpu.so"),
             plugin: dir.join("libsplitproc.so"),
             fronts: restart::mpich::FRONTS
                 .iter()
+                .chain(&restart::mpich::SLEEVES)
                 .map(|n| dir.join("fronts").join(n))
                 .collect(),
             splitproc: me,
@@ -48,12 +53,18 @@ impl Parts {
 
     /// Those that are not there.
     pub fn missing(&self) -> Vec<&Path> {
-        [&self.loader, &self.host, &self.mpi, &self.plugin]
-            .into_iter()
-            .chain(&self.fronts)
-            .map(PathBuf::as_path)
-            .filter(|p| !p.is_file())
-            .collect()
+        [
+            &self.loader,
+            &self.host,
+            &self.mpi,
+            &self.cuda_cpu,
+            &self.plugin,
+        ]
+        .into_iter()
+        .chain(&self.fronts)
+        .map(PathBuf::as_path)
+        .filter(|p| !p.is_file())
+        .collect()
     }
 
     /// Refuses an incomplete installation.
@@ -77,6 +88,8 @@ pub struct Start<'a> {
     pub taking: &'a Taking,
     /// The MPI library, if there is an MPI half.
     pub mpi_library: Option<&'a Path>,
+    /// The CUDA device, if there is a CUDA half.
+    pub cuda: Option<Device>,
     /// More lower halves: name and library.
     pub halves: &'a [(String, String)],
     /// The TLS hole, as distances below FS.
@@ -109,6 +122,14 @@ impl Start<'_> {
         if let Some(library) = self.mpi_library {
             a.extend(["--half".into(), "mpi".into(), parts.mpi.clone().into()]);
             a.extend(["--lib".into(), library.into()]);
+        }
+        if let Some(device) = self.cuda {
+            a.extend(["--half".into(), "cuda".into(), parts.mpi.clone().into()]);
+            let library = match device {
+                Device::Gpu => DRIVER.into(),
+                Device::Cpu => parts.cuda_cpu.clone().into(),
+            };
+            a.extend(["--lib".into(), library]);
         }
         for (name, library) in self.halves {
             a.extend(["--half".into(), name.into(), parts.mpi.clone().into()]);
@@ -151,7 +172,7 @@ impl Start<'_> {
         let t = self.taking;
         let mut a: Vec<OsString> = vec![parts.splitproc.clone().into(), "launch".into()];
         a.push("--again".into());
-        if mpi::launcher() != mpi::Launcher::None {
+        if mpi::launcher() != restart::launcher::Launcher::None {
             a.push("--ranked".into());
         }
         // A path is good in any directory.
@@ -164,6 +185,7 @@ impl Start<'_> {
                 "mpi",
                 library.map_or(OsString::from(&t.mpi), PathBuf::into_os_string),
             ),
+            option("cuda", t.cuda.name()),
             option("zstd", &t.zstd),
             option("keep", t.keep.to_string()),
             option("timeout", t.timeout.to_string()),
@@ -202,7 +224,8 @@ impl Start<'_> {
             ("SPLITPROC_LOG", t.log.name().into()),
             ("SPLITPROC_PRELOAD", preload),
         ];
-        if let (Some(_), Some(front)) = (self.mpi_library, parts.fronts.first()) {
+        let wanted = self.mpi_library.is_some() || self.cuda.is_some();
+        if let (true, Some(front)) = (wanted, parts.fronts.first()) {
             // The program gets them in the place of the libraries of their names.
             all.extend(
                 front
@@ -267,6 +290,7 @@ mod tests {
             loader: "/b/lh-loader".into(),
             host: "/b/host".into(),
             mpi: "/b/mpi".into(),
+            cuda_cpu: "/b/libcuda_cpu.so".into(),
             plugin: "/b/libsplitproc.so".into(),
             fronts: vec!["/b/fronts/libmpich.so.12".into()],
         }
@@ -294,6 +318,7 @@ mod tests {
             ckpt_dir: Path::new("/c"),
             taking: &launch.taking,
             mpi_library: Some(Path::new("/m.so")),
+            cuda: Some(Device::Cpu),
             halves: &[("blas".into(), "libblas.so.3".into())],
             hole: [128, 8320],
             crossing: Crossing::BorrowedPrctl,
@@ -306,7 +331,7 @@ mod tests {
         let joined = start.arguments(&parts()).join(" ".as_ref());
         assert_eq!(
             joined,
-            "--half host /b/host --half mpi /b/mpi --lib /m.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --again 12 /b/splitproc launch --again --ckpt-dir=/c --mpi=auto --zstd=off --keep=2 --timeout=120 --log=debug --crossing=borrowed-prctl --interval=5 --half=blas=libblas.so.3 --exe /p --execfn ./p -- p -x"
+            "--half host /b/host --half mpi /b/mpi --lib /m.so --half cuda /b/mpi --lib /b/libcuda_cpu.so --half blas /b/mpi --lib libblas.so.3 --hole 128 8320 --random 00ff --restore /i.img --crossing borrowed-prctl --log debug --again 13 /b/splitproc launch --again --ckpt-dir=/c --mpi=auto --cuda=auto --zstd=off --keep=2 --timeout=120 --log=debug --crossing=borrowed-prctl --interval=5 --half=blas=libblas.so.3 --exe /p --execfn ./p -- p -x"
         );
         let get = |start: &Start, name| {
             start
@@ -321,7 +346,7 @@ mod tests {
             get(&start, "SPLITPROC_FRONTS").as_deref(),
             Some("/b/fronts")
         );
-        (start.mpi_library, start.halves, start.restore) = (None, &[], None);
+        (start.mpi_library, start.cuda, start.halves, start.restore) = (None, None, &[], None);
         let joined = start
             .arguments(&parts())
             .join(" ".as_ref())

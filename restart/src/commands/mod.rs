@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod cli;
 mod client;
+mod cuda;
 pub mod dmtcp;
 pub mod doctor;
 mod elf;

@@ -4,7 +4,7 @@ use super::cli::{Crossing, Restart};
 use super::launch::{checkpoint_dir, library_for_restart};
 use super::loader::{Parts, Start};
 use super::progress::Bar;
-use super::{images, mpi, room, Failure, Outcome};
+use super::{cuda, images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
 use restart::code::{self, Code};
 use restart::image::Reader;
@@ -63,10 +63,10 @@ fn become_loader(args: &Restart) -> Outcome {
     let meta: Meta = image.section(meta::SECTION)?;
     check_processor(&meta)?;
     check_files(&image)?;
-    room::for_restart(
-        &image,
-        usize::from(meta.mpi_library.is_some()) + meta.halves.len(),
-    )?;
+    let device = cuda::device_for_restart(args.taking.cuda, meta.cuda.as_deref())?;
+    let halves =
+        usize::from(meta.mpi_library.is_some()) + usize::from(device.is_some()) + meta.halves.len();
+    room::for_restart(&image, halves)?;
     check_code(&image, args.accept_changed, rank)?;
     let mut bar = Bar::new(format!("rank {rank}"));
     image.verify_stored(|done, total| bar.show(done, total))?;
@@ -81,6 +81,7 @@ fn become_loader(args: &Restart) -> Outcome {
         ckpt_dir: &ckpt_dir,
         taking: &args.taking,
         mpi_library: library.as_deref(),
+        cuda: device,
         halves: &meta.halves,
         hole: meta.hole.map(u64::from),
         crossing: crossing(args.taking.crossing, &meta.crossing),

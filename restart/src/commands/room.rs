@@ -4,6 +4,7 @@
 
 use super::{size, Failure};
 use lh_loader::layout;
+use nix::sys::resource::{getrlimit, Resource, RLIM_INFINITY};
 use restart::image::Reader;
 
 const MIB: u64 = 1 << 20;
@@ -27,21 +28,16 @@ fn own(halves: usize) -> Need {
 }
 
 /// A limit as it is; `None`: there is none.
-fn limit(which: libc::__rlimit_resource_t) -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel writes one limit.
-    let known = unsafe { libc::getrlimit(which, &raw mut limit) } == 0;
-    Some(limit.rlim_cur).filter(|soft| known && *soft != libc::RLIM_INFINITY)
+fn limit(which: Resource) -> Option<u64> {
+    let (soft, _) = getrlimit(which).ok()?;
+    Some(soft).filter(|soft| *soft != RLIM_INFINITY)
 }
 
 /// Refuses a limit that is lower than what is needed.
 fn check(need: Need, what: &str) -> Result<(), Failure> {
     let limits = [
-        (libc::RLIMIT_DATA, "data", "-d", need.data),
-        (libc::RLIMIT_AS, "address space", "-v", need.space),
+        (Resource::RLIMIT_DATA, "data", "-d", need.data),
+        (Resource::RLIMIT_AS, "address space", "-v", need.space),
     ];
     for (which, name, option, needed) in limits {
         if let Some(limit) = limit(which).filter(|limit| *limit < needed) {
@@ -60,13 +56,8 @@ fn check(need: Need, what: &str) -> Result<(), Failure> {
 /// Refuses inherited files that have numbers of lower halves: a checkpoint would not hold them. Anything else that is
 /// inherited is the launcher's, of which a checkpoint holds nothing.
 fn check_inherited() -> Result<(), Failure> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel writes one limit.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    let base = layout::fd_base(limit.rlim_max, false);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let base = layout::fd_base(hard, false);
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
     let inherited = entries
         .flatten()
@@ -93,7 +84,7 @@ fn check_inherited() -> Result<(), Failure> {
 pub fn for_launch(halves: usize) -> Result<(), Failure> {
     check_inherited()?;
     // The loader maps the whole stack; "unlimited" is 1 GiB.
-    let stack = limit(libc::RLIMIT_STACK).map_or(1 << 30, |n| n.clamp(MIB, 1 << 30));
+    let stack = limit(Resource::RLIMIT_STACK).map_or(1 << 30, |n| n.clamp(MIB, 1 << 30));
     let mut need = own(halves);
     need.data += stack;
     need.space += stack;

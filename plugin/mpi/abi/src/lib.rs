@@ -9,9 +9,11 @@ pub mod canonical;
 pub mod numbers;
 mod predefined;
 mod status;
+mod thunks;
 
 pub use numbers::{error_from_canonical, error_to_canonical, Number, Numbers};
 pub use status::{OpenMpiStatus, StandardStatus};
+pub use thunks::OPERATORS;
 
 /// Kinds of handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +165,6 @@ pub trait Abi: Sized {
     const WEIGHTS: [usize; 2];
     /// `MPI_BUFFER_AUTOMATIC`.
     const BUFFER_AUTOMATIC: Option<usize>;
-    /// `MPI_BSEND_OVERHEAD`.
-    const BSEND_OVERHEAD: i32;
     /// How long its strings are, with their ends.
     const MAX: MaxStrings;
     /// `MPI_DISPLACEMENT_CURRENT`.
@@ -233,7 +233,6 @@ impl Abi for OpenMpi {
     const STATUS_IGNORE: usize = 0;
     const WEIGHTS: [usize; 2] = [2, 3];
     const BUFFER_AUTOMATIC: Option<usize> = None;
-    const BSEND_OVERHEAD: i32 = 128;
     const MAX: MaxStrings = MaxStrings {
         processor_name: 256,
         error_string: 256,
@@ -260,7 +259,6 @@ impl Abi for Standard {
     const STATUS_IGNORE: usize = 0;
     const WEIGHTS: [usize; 2] = [10, 11];
     const BUFFER_AUTOMATIC: Option<usize> = Some(2);
-    const BSEND_OVERHEAD: i32 = 512;
     const MAX: MaxStrings = MaxStrings {
         processor_name: 256,
         error_string: 512,

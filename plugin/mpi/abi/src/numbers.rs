@@ -113,6 +113,9 @@ impl Numbers {
             "compare" => COMPARE,
             "topo" => TOPO,
             "combiner" => COMBINER,
+            "verbosity" => VERBOSITY,
+            "bind" => BIND,
+            "scope" => SCOPE,
             _ => return None,
         })
     }
@@ -347,6 +350,55 @@ pub const FLAVOR: &Numbers = &Numbers {
 pub const MODEL: &Numbers = &Numbers {
     bits: false,
     rows: &[n("WIN_SEPARATE", 1, 1, 322), n("WIN_UNIFIED", 2, 0, 321)],
+};
+
+/// Who a variable of `MPI_T` is for.
+pub const VERBOSITY: &Numbers = &Numbers {
+    bits: false,
+    rows: &[
+        n("T_VERBOSITY_USER_BASIC", 221, 0, 0x09),
+        n("T_VERBOSITY_USER_DETAIL", 222, 1, 0x0a),
+        n("T_VERBOSITY_USER_ALL", 223, 2, 0x0c),
+        n("T_VERBOSITY_TUNER_BASIC", 224, 3, 0x11),
+        n("T_VERBOSITY_TUNER_DETAIL", 225, 4, 0x12),
+        n("T_VERBOSITY_TUNER_ALL", 226, 5, 0x14),
+        n("T_VERBOSITY_MPIDEV_BASIC", 227, 6, 0x21),
+        n("T_VERBOSITY_MPIDEV_DETAIL", 228, 7, 0x22),
+        n("T_VERBOSITY_MPIDEV_ALL", 229, 8, 0x24),
+    ],
+};
+
+/// What object a variable of `MPI_T` is of.
+pub const BIND: &Numbers = &Numbers {
+    bits: false,
+    rows: &[
+        n("T_BIND_NO_OBJECT", 9700, 0, 1),
+        n("T_BIND_MPI_COMM", 9701, 1, 2),
+        n("T_BIND_MPI_DATATYPE", 9702, 2, 3),
+        n("T_BIND_MPI_ERRHANDLER", 9703, 3, 4),
+        n("T_BIND_MPI_FILE", 9704, 4, 5),
+        n("T_BIND_MPI_GROUP", 9705, 5, 6),
+        n("T_BIND_MPI_OP", 9706, 6, 7),
+        n("T_BIND_MPI_REQUEST", 9707, 7, 8),
+        n("T_BIND_MPI_WIN", 9708, 8, 9),
+        n("T_BIND_MPI_MESSAGE", 9709, 9, 10),
+        n("T_BIND_MPI_INFO", 9710, 10, 11),
+        n("T_BIND_MPI_SESSION", 9711, 11, 12),
+    ],
+};
+
+/// Which processes must set a variable of `MPI_T` alike.
+pub const SCOPE: &Numbers = &Numbers {
+    bits: false,
+    rows: &[
+        n("T_SCOPE_CONSTANT", 60438, 0, 1),
+        n("T_SCOPE_READONLY", 60439, 1, 2),
+        n("T_SCOPE_LOCAL", 60440, 2, 3),
+        n("T_SCOPE_GROUP", 60441, 3, 4),
+        n("T_SCOPE_GROUP_EQ", 60442, 4, 5),
+        n("T_SCOPE_ALL", 60443, 5, 6),
+        n("T_SCOPE_ALL_EQ", 60444, 6, 7),
+    ],
 };
 
 /// Error classes.

@@ -4,7 +4,7 @@ use super::*;
 use crate::canonical::Status;
 
 fn every_kind() -> impl Iterator<Item = &'static Numbers> {
-    let kinds = "r t k split lock assert amode whence order distrib darg class thread compare topo combiner";
+    let kinds = "r t k split lock assert amode whence order distrib darg class thread compare topo combiner verbosity bind scope";
     kinds
         .split(' ')
         .map(|k| Numbers::of(k).expect("a kind of the table"))

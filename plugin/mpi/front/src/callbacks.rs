@@ -1,12 +1,11 @@
-//! Functions of the application that the model calls with canonical handles: each is wrapped by one of ours that knows it.
+//! Functions of the application that the model calls with canonical handles: each is called by one of ours that knows it.
 //!
-//! Attributes, generalized requests and data representations have an extra state, which becomes the address of a record of
-//! ours. Operators and error handlers have none: a slot of a pool is theirs, one for each function of the
-//! application, for as long as the program runs.
+//! The model keeps an operator's or error handler's function and gives it to ours. Attributes, generalized requests
+//! and data representations have an extra state, which becomes the address of a record of ours.
 
 use crate::{canonical, code, own, own_file, Front};
 use core::mem::transmute;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicPtr, Ordering::*};
 use mpi_abi::canonical::{Status, SUCCESS};
 use mpi_abi::{error_to_canonical, Kind};
 
@@ -14,144 +13,79 @@ extern "C" {
     fn malloc(n: usize) -> *mut u8;
     fn free(at: *mut u8);
     fn abort() -> !;
+    /// Gives an operator a function that calls the application's, which may be changed as well (0: it is not); that
+    /// which it was before.
+    pub fn splitproc_op_caller(op: i32, caller: Operator, function: usize) -> usize;
+    /// Gives an error handler a function that calls the application's.
+    pub fn splitproc_errhandler_caller(handler: i32, caller: Handler);
 }
 
-/// `MPI_ERR_OTHER`, for more functions than there are slots.
-const ERR_OTHER: i32 = mpi_abi::canonical::ERR_OTHER;
+/// What calls an operator: the two buffers, how many, of what canonical datatype, and the application's function.
+pub type Operator = unsafe extern "C" fn(usize, usize, i32, i32, usize);
 
-/// Functions of the application, each in a slot of its own.
-pub struct Pool([AtomicUsize; SLOTS]);
+/// Calls an operator of the application's that counts in `N`.
+///
+/// # Safety
+/// The model calls it, with a function that the application made an operator of.
+pub unsafe extern "C" fn operator<A: Front, N: From<i32>>(
+    a: usize,
+    b: usize,
+    count: i32,
+    datatype: i32,
+    function: usize,
+) {
+    type Function<N> = unsafe extern "C" fn(usize, usize, *mut N, *mut usize);
+    let mut datatype = own::<A>(Kind::Datatype, datatype);
+    // SAFETY: the caller's.
+    unsafe { transmute::<usize, Function<N>>(function)(a, b, &mut count.into(), &mut datatype) };
+}
 
-/// How many there are.
-const SLOTS: usize = 128;
+/// What calls an error handler: the kind of object (0: a communicator or session, 1: a file, 2: a window), the place of its
+/// canonical handle, the place of the canonical code, and the application's function.
+pub type Handler = unsafe extern "C" fn(i32, *mut i32, *mut i32, usize);
 
-impl Default for Pool {
-    fn default() -> Pool {
-        Pool::new()
+/// The kinds of objects that an error handler is called for.
+pub const HANDLED: [Kind; 3] = [Kind::Comm, Kind::File, Kind::Window];
+
+/// The handle of the object that an error handler is called for.
+///
+/// # Safety
+/// As the model calls [`handler`].
+pub unsafe fn handled<A: Front>(kind: i32, at: *mut i32) -> usize {
+    match HANDLED[kind as usize] {
+        // SAFETY: the caller's; a file's handle is a word.
+        Kind::File => own_file::<A>(unsafe { at.cast::<usize>().read_unaligned() }),
+        // SAFETY: the caller's.
+        kind => own::<A>(kind, unsafe { *at }),
     }
 }
 
-impl Pool {
-    /// An empty pool.
-    pub const fn new() -> Pool {
-        Pool([const { AtomicUsize::new(0) }; SLOTS])
-    }
-
-    /// The function's slot.
-    fn slot(&self, function: usize) -> Option<usize> {
-        self.0.iter().position(|s| {
-            let taken = s.compare_exchange(0, function, Relaxed, Relaxed);
-            taken.is_ok() || taken == Err(function)
-        })
-    }
-
-    fn function(&self, slot: usize) -> usize {
-        self.0[slot].load(Relaxed)
-    }
-}
-
-macro_rules! slots {
-    ($make:ident) => {
-        slots!(@ $make
-            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
-            32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
-            64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79 80 81 82 83 84 85 86 87 88 89 90 91 92 93 94 95
-            96 97 98 99 100 101 102 103 104 105 106 107 108 109 110 111 112 113 114 115 116 117 118 119
-            120 121 122 123 124 125 126 127)
-    };
-    (@ $make:ident $($n:literal)*) => { [$($make!($n)),*] };
-}
-
-static OPERATORS: Pool = Pool::new();
-
-type Operator = unsafe extern "C" fn(usize, usize, usize, *mut i32);
-
-unsafe extern "C" fn operator<A: Front, const N: usize>(a: usize, b: usize, n: usize, t: *mut i32) {
-    // SAFETY: the model passes a datatype; the slot has the application's function, which takes one of its ABI's.
-    unsafe {
-        let mut datatype = own::<A>(Kind::Datatype, *t);
-        let f: unsafe extern "C" fn(usize, usize, usize, *mut usize) =
-            transmute(OPERATORS.function(N));
-        f(a, b, n, &raw mut datatype);
-    }
-}
-
-/// The operator that the model is to call for one of the application's; null stays null.
-pub fn operator_for<A: Front>(function: usize) -> Result<usize, i32> {
-    macro_rules! of {
-        ($n:literal) => {
-            operator::<A, $n> as Operator
-        };
-    }
-    let wrappers: [Operator; SLOTS] = slots!(of);
-    wrapped(&OPERATORS, function, |slot| wrappers[slot] as usize)
-}
-
-fn wrapped(pool: &Pool, function: usize, wrapper: impl Fn(usize) -> usize) -> Result<usize, i32> {
-    match function {
-        0 => Ok(0),
-        _ => pool.slot(function).map(wrapper).ok_or(ERR_OTHER),
-    }
-}
-
-type Handler = unsafe extern "C" fn(*mut i32, *mut i32, ...);
-type OwnHandler = unsafe extern "C" fn(*mut usize, *mut i32, ...);
-
-/// Error handlers of communicators, windows and sessions, and of files.
-static HANDLERS: [Pool; 4] = [const { Pool::new() }; 4];
-const KINDS: [Kind; 4] = [Kind::Comm, Kind::Window, Kind::File, Kind::Session];
-
-unsafe extern "C" fn handler<A: Front, const K: usize, const N: usize>(
+/// Calls an error handler of the application's.
+///
+/// # Safety
+/// The model calls it, with a function that the application made an error handler of.
+pub unsafe extern "C" fn handler<A: Front>(
+    kind: i32,
     at: *mut i32,
     error: *mut i32,
+    function: usize,
 ) {
-    // SAFETY: the model passes a handle and a code; the slot has the application's function.
+    type Function = unsafe extern "C" fn(*mut usize, *mut i32, ...);
+    // SAFETY: the caller's.
     unsafe {
-        let mut object = match KINDS[K] {
-            Kind::File => own_file::<A>(at.cast::<usize>().read_unaligned()),
-            kind => own::<A>(kind, *at),
-        };
-        let mut value = code::<A>(*error);
-        let f: OwnHandler = transmute(HANDLERS[K].function(N));
-        f(&raw mut object, &raw mut value);
+        let (mut object, mut value) = (handled::<A>(kind, at), code::<A>(*error));
+        transmute::<usize, Function>(function)(&raw mut object, &raw mut value);
     }
 }
 
-/// The error handler that the model is to call for one of the application's.
-pub fn handler_for<A: Front>(kind: Kind, function: usize) -> Result<usize, i32> {
-    match kind {
-        Kind::Window => handler_in::<A, 1>(function),
-        Kind::File => handler_in::<A, 2>(function),
-        Kind::Session => handler_in::<A, 3>(function),
-        _ => handler_in::<A, 0>(function),
-    }
-}
+/// Three words: of an attribute its copy function, its delete function and their extra state.
+type Words = [usize; 3];
 
-fn handler_in<A: Front, const K: usize>(function: usize) -> Result<usize, i32> {
-    macro_rules! of {
-        ($n:literal) => {
-            handler::<A, K, $n> as unsafe extern "C" fn(*mut i32, *mut i32)
-        };
-    }
-    let wrappers: [unsafe extern "C" fn(*mut i32, *mut i32); SLOTS] = slots!(of);
-    // What a handler is passed beyond two words, ours does not look at.
-    const { assert!(size_of::<Handler>() == size_of::<usize>()) };
-    wrapped(&HANDLERS[K], function, |slot| wrappers[slot] as usize)
-}
-
-/// What an attribute's functions are, and their extra state.
-#[derive(PartialEq)]
-struct Attribute {
-    copy: usize,
-    delete: usize,
-    extra: usize,
-}
-
-/// All records of attributes: a program that makes keys again and again makes them of the same functions.
-static ATTRIBUTES: AtomicPtr<Listed> = AtomicPtr::new(core::ptr::null_mut());
+/// All records of three words: a program that makes keys again and again makes them of the same functions.
+static RECORDS: AtomicPtr<Listed> = AtomicPtr::new(core::ptr::null_mut());
 
 struct Listed {
-    attribute: Attribute,
+    words: Words,
     next: *mut Listed,
 }
 
@@ -167,23 +101,21 @@ fn record<T>(value: T) -> *mut T {
     }
 }
 
-fn attribute(wanted: Attribute) -> usize {
-    let mut at = ATTRIBUTES.load(Acquire);
+/// The address of a record of these words, which stays.
+pub fn kept(words: Words) -> usize {
+    let mut at = RECORDS.load(Acquire);
     let first = at;
     // SAFETY: what is listed stays.
     while let Some(listed) = unsafe { at.as_ref() } {
-        if listed.attribute == wanted {
+        if listed.words == words {
             return at as usize;
         }
         at = listed.next;
     }
-    let new = record(Listed {
-        attribute: wanted,
-        next: first,
-    });
+    let new = record(Listed { words, next: first });
     let mut next = first;
     // SAFETY: `new` is nobody else's until it is listed.
-    while let Err(newer) = ATTRIBUTES.compare_exchange(next, new, AcqRel, Acquire) {
+    while let Err(newer) = RECORDS.compare_exchange(next, new, AcqRel, Acquire) {
         next = newer;
         unsafe { (*new).next = newer };
     }
@@ -199,15 +131,15 @@ const HOLDERS: [Kind; 3] = [Kind::Comm, Kind::Datatype, Kind::Window];
 unsafe extern "C" fn copy<A: Front, const K: usize>(
     object: i32,
     key: i32,
-    record: *const Attribute,
+    record: *const Words,
     value: usize,
     new: *mut usize,
     flag: *mut i32,
 ) -> i32 {
     // SAFETY: the record is ours, the rest as of any attribute copy function.
     unsafe {
-        let a = &*record;
-        match a.copy {
+        let [copy, _, extra] = *record;
+        match copy {
             0 => {
                 *flag = 0;
                 SUCCESS
@@ -222,7 +154,7 @@ unsafe extern "C" fn copy<A: Front, const K: usize>(
                     unsafe extern "C" fn(usize, i32, usize, usize, *mut usize, *mut i32) -> i32;
                 let own = own::<A>(HOLDERS[K], object);
                 error_to_canonical::<A::Abi>(transmute::<usize, F>(f)(
-                    own, key, a.extra, value, new, flag,
+                    own, key, extra, value, new, flag,
                 ))
             }
         }
@@ -233,17 +165,17 @@ unsafe extern "C" fn delete<A: Front, const K: usize>(
     object: i32,
     key: i32,
     value: usize,
-    record: *const Attribute,
+    record: *const Words,
 ) -> i32 {
     // SAFETY: as for `copy`.
     unsafe {
-        let a = &*record;
-        if a.delete == 0 {
+        let [_, delete, extra] = *record;
+        if delete == 0 {
             return SUCCESS;
         }
         type F = unsafe extern "C" fn(usize, i32, usize, usize) -> i32;
         let own = own::<A>(HOLDERS[K], object);
-        error_to_canonical::<A::Abi>(transmute::<usize, F>(a.delete)(own, key, value, a.extra))
+        error_to_canonical::<A::Abi>(transmute::<usize, F>(delete)(own, key, value, extra))
     }
 }
 
@@ -258,23 +190,31 @@ pub unsafe fn keyval<A: Front, const K: usize>(
     extra: usize,
 ) -> i32 {
     let [copy_fn, delete_fn] = functions;
-    let wanted = Attribute {
-        copy: copy_fn,
-        delete: delete_fn,
-        extra,
-    };
+    let words = [copy_fn, delete_fn, extra];
     let copy = copy::<A, K> as *const () as usize;
     let delete = delete::<A, K> as *const () as usize;
     // SAFETY: the caller's; the record stays.
-    code::<A>(unsafe { make(copy, delete, key, attribute(wanted)) })
+    code::<A>(unsafe { make(copy, delete, key, kept(words)) })
 }
 
 /// A generalized request's functions, and their extra state.
-struct Generalized {
-    query: usize,
-    free: usize,
-    cancel: usize,
-    extra: usize,
+#[allow(missing_docs)]
+pub struct Generalized {
+    pub query: usize,
+    pub free: usize,
+    pub cancel: usize,
+    pub extra: usize,
+}
+
+impl Generalized {
+    /// Frees a record, after its last use.
+    ///
+    /// # Safety
+    /// `generalized` made it.
+    pub unsafe fn end(record: *mut Generalized) {
+        // SAFETY: malloc gave it.
+        unsafe { free(record.cast()) };
+    }
 }
 
 unsafe extern "C" fn query<A: Front>(record: *const Generalized, status: *mut Status) -> i32 {
@@ -294,7 +234,7 @@ unsafe extern "C" fn release<A: Front>(record: *mut Generalized) -> i32 {
     unsafe {
         let f: unsafe extern "C" fn(usize) -> i32 = transmute((*record).free);
         let answer = f((*record).extra);
-        free(record.cast());
+        Generalized::end(record);
         error_to_canonical::<A::Abi>(answer)
     }
 }
@@ -307,33 +247,34 @@ unsafe extern "C" fn cancel<A: Front>(record: *const Generalized, complete: i32)
     }
 }
 
+/// Starts a generalized request whose functions these three of ours call, which get the record.
+///
+/// # Safety
+/// They do so; the last use of the record ends it.
+pub unsafe fn generalized(
+    functions: Generalized,
+    [query, release, cancel]: [usize; 3],
+    out: &mut i32,
+) -> i32 {
+    let record = record(functions) as usize;
+    // SAFETY: the caller's.
+    unsafe { canonical::Grequest_start(query, release, cancel, record, &raw mut *out as usize) }
+}
+
 /// Starts a generalized request.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
-pub unsafe fn grequest_start<A: Front>(
-    query_fn: usize,
-    free_fn: usize,
-    cancel_fn: usize,
-    extra: usize,
-    out: usize,
-) -> i32 {
-    let record = record(Generalized {
-        query: query_fn,
-        free: free_fn,
-        cancel: cancel_fn,
-        extra,
-    });
+pub unsafe fn grequest_start<A: Front>(functions: Generalized, out: usize) -> i32 {
+    let callers = [
+        query::<A> as *const () as usize,
+        release::<A> as *const () as usize,
+        cancel::<A> as *const () as usize,
+    ];
     let mut request = 0i32;
-    // SAFETY: the wrappers are of the types that the function takes.
+    // SAFETY: the caller's.
     unsafe {
-        let answer = canonical::Grequest_start(
-            query::<A> as *const () as usize,
-            release::<A> as *const () as usize,
-            cancel::<A> as *const () as usize,
-            record as usize,
-            &raw mut request as usize,
-        );
+        let answer = generalized(functions, callers, &mut request);
         crate::put::<A>(out, Kind::Request, request);
         code::<A>(answer)
     }

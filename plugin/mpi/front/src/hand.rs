@@ -1,7 +1,8 @@
 //! Functions that are more than a translation of each argument. They are named as in the table, without `MPI_`.
 
 use crate::callbacks::{
-    grequest_start as start, handler_for, keyval, operator_for, representation,
+    grequest_start, handler, keyval, operator, representation, splitproc_errhandler_caller,
+    splitproc_op_caller, Generalized, Handler, Operator,
 };
 use crate::temporary::Ints;
 use crate::{canonical, code, own, put, written, Front};
@@ -16,41 +17,41 @@ unsafe fn raise<A: Front>(error: i32) -> i32 {
     code::<A>(error)
 }
 
-unsafe fn operator<A: Front>(
-    make: unsafe extern "C" fn(usize, i32, usize) -> i32,
-    function: usize,
-    commute: i32,
-    out: usize,
-) -> i32 {
-    // SAFETY: the wrapper is an operator; `out` is a place for a handle.
+/// Makes an operator whose function `caller` calls.
+///
+/// # Safety
+/// The function is such a one; `out` is a place for a canonical handle.
+pub unsafe fn op_create(function: usize, commute: i32, caller: Operator, out: &mut i32) -> i32 {
+    // SAFETY: the caller's.
     unsafe {
-        let f = match operator_for::<A>(function) {
-            Ok(f) => f,
-            Err(e) => return raise::<A>(e),
-        };
-        let mut new = 0i32;
-        let answer = make(f, commute, &raw mut new as usize);
-        put::<A>(out, Kind::Op, new);
-        code::<A>(answer)
+        let answer = canonical::Op_create(function, commute, &raw mut *out as usize);
+        if answer == SUCCESS {
+            splitproc_op_caller(*out, caller, 0);
+        }
+        answer
     }
 }
 
-unsafe fn errhandler<A: Front>(
-    make: unsafe extern "C" fn(usize, usize) -> i32,
-    kind: Kind,
-    function: usize,
-    out: usize,
-) -> i32 {
-    // SAFETY: the wrapper is an error handler; `out` is a place for a handle.
+unsafe fn made<A: Front>(kind: Kind, out: usize, make: impl FnOnce(&mut i32) -> i32) -> i32 {
+    let mut new = 0i32;
+    let answer = make(&mut new);
+    // SAFETY: `out` is a place for a handle.
+    unsafe { put::<A>(out, kind, new) };
+    code::<A>(answer)
+}
+
+/// Makes an error handler whose function `caller` calls.
+///
+/// # Safety
+/// The function is such a one; `out` is a place for a canonical handle.
+pub unsafe fn errhandler_create(function: usize, caller: Handler, out: &mut i32) -> i32 {
+    // SAFETY: the caller's. A canonical error handler is of any object.
     unsafe {
-        let f = match handler_for::<A>(kind, function) {
-            Ok(f) => f,
-            Err(e) => return raise::<A>(e),
-        };
-        let mut new = 0i32;
-        let answer = make(f, &raw mut new as usize);
-        put::<A>(out, Kind::Errhandler, new);
-        code::<A>(answer)
+        let answer = canonical::Comm_create_errhandler(function, &raw mut *out as usize);
+        if answer == SUCCESS {
+            splitproc_errhandler_caller(*out, caller);
+        }
+        answer
     }
 }
 
@@ -75,23 +76,19 @@ macro_rules! functions {
 }
 
 functions! {
-    Op_create(f: usize, commute: i32, out: usize) -> i32 { operator::<A>(canonical::Op_create, f, commute, out) }
-    Op_create_c(f: usize, commute: i32, out: usize) -> i32 { operator::<A>(canonical::Op_create_c, f, commute, out) }
+    Op_create(f: usize, commute: i32, out: usize) -> i32 {
+        made::<A>(Kind::Op, out, |new| op_create(f, commute, operator::<A, i32>, new))
+    }
+    Op_create_c(f: usize, commute: i32, out: usize) -> i32 {
+        made::<A>(Kind::Op, out, |new| op_create(f, commute, operator::<A, i64>, new))
+    }
     Comm_create_errhandler(f: usize, out: usize) -> i32 {
-        errhandler::<A>(canonical::Comm_create_errhandler, Kind::Comm, f, out)
+        made::<A>(Kind::Errhandler, out, |new| errhandler_create(f, handler::<A>, new))
     }
-    Errhandler_create(f: usize, out: usize) -> i32 {
-        errhandler::<A>(canonical::Comm_create_errhandler, Kind::Comm, f, out)
-    }
-    Win_create_errhandler(f: usize, out: usize) -> i32 {
-        errhandler::<A>(canonical::Win_create_errhandler, Kind::Window, f, out)
-    }
-    File_create_errhandler(f: usize, out: usize) -> i32 {
-        errhandler::<A>(canonical::File_create_errhandler, Kind::File, f, out)
-    }
-    Session_create_errhandler(f: usize, out: usize) -> i32 {
-        errhandler::<A>(canonical::Session_create_errhandler, Kind::Session, f, out)
-    }
+    Errhandler_create(f: usize, out: usize) -> i32 { Comm_create_errhandler::<A>(f, out) }
+    Win_create_errhandler(f: usize, out: usize) -> i32 { Comm_create_errhandler::<A>(f, out) }
+    File_create_errhandler(f: usize, out: usize) -> i32 { Comm_create_errhandler::<A>(f, out) }
+    Session_create_errhandler(f: usize, out: usize) -> i32 { Comm_create_errhandler::<A>(f, out) }
     Comm_create_keyval(copy: usize, delete: usize, key: usize, extra: usize) -> i32 {
         keyval::<A, COMM>(canonical::Comm_create_keyval, [copy, delete], key, extra)
     }
@@ -105,7 +102,7 @@ functions! {
         keyval::<A, WINDOW>(canonical::Win_create_keyval, [copy, delete], key, extra)
     }
     Grequest_start(query: usize, free: usize, cancel: usize, extra: usize, out: usize) -> i32 {
-        start::<A>(query, free, cancel, extra, out)
+        grequest_start::<A>(Generalized { query, free, cancel, extra }, out)
     }
     Register_datarep(name: usize, read: usize, write: usize, extent: usize, extra: usize) -> i32 {
         representation::<A>(canonical::Register_datarep, name, [read, write, extent], extra)
@@ -155,6 +152,16 @@ functions! {
         }
         let get = |own, length| canonical::Error_string(error_to_canonical::<A::Abi>(error), own, length);
         text::<A>(get, string, length, <A::Abi>::MAX.error_string)
+    }
+    Abi_get_version(version: usize, subversion: usize) -> i32 {
+        match A::ABI_VERSION {
+            Some([major, minor]) => {
+                (version as *mut i32).write(major);
+                (subversion as *mut i32).write(minor);
+                SUCCESS
+            }
+            None => code::<A>(canonical::Abi_get_version(version, subversion)),
+        }
     }
     Get_version(version: usize, subversion: usize) -> i32 {
         match A::VERSION {
@@ -293,31 +300,35 @@ unsafe fn text<A: Front>(
 /// Values of predefined attributes that differ between ABIs, where the application may point at them.
 static VALUES: [AtomicI32; 5] = [const { AtomicI32::new(0) }; 5];
 
-/// Translates the value of a predefined attribute.
-unsafe fn attribute<A: Front>(answer: i32, key: i32, out: usize, flag: usize) -> i32 {
+/// The value of a predefined attribute that differs between ABIs, and the place of `VALUES` for it.
+pub fn predefined<A: Front>(key: i32, value: i32) -> Option<(usize, i32)> {
     // The canonical keys of `numbers::KEYVAL`.
     const HOST: i32 = 0x6440_0003;
     const IO: i32 = 0x6440_0005;
     const LAST: i32 = 0x6440_000b;
     const FLAVOR: i32 = 0x6600_0007;
     const MODEL: i32 = 0x6600_0009;
-    let (slot, translate): (usize, fn(i32) -> i32) = match key {
-        HOST => (0, <A::Abi>::rank_from_canonical),
-        IO => (1, <A::Abi>::rank_from_canonical),
-        LAST => (2, |last| match last & 0x4000_0000 {
-            0 => A::LAST_CODE,
-            _ => error_from_canonical::<A::Abi>(last),
-        }),
-        FLAVOR => (3, |v| numbers::FLAVOR.from_canonical::<A::Abi>(v)),
-        MODEL => (4, |v| numbers::MODEL.from_canonical::<A::Abi>(v)),
-        _ => return answer,
-    };
-    // SAFETY: the call has stored a flag, and with it the address of an int.
+    Some(match key {
+        HOST => (0, <A::Abi>::rank_from_canonical(value)),
+        IO => (1, <A::Abi>::rank_from_canonical(value)),
+        LAST if value & 0x4000_0000 == 0 => (2, A::LAST_CODE),
+        LAST => (2, error_from_canonical::<A::Abi>(value)),
+        FLAVOR => (3, numbers::FLAVOR.from_canonical::<A::Abi>(value)),
+        MODEL => (4, numbers::MODEL.from_canonical::<A::Abi>(value)),
+        _ => return None,
+    })
+}
+
+/// Translates the value of an attribute that a C function gets.
+unsafe fn attribute<A: Front>(answer: i32, key: i32, out: usize, flag: usize) -> i32 {
+    // SAFETY: the call has stored a flag, and with it, for predefined keys, the address of an int.
     unsafe {
-        if answer == SUCCESS && *(flag as *const i32) != 0 {
+        if answer == SUCCESS && *(flag as *const i32) != 0 && predefined::<A>(key, 0).is_some() {
             let value = **(out as *const *const i32);
-            VALUES[slot].store(translate(value), Relaxed);
-            (out as *mut *mut i32).write(VALUES[slot].as_ptr());
+            if let Some((slot, value)) = predefined::<A>(key, value) {
+                VALUES[slot].store(value, Relaxed);
+                (out as *mut *mut i32).write(VALUES[slot].as_ptr());
+            }
         }
     }
     answer

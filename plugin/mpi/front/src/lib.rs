@@ -25,6 +25,8 @@ pub trait Front: 'static {
     type Status: Copy + From<mpi_abi::canonical::Status> + Into<mpi_abi::canonical::Status>;
     /// The version of MPI that it is, where it is not the lower half's.
     const VERSION: Option<[i32; 2]>;
+    /// The version of the standard's ABI that it has.
+    const ABI_VERSION: Option<[i32; 2]>;
     /// What `MPI_Get_library_version` begins with.
     const LIBRARY: &'static str;
     /// The last error code of the ABI itself.
@@ -88,6 +90,35 @@ pub fn buffer<A: Front>(at: usize) -> usize {
         IN_PLACE
     } else {
         at
+    }
+}
+
+/// The canonical `MPI_BUFFER_AUTOMATIC`.
+const AUTOMATIC: usize = usize::MAX - 1;
+
+/// A buffer for buffered sends.
+#[inline(always)]
+pub fn attached<A: Front>(at: usize) -> usize {
+    if <A::Abi>::BUFFER_AUTOMATIC == Some(at) {
+        AUTOMATIC
+    } else {
+        at
+    }
+}
+
+/// The buffer that was detached.
+///
+/// # Safety
+/// `at` points to an address, unless the call failed.
+pub unsafe fn detached<A: Front>(code: i32, at: usize) {
+    let p = at as *mut usize;
+    if let (SUCCESS, Some(automatic)) = (code, <A::Abi>::BUFFER_AUTOMATIC) {
+        // SAFETY: the caller's.
+        unsafe {
+            if p.read_unaligned() == AUTOMATIC {
+                p.write_unaligned(automatic);
+            }
+        }
     }
 }
 

@@ -17,11 +17,9 @@ pub struct Group {
 pub struct Op {
     /// The lower half's handle.
     pub lower: AtomicI32,
-    /// The application's function.
-    pub function: usize,
     /// Commutative?
     pub commute: i32,
-    /// Which trampoline calls the function.
+    /// Which thunk the lower half calls.
     pub slot: usize,
     /// Creation number.
     pub serial: u64,
@@ -33,8 +31,10 @@ pub struct Op {
 pub struct Errhandler {
     /// The application's function.
     pub function: usize,
-    /// What calls it, if it is a C++ function.
-    pub cxx: AtomicUsize,
+    /// What calls it, if it is not a plain function of C.
+    pub caller: AtomicUsize,
+    /// The call that failed gives no error.
+    pub silent: AtomicBool,
     /// Handles and communicators that name it.
     pub refs: AtomicU32,
 }

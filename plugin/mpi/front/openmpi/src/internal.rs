@@ -46,13 +46,6 @@ attribute_functions! {
     OMPI_C_MPI_WIN_DUP_FN OMPI_C_MPI_WIN_NULL_COPY_FN OMPI_C_MPI_WIN_NULL_DELETE_FN
 }
 
-/// What a program in C passes on as Fortran's `MPI_STATUS_IGNORE`: no address of a status.
-#[no_mangle]
-pub static MPI_F_STATUS_IGNORE: usize = 0;
-/// Its `MPI_STATUSES_IGNORE`.
-#[no_mangle]
-pub static MPI_F_STATUSES_IGNORE: usize = 0;
-
 /// Whether the library can take memory of CUDA: not ours to say, so no.
 #[no_mangle]
 pub extern "C" fn MPIX_Query_cuda_support() -> i32 {

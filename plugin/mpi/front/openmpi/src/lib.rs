@@ -6,25 +6,37 @@
 #![no_std]
 #![allow(non_upper_case_globals, non_snake_case)]
 
+pub mod attributes;
+pub mod cxx;
 mod errors;
+pub mod fortran;
+pub mod handlers;
 pub mod internal;
+pub mod sentinels;
 
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use mpi_abi::{
     error_from_canonical, error_to_canonical, numbers, Abi, Kind, OpenMpi, OpenMpiStatus,
 };
 use mpi_front::temporary::{Ints, One, Statuses};
 use mpi_front::*;
 
-/// A predefined object. The real ones are larger: a dynamic linker that copies one copies as much as both have.
+/// A predefined object, as large as Open MPI's: its libraries of other languages read and write in some.
 #[repr(C, align(8))]
-pub struct Object {
-    canonical: i32,
-    rest: i32,
+pub struct Object<const REST: usize> {
+    /// The canonical handle.
+    pub canonical: AtomicI32,
+    gap: i32,
+    rest: [u8; REST],
 }
 
-impl Object {
-    const fn new(canonical: i32) -> Object {
-        Object { canonical, rest: 0 }
+impl<const REST: usize> Object<REST> {
+    const fn new(canonical: i32) -> Self {
+        Object {
+            canonical: AtomicI32::new(canonical),
+            gap: 0,
+            rest: [0; REST],
+        }
     }
 }
 
@@ -43,6 +55,7 @@ impl Front for Own {
     type Abi = OpenMpi;
     type Status = OpenMpiStatus;
     const VERSION: Option<[i32; 2]> = Some([3, 1]);
+    const ABI_VERSION: Option<[i32; 2]> = None;
     const LIBRARY: &'static str = "Open MPI v4.1.4, as splitproc's front over: ";
     const LAST_CODE: i32 = 92;
 
@@ -55,7 +68,7 @@ impl Front for Own {
             return 0; // wrong in every kind
         }
         // SAFETY: a handle that is not the model's is the address of an object.
-        unsafe { (*(own as *const Object)).canonical }
+        unsafe { (*(own as *const AtomicI32)).load(Relaxed) }
     }
 
     fn predefined(kind: Kind, canonical: i32) -> usize {
@@ -66,7 +79,7 @@ impl Front for Own {
         let found = table(kind).iter().find(|row| row.0 == canonical);
         // What is not in the table has no name in this ABI: the null object, which is first.
         let row = found.or(table(kind).first());
-        row.map_or(0, |row| row.2 as *const Object as usize)
+        row.map_or(0, |row| row.2.as_ptr() as usize)
     }
 
     fn to_fortran(kind: Kind, canonical: i32) -> i32 {
@@ -96,4 +109,5 @@ pub mod functions {
     use super::*;
 
     include!(concat!(env!("OUT_DIR"), "/exports.rs"));
+    include!(concat!(env!("OUT_DIR"), "/fortran.rs"));
 }

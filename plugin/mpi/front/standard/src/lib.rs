@@ -38,7 +38,8 @@ type Its = Standard;
 impl Front for Own {
     type Abi = Standard;
     type Status = StandardStatus;
-    const VERSION: Option<[i32; 2]> = None;
+    const VERSION: Option<[i32; 2]> = Some([5, 0]);
+    const ABI_VERSION: Option<[i32; 2]> = Some([1, 0]);
     const LIBRARY: &'static str = "";
     const LAST_CODE: i32 = 0x3fff;
 

@@ -1,0 +1,438 @@
+//! Graphs: work, and what of it comes after what.
+
+use super::nodes::FillNode;
+use super::transfer::Copy3d;
+use super::work::Work;
+use super::{all, api, driver, get, lock, put, put_if, ready, Done, Error, Handle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{c_char, c_uint};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a node does.
+#[derive(Clone)]
+pub struct Node {
+    /// The work.
+    pub work: Work,
+    /// What it comes after.
+    pub after: BTreeSet<Handle>,
+    /// What its parameters were, of a copy or a fill.
+    pub source: Source,
+}
+
+/// Parameters as they were given.
+#[derive(Clone)]
+pub enum Source {
+    /// They are in the work, or were captured.
+    Captured,
+    /// A copy.
+    Copy(Copy3d),
+    /// A fill.
+    Fill(FillNode),
+}
+
+/// A graph.
+#[derive(Default)]
+pub struct Graph {
+    /// In the order in which they were made.
+    pub nodes: BTreeMap<Handle, Node>,
+}
+
+/// A graph that is used in several places.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Graph>>);
+
+/// The graph that a node is of.
+pub type NodeOf = Shared;
+
+/// Work in an order that suits a graph.
+#[derive(Clone, Default)]
+pub struct Plan(Vec<(Handle, Work, bool)>);
+
+/// A graph that can be launched.
+pub struct Exec(Mutex<Arc<Plan>>);
+
+/// `CUDA_GRAPH_INSTANTIATE_PARAMS`.
+#[repr(C)]
+pub struct Instantiate {
+    flags: u64,
+    stream: Handle,
+    bad: Handle,
+    result: c_uint,
+}
+
+impl Plan {
+    /// Does all of it.
+    pub fn run(&self) {
+        for (_, work, enabled) in &self.0 {
+            if *enabled {
+                work.run();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A graph.
+    pub fn new(graph: Graph) -> Shared {
+        Shared(Arc::new(Mutex::new(graph)))
+    }
+
+    /// What it holds.
+    pub fn lock(&self) -> MutexGuard<'_, Graph> {
+        lock(&self.0)
+    }
+
+    /// Adds a node.
+    pub fn add(&self, work: Work, after: &[Handle]) -> Result<Handle, Error> {
+        self.add_from(work, after, Source::Captured)
+    }
+
+    /// Adds a node whose parameters are kept.
+    pub fn add_from(&self, work: Work, after: &[Handle], source: Source) -> Result<Handle, Error> {
+        let mut graph = self.lock();
+        if after.iter().any(|node| !graph.nodes.contains_key(node)) {
+            return Err(Error::INVALID_VALUE);
+        }
+        let handle = driver()?.nodes.add(self.clone());
+        graph.nodes.insert(
+            handle,
+            Node {
+                work,
+                after: after.iter().copied().collect(),
+                source,
+            },
+        );
+        Ok(handle)
+    }
+
+    /// These nodes, and all that come before them.
+    pub fn before(&self, nodes: &[Handle]) -> BTreeSet<Handle> {
+        let graph = self.lock();
+        let mut found = BTreeSet::new();
+        let mut left = nodes.to_vec();
+        while let Some(node) = left.pop() {
+            if found.insert(node) {
+                left.extend(graph.nodes.get(&node).into_iter().flat_map(|n| &n.after));
+            }
+        }
+        found
+    }
+
+    /// The work in order; none if it goes round in a circle.
+    pub fn plan(&self) -> Result<Plan, Error> {
+        let graph = self.lock();
+        let (mut plan, mut done) = (Plan::default(), BTreeSet::new());
+        while done.len() < graph.nodes.len() {
+            let next = graph
+                .nodes
+                .iter()
+                .find(|(h, n)| !done.contains(*h) && n.after.is_subset(&done));
+            let (handle, node) = next.ok_or(Error::INVALID_VALUE)?;
+            plan.0.push((*handle, node.work.clone(), true));
+            done.insert(*handle);
+        }
+        Ok(plan)
+    }
+
+    fn copy(&self) -> Result<(Shared, BTreeMap<Handle, Handle>), Error> {
+        let graph = self.lock();
+        let copy = Shared::new(Graph::default());
+        let mut names = BTreeMap::new();
+        for handle in graph.nodes.keys() {
+            names.insert(*handle, driver()?.nodes.add(copy.clone()));
+        }
+        let renamed = graph.nodes.iter().filter_map(|(handle, node)| {
+            let after = node
+                .after
+                .iter()
+                .filter_map(|a| names.get(a).copied())
+                .collect();
+            Some((
+                *names.get(handle)?,
+                Node {
+                    after,
+                    ..node.clone()
+                },
+            ))
+        });
+        copy.lock().nodes = renamed.collect();
+        Ok((copy, names))
+    }
+}
+
+/// The graph of a node.
+pub fn of(node: Handle) -> Result<Shared, Error> {
+    ready()?.nodes.get(node)
+}
+
+/// A node's work.
+pub fn work_of(node: Handle) -> Result<Work, Error> {
+    let graph = of(node)?;
+    let graph = graph.lock();
+    graph
+        .nodes
+        .get(&node)
+        .map(|n| n.work.clone())
+        .ok_or(Error::INVALID_HANDLE)
+}
+
+/// Gives a node of a graph that can be launched other work of the same kind, or has it do nothing.
+pub fn change_exec(exec: Handle, node: Handle, work: Option<Work>, enabled: Option<bool>) -> Done {
+    let exec = ready()?.execs.get(exec)?;
+    let mut plan = lock(&exec.0);
+    let step = Arc::make_mut(&mut plan)
+        .0
+        .iter_mut()
+        .find(|s| s.0 == node)
+        .ok_or(Error::INVALID_VALUE)?;
+    if let Some(work) = work {
+        if kind(&step.1) != kind(&work) {
+            return Err(Error::INVALID_VALUE);
+        }
+        step.1 = work;
+    }
+    step.2 = enabled.unwrap_or(step.2);
+    Ok(())
+}
+
+/// `CUgraphNodeType`.
+pub fn kind(work: &Work) -> c_uint {
+    match work {
+        Work::Kernel(_) => 0,
+        Work::Copy(_) => 1,
+        Work::Fill(_) => 2,
+        Work::Host(..) | Work::Callback(..) => 3,
+        Work::Graph(_) => 4,
+        Work::Nothing => 5,
+        Work::Wait(_) => 6,
+        Work::Record(_) => 7,
+        Work::Free(_) => 11,
+        Work::Write(..) | Work::Await(..) => 12,
+    }
+}
+
+/// Gives a list to a caller who has room for `n`, or asks how long it is.
+///
+/// # Safety
+/// `n` must be a number's address; if `out` isn't null it has room for so many.
+unsafe fn list(found: &[Handle], out: *mut Handle, n: *mut usize) -> Done {
+    // SAFETY: the caller's.
+    unsafe {
+        let room = *get(n)?;
+        if !out.is_null() {
+            for i in 0..room {
+                out.add(i).write(found.get(i).copied().unwrap_or(0));
+            }
+        }
+        put(n, found.len())
+    }
+}
+
+/// Adds or removes edges.
+fn edges(graph: Handle, pairs: impl Iterator<Item = (Handle, Handle)>, wanted: bool) -> Done {
+    let graph = ready()?.graphs.get(graph)?;
+    let mut graph = graph.lock();
+    for (from, to) in pairs {
+        if !graph.nodes.contains_key(&from) || from == to {
+            return Err(Error::INVALID_VALUE);
+        }
+        let node = graph.nodes.get_mut(&to).ok_or(Error::INVALID_VALUE)?;
+        let changed = if wanted {
+            node.after.insert(from)
+        } else {
+            node.after.remove(&from)
+        };
+        if !changed {
+            return Err(Error::INVALID_VALUE);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a graph ready to be launched.
+fn instantiate(graph: Handle) -> Result<Handle, Error> {
+    let driver = ready()?;
+    let plan = driver.graphs.get(graph)?.plan()?;
+    Ok(driver.execs.add(Arc::new(Exec(Mutex::new(Arc::new(plan))))))
+}
+
+api! {
+    /// A graph.
+    fn cuGraphCreate(out: *mut Handle, flags: c_uint) {
+        let driver = ready()?;
+        get(out)?;
+        match flags {
+            0 => put(out, driver.graphs.add(Shared::new(Graph::default()))),
+            _ => Err(Error::INVALID_VALUE),
+        }
+    }
+
+    /// Its end.
+    fn cuGraphDestroy(graph: Handle) {
+        let driver = ready()?;
+        let graph = driver.graphs.remove(graph)?;
+        let nodes: Vec<Handle> = graph.lock().nodes.keys().copied().collect();
+        nodes.iter().for_each(|n| drop(driver.nodes.remove(*n)));
+        Ok(())
+    }
+
+    /// Another that is like it.
+    fn cuGraphClone(out: *mut Handle, graph: Handle) {
+        let driver = ready()?;
+        get(out)?;
+        put(out, driver.graphs.add(driver.graphs.get(graph)?.copy()?.0))
+    }
+
+    /// Takes a node out; what came after it comes after nothing of it any more.
+    fn cuGraphDestroyNode(node: Handle) {
+        let graph = of(node)?;
+        let mut graph = graph.lock();
+        graph.nodes.remove(&node).ok_or(Error::INVALID_HANDLE)?;
+        graph.nodes.values_mut().for_each(|n| {
+            n.after.remove(&node);
+        });
+        ready()?.nodes.remove(node).map(|_| ())
+    }
+
+    /// What a node is.
+    fn cuGraphNodeGetType(node: Handle, out: *mut c_uint) {
+        put(out, kind(&work_of(node)?))
+    }
+
+    /// All nodes.
+    fn cuGraphGetNodes(graph: Handle, out: *mut Handle, n: *mut usize) {
+        let graph = ready()?.graphs.get(graph)?;
+        let found: Vec<Handle> = graph.lock().nodes.keys().copied().collect();
+        list(&found, out, n)
+    }
+
+    /// Those that come after none.
+    fn cuGraphGetRootNodes(graph: Handle, out: *mut Handle, n: *mut usize) {
+        let graph = ready()?.graphs.get(graph)?;
+        let graph = graph.lock();
+        let found: Vec<Handle> = graph.nodes.iter().filter(|(_, n)| n.after.is_empty()).map(|(h, _)| *h).collect();
+        list(&found, out, n)
+    }
+
+    /// What comes after what.
+    fn cuGraphGetEdges_v2(graph: Handle, from: *mut Handle, to: *mut Handle, _data: *mut u64, n: *mut usize) {
+        let graph = ready()?.graphs.get(graph)?;
+        let graph = graph.lock();
+        let pairs = graph.nodes.iter().flat_map(|(h, n)| n.after.iter().map(move |a| (*a, *h)));
+        let (sources, targets): (Vec<Handle>, Vec<Handle>) = pairs.unzip();
+        let mut room = *get(n)?;
+        list(&sources, from, &mut room)?;
+        list(&targets, to, n)
+    }
+
+    /// What a node comes after.
+    fn cuGraphNodeGetDependencies_v2(node: Handle, out: *mut Handle, _data: *mut u64, n: *mut usize) {
+        let graph = of(node)?;
+        let graph = graph.lock();
+        let found: Vec<Handle> = graph.nodes.get(&node).ok_or(Error::INVALID_HANDLE)?.after.iter().copied().collect();
+        list(&found, out, n)
+    }
+
+    /// What comes after a node.
+    fn cuGraphNodeGetDependentNodes_v2(node: Handle, out: *mut Handle, _data: *mut u64, n: *mut usize) {
+        let graph = of(node)?;
+        let graph = graph.lock();
+        let found: Vec<Handle> = graph.nodes.iter().filter(|(_, n)| n.after.contains(&node)).map(|(h, _)| *h).collect();
+        list(&found, out, n)
+    }
+
+    /// Adds edges.
+    fn cuGraphAddDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, _data: *const u64, n: usize) {
+        edges(graph, all(from, n)?.iter().copied().zip(all(to, n)?.iter().copied()), true)
+    }
+
+    /// Removes edges.
+    fn cuGraphRemoveDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, _data: *const u64, n: usize) {
+        edges(graph, all(from, n)?.iter().copied().zip(all(to, n)?.iter().copied()), false)
+    }
+
+    /// Makes a graph ready to be launched.
+    fn cuGraphInstantiateWithFlags(out: *mut Handle, graph: Handle, _flags: u64) {
+        get(out)?;
+        put(out, instantiate(graph)?)
+    }
+
+    /// The same.
+    fn cuGraphInstantiateWithParams(out: *mut Handle, graph: Handle, what: *mut Instantiate) {
+        get(out)?;
+        let seen = what.as_mut().ok_or(Error::INVALID_VALUE)?;
+        (seen.bad, seen.result) = (0, 0);
+        let exec = instantiate(graph);
+        if exec.is_err() {
+            seen.result = 1;
+        }
+        put(out, exec?)
+    }
+
+    /// The flags that it was made with: none has a meaning here.
+    fn cuGraphExecGetFlags(exec: Handle, flags: *mut u64) {
+        ready()?.execs.get(exec)?;
+        put(flags, 0)
+    }
+
+    /// Takes over what another graph of the same shape does.
+    fn cuGraphExecUpdate_v2(exec: Handle, graph: Handle, result: *mut [u64; 3]) {
+        let driver = ready()?;
+        let exec = driver.execs.get(exec)?;
+        let new = driver.graphs.get(graph)?.plan()?;
+        let mut plan = lock(&exec.0);
+        let old = Arc::make_mut(&mut plan);
+        let alike = old.0.len() == new.0.len() && old.0.iter().zip(&new.0).all(|(a, b)| kind(&a.1) == kind(&b.1));
+        put_if(result, [u64::from(!alike), 0, 0]);
+        if !alike {
+            return Err(Error::GRAPH_EXEC_UPDATE_FAILURE);
+        }
+        old.0.iter_mut().zip(new.0).for_each(|(a, b)| a.1 = b.1);
+        Ok(())
+    }
+
+    /// Does a node anything?
+    fn cuGraphNodeSetEnabled(exec: Handle, node: Handle, enabled: c_uint) {
+        change_exec(exec, node, None, Some(enabled != 0))
+    }
+
+    /// Does it?
+    fn cuGraphNodeGetEnabled(exec: Handle, node: Handle, enabled: *mut c_uint) {
+        let exec = ready()?.execs.get(exec)?;
+        let plan = lock(&exec.0);
+        let step = plan.0.iter().find(|s| s.0 == node).ok_or(Error::INVALID_VALUE)?;
+        put(enabled, step.2.into())
+    }
+
+    /// Brings it to the device: it is there.
+    fn cuGraphUpload(exec: Handle, stream: Handle) {
+        let driver = ready()?;
+        driver.execs.get(exec)?;
+        driver.stream(stream).map(|_| ())
+    }
+
+    /// Does all of it, in the order of a stream.
+    fn cuGraphLaunch(exec: Handle, stream: Handle) {
+        let driver = ready()?;
+        let exec = driver.execs.get(exec)?;
+        let plan = lock(&exec.0).clone();
+        driver.submit(stream, Work::Graph(plan)).map(|_| ())
+    }
+
+    /// Its end.
+    fn cuGraphExecDestroy(exec: Handle) {
+        ready()?.execs.remove(exec).map(|_| ())
+    }
+
+    /// Draws a graph: a line for each node.
+    fn cuGraphDebugDotPrint(graph: Handle, path: *const c_char, _flags: c_uint) {
+        let graph = ready()?.graphs.get(graph)?;
+        let graph = graph.lock();
+        let lines = graph.nodes.iter().map(|(h, n)| {
+            let edges: String = n.after.iter().map(|a| format!("\"{a:#x}\" -> \"{h:#x}\"\n")).collect();
+            format!("\"{h:#x}\" [label=\"{}\"]\n{edges}", kind(&n.work))
+        });
+        let text = format!("digraph dot {{\n{}}}\n", lines.collect::<String>());
+        std::fs::write(super::text(path)?, text).map_err(|_| Error::INVALID_VALUE)
+    }
+}

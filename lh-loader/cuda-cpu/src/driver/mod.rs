@@ -1,0 +1,282 @@
+//! The driver API of CUDA 13.0, as `cuda.h` declares it, on this device.
+//!
+//! | file | what |
+//! |---|---|
+//! | `errors`, `attributes` | tables: results and their texts, what the device is like |
+//! | `device`, `context` | devices, contexts |
+//! | `space`, `memory`, `pointer`, `physical` | where memory is, memory of every kind and its pointers, memory at wanted addresses |
+//! | `copy`, `transfer` | copies and fills: what is done, and the calls |
+//! | `module`, `function`, `launch` | code, kernels, launches |
+//! | `stream`, `event`, `work` | order: what is given to a stream, and done |
+//! | `pool`, `array` | memory in stream order, arrays |
+//! | `graph`, `nodes`, `capture` | graphs |
+//! | `refused` | what is not there |
+//!
+//! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
+//! 1 (legacy) and 2 (per thread), so the `_ptsz` variants have no place here.
+
+mod array;
+mod attributes;
+mod capture;
+mod context;
+mod copy;
+mod device;
+mod errors;
+mod event;
+mod function;
+mod graph;
+mod launch;
+mod memory;
+mod module;
+mod nodes;
+mod physical;
+mod pointer;
+mod pool;
+mod refused;
+mod space;
+mod stream;
+mod table;
+mod transfer;
+mod work;
+
+pub use {
+    array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
+    launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
+    stream::*, transfer::*,
+};
+
+use crate::engine::Engine;
+use crate::exec;
+use std::ffi::{c_char, CStr};
+use std::io::Write;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use table::Table;
+
+/// What a call gives.
+pub type Done = Result<(), Error>;
+/// An object of the driver, as programs name it.
+pub type Handle = u64;
+/// `CUdeviceptr`.
+pub type Pointer = u64;
+
+/// Threads that do streams' work. A task may wait for one of another stream (a kernel for a flag, a host function for a
+/// lock), so there are more than processors.
+const WORKERS: usize = 16;
+
+/// Everything the driver knows.
+pub struct Driver {
+    engine: Engine,
+    memory: memory::Memory,
+    contexts: Table<context::Context>,
+    modules: Table<Arc<module::Module>>,
+    functions: Table<Arc<function::Function>>,
+    streams: Table<Arc<stream::Stream>>,
+    events: Table<Arc<event::Event>>,
+    arrays: Table<Arc<array::Array>>,
+    pools: Table<Arc<pool::Pool>>,
+    graphs: Table<graph::Shared>,
+    nodes: Table<graph::NodeOf>,
+    execs: Table<Arc<graph::Exec>>,
+    /// Why no more can be done: a kernel's fault.
+    fault: AtomicU32,
+    launches: AtomicU64,
+    printed: Mutex<Vec<u8>>,
+    processors: usize,
+}
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+
+/// The driver, once it is initialised.
+fn driver() -> Result<&'static Driver, Error> {
+    DRIVER.get().ok_or(Error::NOT_INITIALIZED)
+}
+
+/// The driver, for a call that needs a context that works.
+fn ready() -> Result<&'static Driver, Error> {
+    let driver = driver()?;
+    context::current()?;
+    driver.check()?;
+    Ok(driver)
+}
+
+/// Initialises the driver.
+fn initialise() {
+    DRIVER.get_or_init(|| {
+        let driver = Driver {
+            engine: Engine::new(WORKERS),
+            memory: memory::Memory::default(),
+            contexts: Table::default(),
+            modules: Table::default(),
+            functions: Table::default(),
+            streams: Table::default(),
+            events: Table::default(),
+            arrays: Table::default(),
+            pools: Table::default(),
+            graphs: Table::default(),
+            nodes: Table::default(),
+            execs: Table::default(),
+            fault: AtomicU32::new(0),
+            launches: AtomicU64::new(0),
+            printed: Mutex::default(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        driver.begin();
+        driver
+    });
+}
+
+/// Takes a lock; what a panicking thread left is still whole, as panics end the process.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Driver {
+    /// The context's fault, if there was one.
+    fn check(&self) -> Done {
+        match self.fault.load(Relaxed) {
+            0 => Ok(()),
+            code => Err(Error(code)),
+        }
+    }
+
+    /// A kernel was stopped: the context is of no use any more.
+    fn stop(&self, fault: &exec::Fault) {
+        use exec::Fault::*;
+        eprintln!("splitproc: CUDA on the CPU device: {fault}");
+        let error = match fault {
+            Address { .. } => Error::ILLEGAL_ADDRESS,
+            Misaligned { .. } => Error::MISALIGNED_ADDRESS,
+            Unknown { .. } => Error::ILLEGAL_INSTRUCTION,
+            Trap { .. } => Error::LAUNCH_FAILED,
+            Assert(_) => Error::ASSERT,
+            Stack { .. } => Error::HARDWARE_STACK_ERROR,
+            Deadlock { .. } => Error::LAUNCH_TIMEOUT,
+        };
+        self.fault
+            .compare_exchange(0, error.0, Relaxed, Relaxed)
+            .ok();
+    }
+
+    /// Writes what kernels have printed, as a driver does where the program waits for them.
+    fn flush(&self) {
+        let text = std::mem::take(&mut *lock(&self.printed));
+        if !text.is_empty() {
+            let mut out = std::io::stdout().lock();
+            // A program whose output is closed prints nowhere.
+            let _ = out.write_all(&text).and_then(|()| out.flush());
+        }
+    }
+}
+
+impl exec::Device for Driver {
+    fn region(&self, address: u64) -> Option<Range<u64>> {
+        self.memory.reachable(address)
+    }
+
+    fn print(&self, text: &[u8]) {
+        lock(&self.printed).extend(text);
+    }
+
+    fn malloc(&self, size: u64) -> u64 {
+        self.memory
+            .allocate(memory::Kind::Device, size, 16)
+            .unwrap_or(0)
+    }
+
+    fn free(&self, address: u64) {
+        // A wrong address is the kernel's mistake, of which `free` says nothing.
+        let _ = self.memory.release(address, memory::Kind::Device);
+    }
+
+    fn processors(&self) -> usize {
+        self.processors
+    }
+}
+
+/// Gives a value to whoever asked for it.
+///
+/// # Safety
+/// `at` must be null or a place for the value.
+unsafe fn put<T>(at: *mut T, value: T) -> Done {
+    if at.is_null() {
+        return Err(Error::INVALID_VALUE);
+    }
+    // SAFETY: the caller's.
+    unsafe { at.write(value) };
+    Ok(())
+}
+
+/// The same for a value that need not be asked for.
+///
+/// # Safety
+/// As `put`.
+unsafe fn put_if<T>(at: *mut T, value: T) {
+    if !at.is_null() {
+        // SAFETY: the caller's.
+        unsafe { at.write(value) };
+    }
+}
+
+/// A value that the caller has.
+///
+/// # Safety
+/// `at` must be null or a value's address.
+unsafe fn get<'a, T>(at: *const T) -> Result<&'a T, Error> {
+    // SAFETY: the caller's.
+    unsafe { at.as_ref() }.ok_or(Error::INVALID_VALUE)
+}
+
+/// Values that the caller has.
+///
+/// # Safety
+/// `at` must be null or the address of so many values.
+unsafe fn all<'a, T>(at: *const T, n: usize) -> Result<&'a [T], Error> {
+    match (at.is_null(), n) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(Error::INVALID_VALUE),
+        // SAFETY: the caller's.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts(at, n) }),
+    }
+}
+
+/// A text that the caller has.
+///
+/// # Safety
+/// `at` must be null or a C string.
+unsafe fn text<'a>(at: *const c_char) -> Result<&'a str, Error> {
+    if at.is_null() {
+        return Err(Error::INVALID_VALUE);
+    }
+    // SAFETY: the caller's.
+    unsafe { CStr::from_ptr(at) }
+        .to_str()
+        .map_err(|_| Error::INVALID_VALUE)
+}
+
+/// A result as `api!` wants it.
+fn cu(code: u32) -> Done {
+    match code {
+        0 => Ok(()),
+        code => Err(Error(code)),
+    }
+}
+
+/// Functions of the driver API: `fn name(arguments) { body }`, where the body gives a [`Done`].
+macro_rules! api {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block)*) => {$(
+        $(#[$meta])*
+        ///
+        /// # Safety
+        /// Pointers must be good for what the CUDA driver API says of this function.
+        #[no_mangle]
+        #[allow(non_snake_case)]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> u32 {
+            #[allow(clippy::redundant_closure_call)]
+            let done: $crate::driver::Done = (|| $body)();
+            $crate::driver::errors::code(done)
+        }
+    )*};
+}
+use api;

@@ -1,0 +1,400 @@
+//! Modules: a program's device code, with memory for its variables. A library is a module too.
+
+use super::function::Function;
+use super::memory::Kind;
+use super::{
+    api, cu, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle, Pointer,
+};
+use crate::code::Program;
+use crate::ptx::{self, Init, Space};
+use crate::{fatbin, ptx::Variable};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
+use std::sync::{Arc, Mutex};
+
+/// A module.
+pub struct Module {
+    /// Its functions.
+    pub program: Program,
+    /// Its variables: where, size, and whether they are managed.
+    variables: HashMap<String, (Pointer, usize, bool)>,
+    /// Kernels by name, with their handles once they have been asked for.
+    kernels: Mutex<BTreeMap<String, Option<Handle>>>,
+}
+
+/// What an image of a module is, by its first bytes.
+const ELF: u32 = u32::from_le_bytes(*b"\x7fELF");
+
+/// The PTX of an image.
+///
+/// # Safety
+/// `image` must be a fat binary, its wrapper, an ELF file, or text that ends with a NUL.
+unsafe fn ptx_of(image: *const c_void) -> Result<String, Error> {
+    if image.is_null() {
+        return Err(Error::INVALID_VALUE);
+    }
+    // SAFETY: whatever it is, it has four bytes; text that is shorter is no module. The rest is as the format says.
+    unsafe {
+        let text = match image.cast::<u32>().read_unaligned() {
+            fatbin::WRAPPER => {
+                return ptx_of(image.cast::<*const c_void>().add(1).read_unaligned())
+            }
+            fatbin::CONTAINER => {
+                let head = std::slice::from_raw_parts(image.cast::<u8>(), 16);
+                let all =
+                    fatbin::size(head).map(|n| std::slice::from_raw_parts(image.cast::<u8>(), n));
+                all.and_then(fatbin::ptx)
+            }
+            ELF => Err(fatbin::Error::NoPtx("a cubin".into())),
+            _ => {
+                return text(image.cast())
+                    .map(str::to_owned)
+                    .map_err(|_| Error::INVALID_IMAGE)
+            }
+        };
+        text.map_err(|error| {
+            eprintln!("splitproc: CUDA on the CPU device: {error}");
+            match error {
+                fatbin::Error::NoPtx(_) => Error::NO_BINARY_FOR_GPU,
+                _ => Error::INVALID_IMAGE,
+            }
+        })
+    }
+}
+
+/// Has it memory of its own?
+fn has_memory(v: &Variable) -> bool {
+    matches!(v.space, Space::Global | Space::Const)
+}
+
+impl Module {
+    /// Loads a module.
+    pub fn load(driver: &Driver, text: &str) -> Result<Module, Error> {
+        let parsed = ptx::parse(text).map_err(|error| {
+            eprintln!("splitproc: CUDA on the CPU device: {error}");
+            Error::INVALID_PTX
+        })?;
+        let mut variables = HashMap::new();
+        for v in parsed
+            .variables
+            .iter()
+            .filter(|v| has_memory(v) && (!v.external || v.count > 0))
+        {
+            let kind = if v.managed {
+                Kind::Managed
+            } else {
+                Kind::Variable
+            };
+            let at = driver
+                .memory
+                .allocate(kind, v.size().max(1) as u64, v.align.max(1) as u64)?;
+            // SAFETY: it was just allocated; what was there before is forgotten.
+            unsafe { std::ptr::write_bytes(at as *mut u8, 0, v.size()) };
+            variables.insert(v.name.to_owned(), (at, v.size(), v.managed));
+        }
+        let addresses = variables
+            .iter()
+            .map(|(name, v)| (name.clone(), v.0))
+            .collect();
+        let program = Program::new(&parsed, &addresses);
+        for v in parsed.variables.iter().filter(|v| has_memory(v)) {
+            let Some((at, size, _)) = variables.get(v.name) else {
+                continue;
+            };
+            let bytes = v.ty.bytes();
+            for (i, init) in v.init.iter().enumerate().take(size / bytes.max(1)) {
+                let value = match init {
+                    Init::Bits(bits) => *bits,
+                    Init::Address(name, offset) => {
+                        let base = addresses
+                            .get(*name)
+                            .copied()
+                            .or_else(|| program.address(name));
+                        base.ok_or(Error::INVALID_PTX)?.wrapping_add(*offset as u64)
+                    }
+                };
+                // SAFETY: element i lies in the variable.
+                unsafe {
+                    let to = (*at as *mut u8).add(i * bytes);
+                    std::ptr::copy_nonoverlapping(value.to_le_bytes().as_ptr(), to, bytes.min(8));
+                }
+            }
+        }
+        let kernels = parsed
+            .functions
+            .iter()
+            .filter(|f| f.entry)
+            .map(|f| (f.name.to_owned(), None))
+            .collect();
+        Ok(Module {
+            program,
+            variables,
+            kernels: Mutex::new(kernels),
+        })
+    }
+
+    /// A kernel's handle.
+    fn kernel(self: &Arc<Self>, driver: &Driver, name: &str) -> Result<Handle, Error> {
+        let mut kernels = lock(&self.kernels);
+        let handle = kernels.get_mut(name).ok_or(Error::NOT_FOUND)?;
+        let index = self.program.find(name).ok_or(Error::NOT_FOUND)?;
+        Ok(*handle
+            .get_or_insert_with(|| driver.functions.add(Arc::new(Function::new(self, index)))))
+    }
+
+    fn all_kernels(self: &Arc<Self>, driver: &Driver) -> Result<Vec<Handle>, Error> {
+        let names: Vec<String> = lock(&self.kernels).keys().cloned().collect();
+        names.iter().map(|name| self.kernel(driver, name)).collect()
+    }
+
+    /// A variable.
+    fn variable(&self, name: &str) -> Result<(Pointer, usize, bool), Error> {
+        self.variables.get(name).copied().ok_or(Error::NOT_FOUND)
+    }
+}
+
+impl Driver {
+    /// Ends a module.
+    fn unload(&self, handle: Handle) -> Done {
+        self.wait_all();
+        let module = self.modules.remove(handle)?;
+        self.functions
+            .remove_all(|f| Arc::ptr_eq(&f.module, &module));
+        for (at, _, managed) in module.variables.values() {
+            self.memory.release(
+                *at,
+                if *managed {
+                    Kind::Managed
+                } else {
+                    Kind::Variable
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Ends all modules, and forgets a fault: the primary context's end.
+    pub fn reset(&self) {
+        self.fault.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Loads an image.
+///
+/// # Safety
+/// As `ptx_of`.
+unsafe fn load(out: *mut Handle, image: *const c_void) -> Done {
+    // SAFETY: the caller's.
+    unsafe {
+        get(out)?;
+        let driver = ready()?;
+        let module = Module::load(driver, &ptx_of(image)?)?;
+        put(out, driver.modules.add(Arc::new(module)))
+    }
+}
+
+/// Loads a file.
+///
+/// # Safety
+/// `path` must be null or a C string; `out` as in `put`.
+unsafe fn load_file(out: *mut Handle, path: *const c_char) -> Done {
+    // SAFETY: the caller's; the NUL ends a text, and the length of the others is in them: what is cut short fails.
+    unsafe {
+        let mut image = std::fs::read(text(path)?).map_err(|_| Error::FILE_NOT_FOUND)?;
+        if image.len() >= 16
+            && image.starts_with(&fatbin::CONTAINER.to_le_bytes())
+            && !fatbin::size(&image).is_ok_and(|n| n <= image.len())
+        {
+            return Err(Error::INVALID_IMAGE);
+        }
+        image.extend([0; 16]);
+        load(out, image.as_ptr().cast())
+    }
+}
+
+/// Gives a variable's place.
+///
+/// # Safety
+/// As `put_if`; `name` must be null or a C string.
+unsafe fn global(
+    at: *mut Pointer,
+    size: *mut usize,
+    module: Handle,
+    name: *const c_char,
+    managed: bool,
+) -> Done {
+    // SAFETY: the caller's.
+    unsafe {
+        let found = ready()?.modules.get(module)?.variable(text(name)?)?;
+        if managed && !found.2 {
+            return Err(Error::NOT_FOUND);
+        }
+        put_if(at, found.0);
+        put_if(size, found.1);
+        Ok(())
+    }
+}
+
+/// Gives kernels' handles.
+///
+/// # Safety
+/// There must be room for so many.
+unsafe fn kernels(out: *mut Handle, n: c_uint, module: Handle) -> Done {
+    let driver = ready()?;
+    let found = driver.modules.get(module)?.all_kernels(driver)?;
+    for (i, handle) in found.iter().take(n as usize).enumerate() {
+        // SAFETY: the caller's.
+        unsafe { put(out.wrapping_add(i), *handle)? };
+    }
+    Ok(())
+}
+
+api! {
+    /// Loads a module from a file.
+    fn cuModuleLoad(out: *mut Handle, path: *const c_char) {
+        load_file(out, path)
+    }
+
+    /// Loads a module.
+    fn cuModuleLoadData(out: *mut Handle, image: *const c_void) {
+        load(out, image)
+    }
+
+    /// Loads a module; there is no compiler that the options could be for.
+    fn cuModuleLoadDataEx(out: *mut Handle, image: *const c_void, _n: c_uint, _options: *const c_uint, _values: *const u64) {
+        load(out, image)
+    }
+
+    /// Loads a module from a fat binary.
+    fn cuModuleLoadFatBinary(out: *mut Handle, image: *const c_void) {
+        load(out, image)
+    }
+
+    /// Ends a module.
+    fn cuModuleUnload(module: Handle) {
+        ready()?.unload(module)
+    }
+
+    /// Are modules loaded at once, or when they are used? At once.
+    fn cuModuleGetLoadingMode(mode: *mut c_uint) {
+        ready()?;
+        put(mode, 1)
+    }
+
+    /// A kernel.
+    fn cuModuleGetFunction(out: *mut Handle, module: Handle, name: *const c_char) {
+        get(out)?;
+        let driver = ready()?;
+        put(out, driver.modules.get(module)?.kernel(driver, text(name)?)?)
+    }
+
+    /// How many kernels there are.
+    fn cuModuleGetFunctionCount(n: *mut c_uint, module: Handle) {
+        let module = ready()?.modules.get(module)?;
+        let count = lock(&module.kernels).len();
+        put(n, count as c_uint)
+    }
+
+    /// All kernels.
+    fn cuModuleEnumerateFunctions(out: *mut Handle, n: c_uint, module: Handle) {
+        kernels(out, n, module)
+    }
+
+    /// A variable.
+    fn cuModuleGetGlobal_v2(at: *mut Pointer, size: *mut usize, module: Handle, name: *const c_char) {
+        global(at, size, module, name, false)
+    }
+
+    /// Loads a library.
+    fn cuLibraryLoadData(out: *mut Handle, image: *const c_void, _options: *const c_uint, _values: *const u64, _n: c_uint, _library: *const c_uint, _library_values: *const u64, _library_n: c_uint) {
+        load(out, image)
+    }
+
+    /// Loads a library from a file.
+    fn cuLibraryLoadFromFile(out: *mut Handle, path: *const c_char, _options: *const c_uint, _values: *const u64, _n: c_uint, _library: *const c_uint, _library_values: *const u64, _library_n: c_uint) {
+        load_file(out, path)
+    }
+
+    /// Ends a library.
+    fn cuLibraryUnload(library: Handle) {
+        ready()?.unload(library)
+    }
+
+    /// A kernel.
+    fn cuLibraryGetKernel(out: *mut Handle, library: Handle, name: *const c_char) {
+        cu(cuModuleGetFunction(out, library, name))
+    }
+
+    /// How many there are.
+    fn cuLibraryGetKernelCount(n: *mut c_uint, library: Handle) {
+        cu(cuModuleGetFunctionCount(n, library))
+    }
+
+    /// All kernels.
+    fn cuLibraryEnumerateKernels(out: *mut Handle, n: c_uint, library: Handle) {
+        kernels(out, n, library)
+    }
+
+    /// The library as a module.
+    fn cuLibraryGetModule(out: *mut Handle, library: Handle) {
+        ready()?.modules.get(library)?;
+        put(out, library)
+    }
+
+    /// A variable.
+    fn cuLibraryGetGlobal(at: *mut Pointer, size: *mut usize, library: Handle, name: *const c_char) {
+        global(at, size, library, name, false)
+    }
+
+    /// A managed variable.
+    fn cuLibraryGetManaged(at: *mut Pointer, size: *mut usize, library: Handle, name: *const c_char) {
+        global(at, size, library, name, true)
+    }
+
+    /// A function that host and device have: there is none.
+    fn cuLibraryGetUnifiedFunction(_out: *mut *mut c_void, _library: Handle, _name: *const c_char) {
+        Err(refused::say("cuLibraryGetUnifiedFunction"))
+    }
+
+    /// A kernel as a function: it is one.
+    fn cuKernelGetFunction(out: *mut Handle, kernel: Handle) {
+        ready()?.functions.get(kernel)?;
+        put(out, kernel)
+    }
+
+    /// The library of a kernel.
+    fn cuKernelGetLibrary(out: *mut Handle, kernel: Handle) {
+        cu(cuFuncGetModule(out, kernel))
+    }
+
+    /// The module of a function.
+    fn cuFuncGetModule(out: *mut Handle, function: Handle) {
+        let driver = ready()?;
+        let function = driver.functions.get(function)?;
+        let found = driver.modules.find(|m| Arc::ptr_eq(m, &function.module));
+        put(out, found.ok_or(Error::INVALID_HANDLE)?)
+    }
+
+    /// Is it loaded? It always is.
+    fn cuFuncIsLoaded(state: *mut c_int, function: Handle) {
+        ready()?.functions.get(function)?;
+        put(state, 1)
+    }
+
+    /// Loads it: it is.
+    fn cuFuncLoad(function: Handle) {
+        ready()?.functions.get(function).map(|_| ())
+    }
+
+    /// Its name.
+    fn cuFuncGetName(out: *mut *const c_char, function: Handle) {
+        let function = ready()?.functions.get(function)?;
+        let name: &CStr = &function.name;
+        put(out, name.as_ptr())
+    }
+
+    /// Its name.
+    fn cuKernelGetName(out: *mut *const c_char, kernel: Handle) {
+        cu(cuFuncGetName(out, kernel))
+    }
+}

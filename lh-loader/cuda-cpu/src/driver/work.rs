@@ -1,0 +1,173 @@
+//! What is given to a stream, or to a graph, and done when its turn comes.
+
+use super::copy::{Copy, Fill};
+use super::event::Event;
+use super::graph::Plan;
+use super::launch::Launch;
+use super::{driver, Driver, Error, Handle, Pointer};
+use crate::engine::{Mark, LEGACY};
+use crate::exec;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `CUhostFn`.
+pub type HostFunction = unsafe extern "C" fn(*mut c_void);
+/// `CUstreamCallback`.
+pub type Callback = unsafe extern "C" fn(Handle, u32, *mut c_void);
+
+/// Something to be done.
+#[derive(Clone)]
+pub enum Work {
+    /// Nothing: a place in the order.
+    Nothing,
+    /// A kernel.
+    Kernel(Arc<Launch>),
+    /// A copy.
+    Copy(Copy),
+    /// Memory filled with a value.
+    Fill(Fill),
+    /// A function of the program's; its argument.
+    Host(HostFunction, usize),
+    /// A function of the program's that is told of the stream.
+    Callback(Callback, Handle, usize),
+    /// An event is reached.
+    Record(Arc<Event>),
+    /// An event is waited for.
+    Wait(Arc<Event>),
+    /// A graph's work.
+    Graph(Arc<Plan>),
+    /// Memory is given back.
+    Free(Pointer),
+    /// A number is written: where, the number, its bytes.
+    Write(Pointer, u64, u8),
+    /// A number is waited for: where, the number, its bytes, how they are compared.
+    Await(Pointer, u64, u8, u32),
+}
+
+/// How long a wait for a number sleeps between looks.
+const NAP: Duration = Duration::from_micros(50);
+
+impl Work {
+    /// Does it.
+    pub fn run(&self) {
+        let Ok(driver) = driver() else { return };
+        let fault = driver.check().err();
+        match self {
+            Work::Record(event) => event.reach(),
+            Work::Callback(call, stream, data) => {
+                // SAFETY: the program has asked for it, with this argument.
+                unsafe { call(*stream, fault.map_or(0, |e| e.0), *data as *mut c_void) }
+            }
+            // After a fault nothing is done any more.
+            _ if fault.is_some() => (),
+            Work::Nothing => (),
+            Work::Kernel(launch) => driver.run(launch),
+            Work::Copy(copy) => copy.run(),
+            Work::Fill(fill) => fill.run(),
+            // SAFETY: as above.
+            Work::Host(call, data) => unsafe { call(*data as *mut c_void) },
+            Work::Wait(event) => event.wait(),
+            Work::Graph(plan) => plan.run(),
+            Work::Free(at) => driver.free_pooled(*at),
+            Work::Write(at, value, bytes) => write_number(*at, *value, *bytes),
+            Work::Await(at, value, bytes, how) => {
+                while !reached(*at, *value, *bytes, *how) && driver.check().is_ok() {
+                    std::thread::sleep(NAP);
+                }
+            }
+        }
+    }
+}
+
+fn write_number(at: Pointer, value: u64, bytes: u8) {
+    // SAFETY: the address was found to be memory of the device's, and aligned, when this was given to the stream.
+    unsafe {
+        match bytes {
+            4 => (*(at as *const AtomicU32)).store(value as u32, Release),
+            _ => (*(at as *const AtomicU64)).store(value, Release),
+        }
+    }
+}
+
+/// `CUstreamWaitValue_flags`: at least (as a distance), equal, any bit in common, not all bits.
+fn reached(at: Pointer, value: u64, bytes: u8, how: u32) -> bool {
+    // SAFETY: as in `write_number`.
+    let now = unsafe {
+        match bytes {
+            4 => (*(at as *const AtomicU32)).load(Acquire).into(),
+            _ => (*(at as *const AtomicU64)).load(Acquire),
+        }
+    };
+    match (how & 3, bytes) {
+        (0, 4) => (now as u32).wrapping_sub(value as u32) as i32 >= 0,
+        (0, _) => now.wrapping_sub(value) as i64 >= 0,
+        (1, _) => now == value,
+        (2, _) => now & value != 0,
+        (_, 4) => !(now as u32 | value as u32) != 0,
+        _ => !(now | value) != 0,
+    }
+}
+
+impl Driver {
+    /// Gives a stream something to do, after what it was given before and after these. `None`: it has become part of a graph.
+    pub fn submit_after(
+        &self,
+        stream: Handle,
+        after: &[Mark],
+        work: Work,
+    ) -> Result<Option<Mark>, Error> {
+        let stream = self.stream(stream)?;
+        if stream.capture(&work)? {
+            return Ok(None);
+        }
+        let task = Box::new(move || work.run());
+        let mark = self.engine.give(stream.queue, after, task);
+        mark.map(Some).ok_or(Error::INVALID_HANDLE)
+    }
+
+    /// The same without others that it comes after.
+    pub fn submit(&self, stream: Handle, work: Work) -> Result<Option<Mark>, Error> {
+        self.submit_after(stream, &[], work)
+    }
+
+    /// Does something in the order of the legacy stream, and waits for its end.
+    pub fn now(&self, work: Work) -> Result<(), Error> {
+        self.refuse_legacy()?;
+        let task = Box::new(move || work.run());
+        let mark = self
+            .engine
+            .give(LEGACY, &[], task)
+            .ok_or(Error::INVALID_HANDLE)?;
+        self.engine.wait(mark);
+        self.flush();
+        self.check()
+    }
+
+    /// Waits for everything.
+    pub fn wait_all(&self) {
+        for mark in self.engine.marks() {
+            self.engine.wait(mark);
+        }
+        self.flush();
+    }
+
+    /// Runs a kernel.
+    fn run(&self, launch: &Launch) {
+        let program = &launch.function.module.program;
+        let kernel = exec::Launch {
+            program,
+            kernel: launch.function.index,
+            grid: launch.grid,
+            block: launch.block,
+            shared: launch.shared,
+            parameters: &launch.parameters,
+            id: self.launches.fetch_add(1, Relaxed),
+            cooperative: launch.cooperative,
+        };
+        if let Err(fault) = exec::run(&kernel, self) {
+            self.stop(&fault);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Fat binaries: a program's device code, for several devices, in one block of bytes.
+//!
+//! As `fatbinary` of CUDA 13.0 writes it (numbers are little-endian):
+//!
+//! ```text
+//! wrapper    0 u32 0x466243b1    4 u32 version    8 u64 address of the container    16 u64 0
+//! container  0 u32 0xba55ed50    4 u16 version    6 u16 size of this header (16)    8 u64 size of what follows
+//! entry      0 u16 kind (1 PTX, 2 ELF)            4 u32 size of this header         8 u64 size of the data
+//!         0x10 u32 compressed size             0x1c u32 architecture (90)        0x28 u64 flags
+//!         0x38 u64 size when decompressed
+//! data       the PTX's text, or the ELF file; compressed if the flags say so, filled up with zeroes
+//! ```
+
+pub mod variables;
+
+use std::borrow::Cow;
+
+/// What a wrapper begins with.
+pub const WRAPPER: u32 = 0x4662_43b1;
+/// What a container begins with.
+pub const CONTAINER: u32 = 0xba55_ed50;
+
+const PTX: u16 = 1;
+const LZ4: u64 = 0x2000;
+const ZSTD: u64 = 0x8000;
+
+/// Why there is no code to be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is cut short, or something else.
+    #[error("this is no fat binary: {0}")]
+    Format(&'static str),
+    /// There is code for GPUs only.
+    #[error("the fat binary has no PTX (found: {0}): build with -gencode arch=compute_90,code=[sm_90,compute_90]")]
+    NoPtx(String),
+    /// The compressed text is damaged.
+    #[error("the PTX can't be decompressed: {0}")]
+    Damaged(String),
+}
+
+fn bytes<const N: usize>(data: &[u8], at: usize) -> Result<[u8; N], Error> {
+    let found = at.checked_add(N).and_then(|end| data.get(at..end));
+    found
+        .and_then(|b| b.try_into().ok())
+        .ok_or(Error::Format("it ends too early"))
+}
+
+fn u16_at(data: &[u8], at: usize) -> Result<u16, Error> {
+    bytes(data, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(data: &[u8], at: usize) -> Result<u32, Error> {
+    bytes(data, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(data: &[u8], at: usize) -> Result<u64, Error> {
+    bytes(data, at).map(u64::from_le_bytes)
+}
+
+/// The size of a container, header and all, from its first 16 bytes.
+pub fn size(header: &[u8]) -> Result<usize, Error> {
+    if u32_at(header, 0)? != CONTAINER {
+        return Err(Error::Format("it begins with other bytes"));
+    }
+    let size = u64::from(u16_at(header, 6)?).checked_add(u64_at(header, 8)?);
+    size.and_then(|s| usize::try_from(s).ok())
+        .ok_or(Error::Format("its size makes no sense"))
+}
+
+/// The PTX of a container, of its newest architecture.
+pub fn ptx(container: &[u8]) -> Result<String, Error> {
+    let end = size(container)?;
+    let container = container
+        .get(..end)
+        .ok_or(Error::Format("it ends too early"))?;
+    let mut at = u16_at(container, 6)? as usize;
+    let mut found = Vec::new();
+    let mut others = Vec::new();
+    while at < end {
+        let entry = &container[at..];
+        let header = u32_at(entry, 4)? as usize;
+        let size = usize::try_from(u64_at(entry, 8)?)
+            .map_err(|_| Error::Format("its size makes no sense"))?;
+        let next = header
+            .checked_add(size)
+            .filter(|n| *n > 0)
+            .ok_or(Error::Format("its size makes no sense"))?;
+        let data = entry
+            .get(header..next)
+            .ok_or(Error::Format("it ends too early"))?;
+        let architecture = u32_at(entry, 0x1c)?;
+        match u16_at(entry, 0)? {
+            PTX => found.push((architecture, entry, data)),
+            _ => others.push(format!("sm_{architecture}")),
+        }
+        at += next;
+    }
+    let newest = found.into_iter().max_by_key(|f| f.0);
+    let (_, entry, data) = newest.ok_or_else(|| Error::NoPtx(others.join(", ")))?;
+    let text = decompressed(entry, data)?;
+    let text = text.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8(text.to_vec()).map_err(|e| Error::Damaged(e.to_string()))
+}
+
+fn decompressed<'a>(entry: &[u8], data: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+    let flags = u64_at(entry, 0x28)?;
+    if flags & (ZSTD | LZ4) == 0 {
+        return Ok(data.into());
+    }
+    let size = u64_at(entry, 0x38)? as usize;
+    let data = data
+        .get(..u32_at(entry, 0x10)? as usize)
+        .ok_or(Error::Format("it ends too early"))?;
+    let text = match flags & ZSTD {
+        0 => lz4_flex::block::decompress(data, size).map_err(|e| e.to_string()),
+        _ => zstd::bulk::decompress(data, size).map_err(|e| e.to_string()),
+    };
+    text.map(Cow::from).map_err(Error::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: u16, architecture: u32, flags: u64, data: &[u8], size: usize) -> Vec<u8> {
+        let mut e = vec![0u8; 0x40];
+        e[..2].copy_from_slice(&kind.to_le_bytes());
+        e[4..8].copy_from_slice(&0x40u32.to_le_bytes());
+        let padded = data.len().next_multiple_of(8);
+        e[8..16].copy_from_slice(&(padded as u64).to_le_bytes());
+        e[0x10..0x14].copy_from_slice(&(data.len() as u32).to_le_bytes());
+        e[0x1c..0x20].copy_from_slice(&architecture.to_le_bytes());
+        e[0x28..0x30].copy_from_slice(&flags.to_le_bytes());
+        e[0x38..0x40].copy_from_slice(&(size as u64).to_le_bytes());
+        e.extend(data);
+        e.resize(0x40 + padded, 0);
+        e
+    }
+
+    fn container(entries: &[Vec<u8>]) -> Vec<u8> {
+        let all = entries.concat();
+        let mut c = CONTAINER.to_le_bytes().to_vec();
+        c.extend([1, 0, 16, 0]);
+        c.extend((all.len() as u64).to_le_bytes());
+        c.extend(all);
+        c
+    }
+
+    #[test]
+    fn the_newest_text_is_taken_however_it_is_compressed() {
+        let text = b".version 9.0\n.target sm_90\n".repeat(9);
+        let zstd = zstd::bulk::compress(&text, 3).unwrap();
+        let lz4 = lz4_flex::block::compress(&text);
+        for (flags, data) in [(0, &text), (ZSTD, &zstd), (LZ4, &lz4)] {
+            let elf = entry(2, 90, 0, b"\x7fELF", 4);
+            let old = entry(PTX, 75, 0, b"old", 3);
+            let new = entry(PTX, 90, flags, data, text.len());
+            let bytes = container(&[elf, new, old]);
+            assert_eq!(size(&bytes), Ok(bytes.len()));
+            assert_eq!(ptx(&bytes).unwrap().as_bytes(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let only_elf = container(&[entry(2, 90, 0, b"\x7fELF", 4)]);
+        assert!(ptx(&only_elf).unwrap_err().to_string().contains("sm_90"));
+        let text = container(&[entry(PTX, 90, ZSTD, b"not zstd", 100)]);
+        assert!(matches!(ptx(&text), Err(Error::Damaged(_))));
+        for len in 0..text.len() {
+            assert!(ptx(&text[..len]).is_err(), "{len} bytes");
+        }
+        assert!(ptx(b"something else entirely").is_err());
+    }
+}

@@ -1,0 +1,525 @@
+//! Contexts: which one is a thread's is the model's affair, and told to the lower half before a call.
+
+use super::codes::*;
+use super::device;
+use super::driver::{check, code, inside, put};
+use super::lower::{self, ix};
+use super::model::{self, Kind};
+use super::record::Record;
+use crate::crossing::Restarted;
+use crate::exports::splitproc_generation;
+use crate::gate::{self, Call};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Most contexts that a thread has pushed.
+const DEPTH: usize = 32;
+
+thread_local! {
+    /// The stack of contexts; without a destructor, for a thread that ends may still call.
+    static STACK: Cell<(usize, [u64; DEPTH])> = const { Cell::new((0, [0; DEPTH])) };
+    /// What the lower half has as this thread's context, and since which restart.
+    static TOLD: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+const PER_THREAD: u64 = 2;
+
+/// The thread's context; 0: none.
+pub fn current() -> u64 {
+    match STACK.get() {
+        (0, _) => 0,
+        (n, stack) => stack[n - 1],
+    }
+}
+
+/// Makes a context the thread's, in the place of the top one.
+pub fn set_current(context: u64) {
+    let (n, mut stack) = STACK.get();
+    let n = n.max(1);
+    stack[n - 1] = context;
+    STACK.set((n, stack));
+}
+
+fn wanted() -> Option<(u32, u64)> {
+    let want = (splitproc_generation(), current());
+    let told = TOLD.get();
+    let none = want.1 == 0 && (told.1 == 0 || told.0 != want.0);
+    (want != told && !none).then_some(want)
+}
+
+/// Tells the lower half which context is this thread's, where it may be interrupted by a restart.
+///
+/// # Errors
+/// It was.
+pub fn ensure_again() -> Result<(), Restarted> {
+    if let Some(want) = wanted() {
+        let context = model::lower(Kind::Context, want.1).unwrap_or(0);
+        // SAFETY: a lower handle, or none.
+        unsafe { lower::call(ix::cuCtxSetCurrent, &[context]) }?;
+        TOLD.set(want);
+    }
+    Ok(())
+}
+
+/// Tells the lower half which context is this thread's.
+///
+/// # Errors
+/// The context is gone.
+#[inline]
+pub fn ensure() -> Result<(), i32> {
+    if let Some(want) = wanted() {
+        let context = match want.1 {
+            0 => 0,
+            handle => model::lower(Kind::Context, handle).ok_or(INVALID_CONTEXT)?,
+        };
+        // SAFETY: a lower handle, or none; inside the gate.
+        check(unsafe { lower::must(ix::cuCtxSetCurrent, &[context]) })?;
+        TOLD.set(want);
+    }
+    Ok(())
+}
+
+/// The lower half has another context, or is another one.
+pub fn forget() {
+    TOLD.set((0, 0));
+}
+
+/// Runs something in a context, whichever is the thread's.
+pub fn with<R>(context: u64, f: impl FnOnce() -> R) -> R {
+    let before = STACK.get();
+    set_current(context);
+    let result = f();
+    STACK.set(before);
+    result
+}
+
+static FLAGS: AtomicU32 = AtomicU32::new(0);
+
+pub unsafe fn cuInit(flags: i32) -> i32 {
+    let _inside = gate::enter(Call::MustComplete);
+    if lower::active() {
+        return SUCCESS;
+    }
+    let mut model = model::lock();
+    if lower::active() {
+        return SUCCESS;
+    }
+    if !lower::resolve() {
+        super::driver::say_once(
+            "this process has no CUDA half: start it with `splitproc launch --cuda auto`",
+        );
+        return NO_DEVICE;
+    }
+    FLAGS.store(flags as u32, Relaxed);
+    // SAFETY: inside the gate.
+    unsafe {
+        let code = init_lower();
+        if code == SUCCESS {
+            model.devices = device::all();
+            lower::set_active();
+        }
+        code
+    }
+}
+
+/// Initialises the lower half's driver, as the program did.
+///
+/// # Safety
+/// Inside the gate, or on the helper thread.
+pub unsafe fn init_lower() -> i32 {
+    // SAFETY: cuInit takes flags.
+    unsafe { lower::must(ix::cuInit, &[u64::from(FLAGS.load(Relaxed))]) }
+}
+
+/// A device's primary context, retained once more.
+///
+/// # Errors
+/// The code for the application.
+pub fn retain(device: i32) -> Result<u64, i32> {
+    let mut model = model::lock();
+    let primary = model
+        .devices
+        .get(device as usize)
+        .ok_or(INVALID_DEVICE)?
+        .primary;
+    if primary.references > 0 {
+        model.devices[device as usize].primary.references += 1;
+        return Ok(primary.handle);
+    }
+    let mut lower = 0_u64;
+    // SAFETY: a place for the handle, and a device that is there; inside the gate.
+    unsafe {
+        let args = [&raw mut lower as u64, device as u64];
+        check(lower::must(ix::cuDevicePrimaryCtxRetain, &args))?;
+    }
+    // It goes by one handle for ever.
+    let handle = match primary.handle {
+        0 => {
+            let record = Record::plain(ix::cuDevicePrimaryCtxRetain, vec![0, device as u64]);
+            model.add(Kind::Context, lower, 0, record)
+        }
+        handle => {
+            if let Some(object) = model::object(Kind::Context, handle) {
+                object.lower.store(lower, Relaxed);
+            }
+            handle
+        }
+    };
+    let primary = &mut model.devices[device as usize].primary;
+    primary.handle = handle;
+    primary.references = 1;
+    Ok(handle)
+}
+
+/// A device's primary context, as the runtime has it: retained once.
+///
+/// # Errors
+/// The code for the application.
+pub fn primary(device: i32) -> Result<u64, i32> {
+    let known = model::lock()
+        .devices
+        .get(device as usize)
+        .map(|d| d.primary);
+    match known.ok_or(INVALID_DEVICE)? {
+        primary if primary.references > 0 => Ok(primary.handle),
+        _ => retain(device),
+    }
+}
+
+/// The device of a context.
+pub fn device_of(context: u64) -> Option<i32> {
+    let mut model = model::lock();
+    let entry = model.entry(Kind::Context, context)?;
+    entry.record.words.last().map(|w| *w as i32)
+}
+
+/// The device of the thread's context.
+///
+/// # Errors
+/// It has none.
+pub fn device() -> Result<i32, i32> {
+    device_of(current()).ok_or(INVALID_CONTEXT)
+}
+
+pub unsafe fn cuDevicePrimaryCtxRetain(out: u64, device: i32) -> i32 {
+    inside(|| unsafe { put(out, retain(device)?) })
+}
+
+/// Ends what a device has, in the lower half too.
+fn clear(device: i32, function: usize) -> Result<(), i32> {
+    let handle = model::lock()
+        .devices
+        .get(device as usize)
+        .ok_or(INVALID_DEVICE)?
+        .primary
+        .handle;
+    if handle != 0 {
+        super::memory::free_all(handle);
+    }
+    // SAFETY: a device that is there; inside the gate.
+    check(unsafe { lower::must(function, &[device as u64]) })?;
+    model::lock().purge(handle);
+    TOLD.set((0, 0));
+    Ok(())
+}
+
+pub unsafe fn cuDevicePrimaryCtxRelease_v2(device: i32) -> i32 {
+    inside(|| {
+        let mut model = model::lock();
+        let known = model.devices.get_mut(device as usize);
+        let primary = &mut known.ok_or(INVALID_DEVICE)?.primary;
+        match primary.references {
+            0 => Err(INVALID_CONTEXT),
+            1 => {
+                primary.references = 0;
+                drop(model);
+                clear(device, ix::cuDevicePrimaryCtxRelease_v2)
+            }
+            _ => {
+                primary.references -= 1;
+                Ok(())
+            }
+        }
+    })
+}
+
+pub unsafe fn cuDevicePrimaryCtxRelease(device: i32) -> i32 {
+    unsafe { cuDevicePrimaryCtxRelease_v2(device) }
+}
+
+pub unsafe fn cuDevicePrimaryCtxReset_v2(device: i32) -> i32 {
+    inside(|| {
+        clear(device, ix::cuDevicePrimaryCtxReset_v2)?;
+        if let Some(device) = model::lock().devices.get_mut(device as usize) {
+            device.primary.references = 0;
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn cuDevicePrimaryCtxReset(device: i32) -> i32 {
+    unsafe { cuDevicePrimaryCtxReset_v2(device) }
+}
+
+pub unsafe fn cuDevicePrimaryCtxSetFlags_v2(device: i32, flags: i32) -> i32 {
+    inside(|| {
+        // SAFETY: numbers; inside the gate.
+        let args = [device as u64, flags as u64];
+        check(unsafe { lower::must(ix::cuDevicePrimaryCtxSetFlags_v2, &args) })?;
+        let mut model = model::lock();
+        let known = model.devices.get_mut(device as usize);
+        known.ok_or(INVALID_DEVICE)?.primary.flags = flags;
+        Ok(())
+    })
+}
+
+pub unsafe fn cuDevicePrimaryCtxSetFlags(device: i32, flags: i32) -> i32 {
+    unsafe { cuDevicePrimaryCtxSetFlags_v2(device, flags) }
+}
+
+pub unsafe fn cuDevicePrimaryCtxGetState(device: i32, flags: u64, active: u64) -> i32 {
+    inside(|| unsafe {
+        let model = model::lock();
+        let known = model.devices.get(device as usize).ok_or(INVALID_DEVICE)?;
+        put(flags, known.primary.flags)?;
+        put(active, i32::from(known.primary.references > 0))
+    })
+}
+
+/// Makes a context and makes it the thread's.
+unsafe fn create(out: u64, flags: i32, device: i32) -> i32 {
+    inside(|| unsafe {
+        let mut lower = 0_u64;
+        let args = [&raw mut lower as u64, flags as u64, device as u64];
+        check(lower::must(ix::cuCtxCreate_v2, &args))?;
+        let record = Record::plain(ix::cuCtxCreate_v2, args.to_vec());
+        let handle = model::lock().add(Kind::Context, lower, 0, record);
+        push(handle)?;
+        TOLD.set((splitproc_generation(), handle));
+        put(out, handle)
+    })
+}
+
+pub unsafe fn cuCtxCreate_v2(out: u64, flags: i32, device: i32) -> i32 {
+    unsafe { create(out, flags, device) }
+}
+
+pub unsafe fn cuCtxCreate_v3(out: u64, affinity: u64, n: i32, flags: i32, device: i32) -> i32 {
+    if n != 0 && affinity != 0 {
+        return super::driver::refuse("cuCtxCreate with an execution affinity");
+    }
+    unsafe { create(out, flags, device) }
+}
+
+pub unsafe fn cuCtxCreate_v4(out: u64, params: u64, flags: i32, device: i32) -> i32 {
+    if params != 0 {
+        return super::driver::refuse("cuCtxCreate with parameters");
+    }
+    unsafe { create(out, flags, device) }
+}
+
+pub unsafe fn cuCtxDestroy_v2(context: u64) -> i32 {
+    inside(|| {
+        let lower = model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
+        super::memory::free_all(context);
+        // SAFETY: a lower handle; inside the gate.
+        check(unsafe { lower::must(ix::cuCtxDestroy_v2, &[lower]) })?;
+        let mut model = model::lock();
+        model.purge(context);
+        model.remove(Kind::Context, context);
+        if current() == context {
+            let (n, stack) = STACK.get();
+            STACK.set((n - 1, stack));
+        }
+        TOLD.set((0, 0));
+        Ok(())
+    })
+}
+
+fn push(context: u64) -> Result<(), i32> {
+    let (n, mut stack) = STACK.get();
+    if n == DEPTH {
+        return Err(OUT_OF_MEMORY);
+    }
+    stack[n] = context;
+    STACK.set((n + 1, stack));
+    Ok(())
+}
+
+pub unsafe fn cuCtxPushCurrent_v2(context: u64) -> i32 {
+    inside(|| {
+        model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
+        push(context)
+    })
+}
+
+pub unsafe fn cuCtxPopCurrent_v2(out: u64) -> i32 {
+    inside(|| {
+        let (n, stack) = STACK.get();
+        if n == 0 {
+            return Err(INVALID_CONTEXT);
+        }
+        STACK.set((n - 1, stack));
+        if out != 0 {
+            // SAFETY: a place for a handle.
+            unsafe { put(out, stack[n - 1])? };
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn cuCtxSetCurrent(context: u64) -> i32 {
+    inside(|| {
+        if context == 0 {
+            let (n, stack) = STACK.get();
+            STACK.set((n.saturating_sub(1), stack));
+            return Ok(());
+        }
+        model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
+        set_current(context);
+        Ok(())
+    })
+}
+
+pub unsafe fn cuCtxGetCurrent(out: u64) -> i32 {
+    inside(|| unsafe { put(out, current()) })
+}
+
+pub unsafe fn cuCtxGetDevice(out: u64) -> i32 {
+    inside(|| unsafe { put(out, device()?) })
+}
+
+pub unsafe fn cuCtxGetDevice_v2(out: u64, context: u64) -> i32 {
+    inside(|| unsafe { put(out, device_of(context).ok_or(INVALID_CONTEXT)?) })
+}
+
+pub unsafe fn cuCtxGetFlags(out: u64) -> i32 {
+    inside(|| unsafe {
+        let device = device()?;
+        let flags = model::lock().devices[device as usize].primary.flags;
+        put(out, flags)
+    })
+}
+
+pub unsafe fn cuCtxGetId(context: u64, out: u64) -> i32 {
+    inside(|| unsafe {
+        let which = if context == 0 { current() } else { context };
+        let object = model::object(Kind::Context, which).ok_or(INVALID_CONTEXT)?;
+        put(out, object.serial.load(Relaxed))
+    })
+}
+
+pub unsafe fn cuStreamGetCtx(stream: u64, out: u64) -> i32 {
+    inside(|| unsafe {
+        let of = |handle| Some(model::lock().entry(Kind::Stream, handle)?.context);
+        let context = match stream {
+            0..=2 => current(),
+            handle => of(handle).ok_or(INVALID_HANDLE)?,
+        };
+        put(out, context)
+    })
+}
+
+pub unsafe fn cuStreamGetCtx_v2(stream: u64, out: u64, green: u64) -> i32 {
+    if green != 0 {
+        // SAFETY: a place for a handle: there are no green contexts.
+        let done = unsafe { put(green, 0_u64) };
+        if done.is_err() {
+            return code(done);
+        }
+    }
+    unsafe { cuStreamGetCtx(stream, out) }
+}
+
+pub unsafe fn cuGetExportTable(out: u64, _id: u64) -> i32 {
+    if out != 0 {
+        // SAFETY: a place for a pointer.
+        unsafe { (out as *mut u64).write(0) };
+    }
+    super::driver::say_once(
+        "cuGetExportTable is not supported: link the program with -cudart shared (docs/cuda.md)",
+    );
+    NOT_SUPPORTED
+}
+
+/// The function of a name, as of a version of CUDA.
+fn find(name: &str, version: i32, flags: u64) -> Option<usize> {
+    /// Names whose newer forms take other arguments, with the versions that these came with.
+    const SINCE: &[(&str, i32)] = &[
+        ("cuCtxCreate_v4", 12050),
+        ("cuCtxCreate_v3", 11040),
+        ("cuCtxSynchronize_v2", 13000),
+        ("cuCtxGetDevice_v2", 13000),
+        ("cuEventElapsedTime_v2", 12080),
+        ("cuGetProcAddress_v2", 12000),
+        ("cuGraphAddDependencies_v2", 12030),
+        ("cuGraphGetEdges_v2", 12030),
+        ("cuGraphNodeGetDependencies_v2", 12030),
+        ("cuGraphNodeGetDependentNodes_v2", 12030),
+        ("cuGraphRemoveDependencies_v2", 12030),
+        ("cuGraphAddKernelNode_v2", 12000),
+        ("cuMemAdvise_v2", 12020),
+        ("cuMemPrefetchAsync_v2", 12020),
+        ("cuStreamGetCaptureInfo_v3", 12030),
+        ("cuStreamGetCaptureInfo_v2", 11030),
+        ("cuStreamGetCtx_v2", 12050),
+        ("cuStreamUpdateCaptureDependencies_v2", 12030),
+        ("cuGraphInstantiate_v2", 11000),
+    ];
+    let all = super::driver::exported();
+    let exported = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, at)| *at);
+    // cuGraphInstantiate has meant its flags' form since 12.0.
+    let name = match name {
+        "cuGraphInstantiate" if version >= 12000 => "cuGraphInstantiateWithFlags",
+        name => name,
+    };
+    let forms = ["_v4", "_v3", "_v2", ""].map(|form| format!("{name}{form}"));
+    let allowed = |form: &&String| {
+        let since = SINCE.iter().find(|(n, _)| n == form).map_or(0, |s| s.1);
+        version >= since
+    };
+    for form in forms.iter().filter(allowed) {
+        let variant = ["_ptsz", "_ptds"]
+            .iter()
+            .find_map(|ending| exported(&format!("{form}{ending}")));
+        let found = match flags & PER_THREAD {
+            0 => exported(form),
+            _ => variant.or_else(|| exported(form)),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+pub unsafe fn cuGetProcAddress_v2(
+    name: u64,
+    out: u64,
+    version: i32,
+    flags: u64,
+    status: u64,
+) -> i32 {
+    if name == 0 || out == 0 {
+        return INVALID_VALUE;
+    }
+    // SAFETY: a C string, and places for a pointer and a number.
+    unsafe {
+        let name = core::ffi::CStr::from_ptr(name as *const _).to_string_lossy();
+        let found = find(&name, version, flags);
+        (out as *mut usize).write(found.unwrap_or(0));
+        if status != 0 {
+            (status as *mut i32).write(i32::from(found.is_none()));
+        }
+        if found.is_some() {
+            SUCCESS
+        } else {
+            NOT_FOUND
+        }
+    }
+}
+
+pub unsafe fn cuGetProcAddress(name: u64, out: u64, version: i32, flags: u64) -> i32 {
+    unsafe { cuGetProcAddress_v2(name, out, version, flags, 0) }
+}

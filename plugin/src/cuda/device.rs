@@ -1,0 +1,205 @@
+//! Devices, with what the program has first seen of them: it is the same after a restart elsewhere.
+
+use super::codes::*;
+use super::driver::{inside, put};
+use super::lower::{self, ix};
+use super::model;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::sync::Mutex;
+
+/// One more than the greatest number of an attribute.
+const ATTRIBUTES: usize = 160;
+/// `CU_DEVICE_ATTRIBUTE_*`.
+const COMPUTE_CAPABILITY: [usize; 2] = [75, 76];
+
+/// A device's primary context.
+#[derive(Clone, Copy, Default)]
+pub struct Primary {
+    /// Its handle, once it has been retained.
+    pub handle: u64,
+    /// How often it is retained.
+    pub references: u32,
+    /// Its flags.
+    pub flags: i32,
+}
+
+/// A device.
+pub struct Device {
+    /// Its primary context.
+    pub primary: Primary,
+    /// Its attributes; those that the driver does not know are left out.
+    pub attributes: [Option<i32>; ATTRIBUTES],
+    /// Its name.
+    pub name: [u8; 256],
+    /// Bytes of memory.
+    pub memory: u64,
+    /// `CUuuid`.
+    pub uuid: [u8; 16],
+    /// Its address on the bus.
+    pub bus: [u8; 16],
+}
+
+/// All devices, as the lower half has them.
+///
+/// # Safety
+/// The lower half is initialised; inside the gate.
+pub unsafe fn all() -> Vec<Device> {
+    let mut count = 0_i32;
+    // SAFETY: a place for a number.
+    unsafe { lower::must(ix::cuDeviceGetCount, &[&raw mut count as u64]) };
+    (0..count).map(|i| unsafe { one(i as u64) }).collect()
+}
+
+unsafe fn one(i: u64) -> Device {
+    let mut device = Device {
+        primary: Primary::default(),
+        attributes: [None; ATTRIBUTES],
+        name: [0; 256],
+        memory: 0,
+        uuid: [0; 16],
+        bus: [0; 16],
+    };
+    // SAFETY: places for what is asked, and their lengths.
+    unsafe {
+        for (number, place) in device.attributes.iter_mut().enumerate().skip(1) {
+            let mut value = 0_i32;
+            let args = [&raw mut value as u64, number as u64, i];
+            if lower::must(ix::cuDeviceGetAttribute, &args) == SUCCESS {
+                *place = Some(value);
+            }
+        }
+        let name = device.name.as_mut_ptr() as u64;
+        lower::must(ix::cuDeviceGetName, &[name, 256, i]);
+        lower::must(ix::cuDeviceTotalMem_v2, &[&raw mut device.memory as u64, i]);
+        lower::must(
+            ix::cuDeviceGetUuid_v2,
+            &[device.uuid.as_mut_ptr() as u64, i],
+        );
+        let bus = device.bus.as_mut_ptr() as u64;
+        lower::must(ix::cuDeviceGetPCIBusId, &[bus, 16, i]);
+    }
+    device
+}
+
+/// Asks the model about a device.
+unsafe fn ask<T>(out: u64, device: i32, what: impl Fn(&Device) -> Option<T>) -> i32 {
+    inside(|| {
+        let model = model::lock();
+        let known = model.devices.get(device as usize).ok_or(INVALID_DEVICE)?;
+        // SAFETY: a place for the answer.
+        unsafe { put(out, what(known).ok_or(INVALID_VALUE)?) }
+    })
+}
+
+pub unsafe fn cuDeviceGetCount(out: u64) -> i32 {
+    inside(|| unsafe { put(out, model::lock().devices.len() as i32) })
+}
+
+pub unsafe fn cuDeviceGet(out: u64, ordinal: i32) -> i32 {
+    unsafe { ask(out, ordinal, |_| Some(ordinal)) }
+}
+
+pub unsafe fn cuDeviceGetAttribute(out: u64, attribute: i32, device: i32) -> i32 {
+    let find = |d: &Device| *d.attributes.get(attribute as usize)?;
+    unsafe { ask(out, device, find) }
+}
+
+pub unsafe fn cuDeviceTotalMem_v2(out: u64, device: i32) -> i32 {
+    unsafe { ask(out, device, |d| Some(d.memory)) }
+}
+
+pub unsafe fn cuDeviceGetUuid_v2(out: u64, device: i32) -> i32 {
+    unsafe { ask(out, device, |d| Some(d.uuid)) }
+}
+
+pub unsafe fn cuDeviceGetUuid(out: u64, device: i32) -> i32 {
+    unsafe { cuDeviceGetUuid_v2(out, device) }
+}
+
+/// Gives text, with its end, to a place of this length.
+unsafe fn text(out: u64, len: i32, device: i32, of: impl Fn(&Device) -> &[u8]) -> i32 {
+    inside(|| unsafe {
+        if out == 0 || len <= 0 {
+            return Err(INVALID_VALUE);
+        }
+        let model = model::lock();
+        let known = model.devices.get(device as usize).ok_or(INVALID_DEVICE)?;
+        let text = of(known);
+        let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+        let n = end.min(len as usize - 1);
+        core::ptr::copy_nonoverlapping(text.as_ptr(), out as *mut u8, n);
+        put(out + n as u64, 0_u8)
+    })
+}
+
+pub unsafe fn cuDeviceGetName(out: u64, len: i32, device: i32) -> i32 {
+    unsafe { text(out, len, device, |d| &d.name) }
+}
+
+pub unsafe fn cuDeviceGetPCIBusId(out: u64, len: i32, device: i32) -> i32 {
+    unsafe { text(out, len, device, |d| &d.bus) }
+}
+
+pub unsafe fn cuDeviceComputeCapability(major: u64, minor: u64, device: i32) -> i32 {
+    let [a, b] = COMPUTE_CAPABILITY;
+    match unsafe { ask(major, device, |d| d.attributes[a]) } {
+        SUCCESS => unsafe { ask(minor, device, |d| d.attributes[b]) },
+        code => code,
+    }
+}
+
+pub unsafe fn cuDeviceGetProperties(out: u64, device: i32) -> i32 {
+    /// The attributes that `CUdevprop` is made of, in its order.
+    const FIELDS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+    let field = |d: &Device, i: usize| d.attributes[i].unwrap_or(0);
+    unsafe { ask(out, device, |d| Some(FIELDS.map(|i| field(d, i)))) }
+}
+
+pub unsafe fn cuDriverGetVersion(out: u64) -> i32 {
+    /// As first seen; 0: not yet.
+    static VERSION: Mutex<i32> = Mutex::new(0);
+    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    if !lower::has(ix::cuDriverGetVersion) && !lower::resolve() {
+        return super::driver::code(unsafe { put(out, 0) });
+    }
+    let mut version = VERSION.lock().unwrap_or_else(|e| e.into_inner());
+    if *version == 0 {
+        // SAFETY: a place for a number.
+        unsafe { lower::must(ix::cuDriverGetVersion, &[&raw mut *version as u64]) };
+    }
+    super::driver::code(unsafe { put(out, *version) })
+}
+
+/// An error's text: what the driver says, kept in the upper half.
+unsafe fn says(index: usize, error: i32, out: u64) -> i32 {
+    static TEXTS: Mutex<BTreeMap<(usize, i32), CString>> = Mutex::new(BTreeMap::new());
+    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    if out == 0 || (!lower::has(index) && !lower::resolve()) {
+        return INVALID_VALUE;
+    }
+    let mut texts = TEXTS.lock().unwrap_or_else(|e| e.into_inner());
+    if let std::collections::btree_map::Entry::Vacant(free) = texts.entry((index, error)) {
+        let mut at = 0_u64;
+        // SAFETY: a place for a pointer; what it points to is a C string.
+        unsafe {
+            let code = lower::must(index, &[error as u64, &raw mut at as u64]);
+            if code != SUCCESS || at == 0 {
+                (out as *mut u64).write(0);
+                return INVALID_VALUE;
+            }
+            free.insert(CStr::from_ptr(at as *const _).into());
+        }
+    }
+    // A text stays where it is.
+    let text = texts[&(index, error)].as_ptr() as u64;
+    super::driver::code(unsafe { put(out, text) })
+}
+
+pub unsafe fn cuGetErrorName(error: i32, out: u64) -> i32 {
+    unsafe { says(ix::cuGetErrorName, error, out) }
+}
+
+pub unsafe fn cuGetErrorString(error: i32, out: u64) -> i32 {
+    unsafe { says(ix::cuGetErrorString, error, out) }
+}

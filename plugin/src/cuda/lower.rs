@@ -1,0 +1,97 @@
+//! The lower half's functions: resolved once into a static table, called by index.
+
+use super::codes::*;
+use super::model::Kind;
+use super::record::{Layout, P};
+use crate::block;
+use crate::crossing::{self, Restarted};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+
+include!(concat!(env!("OUT_DIR"), "/cuda_table.rs"));
+
+/// In a block's note of the function called: it is one of this table.
+pub const NOTE: u32 = 1 << 30;
+
+static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
+static HALF: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The program has initialised CUDA.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+
+/// Has the program initialised CUDA?
+pub fn active() -> bool {
+    ACTIVE.load(Acquire)
+}
+
+/// From now on there is something that a checkpoint has to do.
+pub fn set_active() {
+    ACTIVE.store(true, Release);
+}
+
+/// Looks every function up in the half; after a restart again. False: there is no such half.
+pub fn resolve() -> bool {
+    let Some(half) = crossing::half_named(b"cuda") else {
+        return false;
+    };
+    HALF.store(half, Relaxed);
+    for (slot, name) in TABLE.iter().zip(NAMES) {
+        slot.store(crossing::sym(half, name), Relaxed);
+    }
+    true
+}
+
+/// Has the driver this function?
+pub fn has(index: usize) -> bool {
+    TABLE[index].load(Relaxed) != 0
+}
+
+/// What is called in place of a function that the driver has not got.
+extern "C" fn missing() -> i32 {
+    NOT_SUPPORTED
+}
+
+fn function(index: usize) -> usize {
+    // SAFETY: the block is this thread's own.
+    unsafe {
+        (*block::mine())
+            .function
+            .store(index as u32 | NOTE, Relaxed)
+    };
+    match TABLE[index].load(Relaxed) {
+        0 => {
+            super::driver::say_once(&format!(
+                "{:?} is not in this machine's driver",
+                NAMES[index]
+            ));
+            missing as *const () as usize
+        }
+        f => f,
+    }
+}
+
+/// Calls a function that a restart may interrupt.
+///
+/// # Errors
+/// [`Restarted`]: translate and call again.
+///
+/// # Safety
+/// The arguments must be what the function expects, handles translated.
+pub unsafe fn call(index: usize, args: &[u64]) -> Result<i32, Restarted> {
+    // SAFETY: the table holds the function's address; the caller answers for the arguments.
+    unsafe { crossing::cross(HALF.load(Relaxed), function(index), args) }.map(|code| code as i32)
+}
+
+/// Calls a function from a place that no restart can interrupt.
+///
+/// # Safety
+/// As [`call`].
+#[inline]
+pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
+    // SAFETY: as in `call`.
+    unsafe { crossing::cross_must(HALF.load(Relaxed), function(index), args) as i32 }
+}
+
+/// The name of a function that a thread's block notes.
+pub fn noted(note: u32) -> Option<&'static str> {
+    let index = (note & NOTE != 0).then_some((note & !NOTE) as usize)?;
+    NAMES.get(index).and_then(|n| n.to_str().ok())
+}

@@ -1,0 +1,286 @@
+//! Device memory: mapped at the arena's addresses through the driver's virtual memory management.
+
+use super::arena::{Plan, Region};
+use super::codes::*;
+use super::driver::{check, inside, put, Class};
+use super::lower::{self, ix};
+use super::model;
+use super::{context, driver, managed};
+
+/// Alignment of rows of pitched memory.
+const PITCH: u64 = 512;
+
+/// `CUmemAllocationProp`: pinned memory of a device.
+#[repr(C)]
+#[derive(Default)]
+struct Properties {
+    kind: u32,
+    handles: u32,
+    location: [i32; 2],
+    meta: u64,
+    flags: [u32; 2],
+}
+
+/// `CUmemAccessDesc`.
+#[repr(C)]
+struct Access {
+    location: [i32; 2],
+    flags: u32,
+}
+
+/// `CU_MEM_LOCATION_TYPE_DEVICE`.
+const DEVICE: i32 = 1;
+/// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
+const READ_WRITE: u32 = 3;
+
+/// Maps memory at an address.
+///
+/// # Errors
+/// The driver's; nothing is left.
+///
+/// # Safety
+/// Inside the gate, in a context; nothing of ours is there.
+pub unsafe fn map(at: u64, region: &Region) -> Result<(), i32> {
+    let len = region.len;
+    let mut got = 0_u64;
+    // SAFETY: places for results, and numbers.
+    unsafe {
+        let place = &raw mut got as u64;
+        check(lower::must(
+            ix::cuMemAddressReserve,
+            &[place, len, 0, at, 0],
+        ))?;
+        if got != at {
+            lower::must(ix::cuMemAddressFree, &[got, len]);
+            driver::say_once(&format!(
+                "the CUDA driver gives device addresses at {got:#x} where {at:#x} is wanted"
+            ));
+            return Err(OUT_OF_MEMORY);
+        }
+        let filled = fill(at, region);
+        if filled.is_err() {
+            lower::must(ix::cuMemAddressFree, &[at, len]);
+        }
+        filled
+    }
+}
+
+unsafe fn fill(at: u64, region: &Region) -> Result<(), i32> {
+    let len = region.len;
+    let properties = Properties {
+        kind: 1,
+        location: [DEVICE, region.device],
+        ..Properties::default()
+    };
+    let mut handle = 0_u64;
+    // SAFETY: structures as cuda.h has them.
+    unsafe {
+        let args = [&raw mut handle as u64, len, &raw const properties as u64, 0];
+        check(lower::must(ix::cuMemCreate, &args))?;
+        let mapped = lower::must(ix::cuMemMap, &[at, len, 0, handle, 0]);
+        // What is mapped stays until it is unmapped.
+        lower::must(ix::cuMemRelease, &[handle]);
+        check(mapped)?;
+        let access = Access {
+            location: [DEVICE, region.device],
+            flags: READ_WRITE,
+        };
+        let args = [at, len, &raw const access as u64, 1];
+        let allowed = lower::must(ix::cuMemSetAccess, &args);
+        if allowed != SUCCESS {
+            lower::must(ix::cuMemUnmap, &[at, len]);
+        }
+        check(allowed)
+    }
+}
+
+unsafe fn unmap(at: u64, region: &Region) {
+    // SAFETY: a region that was mapped, and that nothing uses.
+    unsafe {
+        lower::must(ix::cuMemUnmap, &[at, region.len]);
+        lower::must(ix::cuMemAddressFree, &[at, region.len]);
+    }
+}
+
+/// Allocates memory on the device of the thread's context.
+///
+/// # Errors
+/// The code for the application.
+pub fn allocate(len: u64) -> Result<u64, i32> {
+    if len == 0 {
+        return Err(INVALID_VALUE);
+    }
+    context::ensure()?;
+    let (device, context) = (context::device()?, context::current());
+    let mut model = model::lock();
+    let plan = model.arena.plan(len, device).ok_or(OUT_OF_MEMORY)?;
+    if let Plan::New(at, region) = &plan {
+        // SAFETY: the arena says that nothing is there; inside the gate.
+        unsafe { map(*at, region) }?;
+    }
+    Ok(model.arena.add(plan, len, context))
+}
+
+/// Frees memory that nothing uses any more.
+///
+/// # Errors
+/// There is none at this address.
+pub fn release(at: u64) -> Result<(), i32> {
+    let mut model = model::lock();
+    if !model.arena.live.contains_key(&at) {
+        return Err(INVALID_VALUE);
+    }
+    if let Some((base, region)) = model.arena.remove(at) {
+        // SAFETY: the arena says that it is empty.
+        unsafe { unmap(base, &region) };
+    }
+    Ok(())
+}
+
+/// Frees all of a context's memory.
+pub fn free_all(context: u64) {
+    let of = |model: &model::Model| -> Vec<u64> {
+        let all = model.arena.live.iter();
+        all.filter(|(_, a)| a.context == context)
+            .map(|(at, _)| *at)
+            .collect()
+    };
+    let list = of(&model::lock());
+    if !list.is_empty() {
+        context::with(context, || {
+            let _ = synchronize();
+        });
+    }
+    for at in list {
+        let _ = release(at);
+    }
+}
+
+/// Waits for the context's work, as freeing memory does.
+///
+/// # Errors
+/// The driver's.
+pub fn synchronize() -> Result<(), i32> {
+    context::ensure()?;
+    // SAFETY: no arguments; inside the gate.
+    check(unsafe { lower::must(ix::cuCtxSynchronize, &[]) })
+}
+
+pub unsafe fn cuMemAlloc_v2(out: u64, len: u64) -> i32 {
+    inside(|| unsafe {
+        if out == 0 {
+            return Err(INVALID_VALUE);
+        }
+        put(out, allocate(len)?)
+    })
+}
+
+pub unsafe fn cuMemAllocPitch_v2(
+    out: u64,
+    pitch: u64,
+    width: u64,
+    height: u64,
+    element: i32,
+) -> i32 {
+    inside(|| unsafe {
+        if out == 0 || pitch == 0 || width == 0 || height == 0 || ![4, 8, 16].contains(&element) {
+            return Err(INVALID_VALUE);
+        }
+        let row = width.checked_next_multiple_of(PITCH).ok_or(INVALID_VALUE)?;
+        let len = row.checked_mul(height).ok_or(OUT_OF_MEMORY)?;
+        put(out, allocate(len)?)?;
+        put(pitch, row)
+    })
+}
+
+pub unsafe fn cuMemFree_v2(at: u64) -> i32 {
+    inside(|| {
+        if at == 0 {
+            return Ok(());
+        }
+        if managed::free(at)? {
+            return Ok(());
+        }
+        let context = {
+            let model = model::lock();
+            model.arena.live.get(&at).ok_or(INVALID_VALUE)?.context
+        };
+        context::with(context, synchronize)?;
+        release(at)
+    })
+}
+
+pub unsafe fn cuMemGetInfo_v2(free: u64, total: u64) -> i32 {
+    inside(|| unsafe { driver::forward(ix::cuMemGetInfo_v2, Class::Forward, &[free, total]) })
+}
+
+pub unsafe fn cuMemGetAddressRange_v2(base: u64, len: u64, at: u64) -> i32 {
+    inside(|| unsafe {
+        let (start, size) = range(at).ok_or(NOT_FOUND)?;
+        if base != 0 {
+            put(base, start)?;
+        }
+        if len != 0 {
+            put(len, size)?;
+        }
+        Ok(())
+    })
+}
+
+/// Where the memory that an address is in begins, and how long it is.
+fn range(at: u64) -> Option<(u64, u64)> {
+    let model = model::lock();
+    let managed = || model.managed.iter().find(|m| m.holds(at));
+    match model.arena.find(at) {
+        Some((base, a)) => Some((base, a.len)),
+        None => managed().map(|m| (m.at, m.len)),
+    }
+}
+
+/// Attributes of `cuPointerGetAttribute` that the model answers.
+const CONTEXT: i32 = 1;
+const RANGE_START: i32 = 11;
+const RANGE_SIZE: i32 = 12;
+const POOL: i32 = 17;
+
+/// The context of the memory at an address, if the model knows it.
+pub fn context_of(at: u64) -> Option<u64> {
+    let model = model::lock();
+    let of_arena = model.arena.find(at).map(|(_, a)| a.context);
+    let of_managed = || Some(model.managed.iter().find(|m| m.holds(at))?.context);
+    of_arena.or_else(of_managed).or_else(|| {
+        let (base, p) = model.pinned.range(..=at).next_back()?;
+        (at < base + p.len).then_some(p.context)
+    })
+}
+
+pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
+    inside(|| unsafe {
+        match attribute {
+            CONTEXT => put(out, context_of(at).ok_or(INVALID_VALUE)?),
+            RANGE_START if range(at).is_some() => put(out, range(at).map_or(0, |r| r.0)),
+            RANGE_SIZE if range(at).is_some() => put(out, range(at).map_or(0, |r| r.1)),
+            POOL => put(out, 0_u64),
+            _ => {
+                let args = [out, attribute as u64, at];
+                driver::forward(ix::cuPointerGetAttribute, Class::Forward, &args)
+            }
+        }
+    })
+}
+
+pub unsafe fn cuPointerGetAttributes(n: i32, attributes: u64, data: u64, at: u64) -> i32 {
+    if attributes == 0 || data == 0 {
+        return INVALID_VALUE;
+    }
+    for i in 0..n as usize {
+        // SAFETY: there are so many of both.
+        unsafe {
+            let attribute = *(attributes as *const i32).add(i);
+            let place = *(data as *const u64).add(i);
+            // What can't be told is left as it is, or null.
+            cuPointerGetAttribute(place, attribute, at);
+        }
+    }
+    SUCCESS
+}

@@ -1,0 +1,33 @@
+//! The CUDA front: the driver's and the runtime's functions over the model and the lower half.
+//!
+//! Only the driver API crosses (`lower`). `driver` holds its exports, generated from `plugin/cuda/driver.txt`; `runtime`
+//! those of libcudart, implemented over them. The model keeps what is alive as the calls that made it (`record`), so that
+//! `replay` makes it again in a fresh half. Device memory is placed at addresses of our choosing (`memory`); `cut` waits
+//! for streams and copies it into the upper half.
+#![allow(clippy::missing_safety_doc, clippy::too_many_arguments, non_snake_case)]
+
+pub mod arena;
+pub mod arrays;
+pub mod codes;
+pub mod context;
+pub mod cut;
+pub mod device;
+pub mod driver;
+pub mod event;
+pub mod globals;
+pub mod host;
+pub mod launch;
+pub mod lower;
+pub mod managed;
+pub mod memory;
+pub mod model;
+pub mod module;
+pub mod pool;
+pub mod record;
+pub mod replay;
+pub mod runtime;
+pub mod stream;
+
+pub use cut::{presuspend, resume};
+pub use lower::active;
+pub use replay::restart;

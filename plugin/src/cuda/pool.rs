@@ -1,0 +1,283 @@
+//! Memory pools and stream-ordered memory, which are the model's own: memory is there at once, and given back when the
+//! stream has come to where it was freed.
+
+use super::codes::*;
+use super::driver::{check, inside, put};
+use super::lower::{self, ix};
+use super::model::{self, Kind};
+use super::record::Record;
+use super::{context, memory, stream};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// One more than the greatest `CUmemPool_attribute` that is kept.
+const ATTRIBUTES: usize = 9;
+/// Attributes that are 64 bits: from this one on.
+const WIDE: usize = 4;
+/// Attributes that the application may set, by number.
+const SETTABLE: [bool; ATTRIBUTES] = [false, true, true, true, true, false, true, false, true];
+
+struct Pool {
+    device: i32,
+    attributes: [u64; ATTRIBUTES],
+}
+
+#[derive(Default)]
+struct Pools {
+    all: BTreeMap<u64, Pool>,
+    /// By device: the default one, and the one in use.
+    of_device: BTreeMap<i32, [u64; 2]>,
+    /// Freed memory, with the lower event that says when.
+    freed: Vec<(u64, u64)>,
+}
+
+static POOLS: Mutex<Pools> = Mutex::new(Pools {
+    all: BTreeMap::new(),
+    of_device: BTreeMap::new(),
+    freed: Vec::new(),
+});
+
+fn pools() -> std::sync::MutexGuard<'static, Pools> {
+    POOLS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn make(pools: &mut Pools, device: i32) -> u64 {
+    // No lower object: a place in the order of making is all it has.
+    let handle = model::lock().add(Kind::Pool, 0, 0, Record::default());
+    let mut attributes = [0; ATTRIBUTES];
+    attributes[1..WIDE].fill(1);
+    pools.all.insert(handle, Pool { device, attributes });
+    handle
+}
+
+fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
+    if device < 0 || device as usize >= model::lock().devices.len() {
+        return Err(INVALID_DEVICE);
+    }
+    if let Some(both) = pools.of_device.get(&device) {
+        return Ok(*both);
+    }
+    let handle = make(pools, device);
+    pools.of_device.insert(device, [handle; 2]);
+    Ok([handle; 2])
+}
+
+/// Gives memory back that streams are done with; all of it, when they are known to be.
+///
+/// # Errors
+/// The driver's.
+pub fn reap(all: bool) -> Result<(), i32> {
+    let list = std::mem::take(&mut pools().freed);
+    let mut waiting = Vec::new();
+    for (at, event) in list {
+        // SAFETY: a lower event of ours.
+        let done = all || unsafe { lower::must(ix::cuEventQuery, &[event]) } == SUCCESS;
+        if done {
+            // SAFETY: as above.
+            unsafe { lower::must(ix::cuEventDestroy_v2, &[event]) };
+            memory::release(at)?;
+        } else {
+            waiting.push((at, event));
+        }
+    }
+    pools().freed.append(&mut waiting);
+    Ok(())
+}
+
+fn allocate(len: u64, stream: u64) -> Result<u64, i32> {
+    context::ensure()?;
+    // SAFETY: looks the stream up.
+    unsafe { stream::lower(stream) }?;
+    reap(false)?;
+    match memory::allocate(len) {
+        Err(OUT_OF_MEMORY) => {
+            memory::synchronize()?;
+            reap(true)?;
+            memory::allocate(len)
+        }
+        other => other,
+    }
+}
+
+pub unsafe fn cuMemAllocAsync(out: u64, len: u64, stream: u64) -> i32 {
+    inside(|| unsafe {
+        if out == 0 {
+            return Err(INVALID_VALUE);
+        }
+        put(out, allocate(len, stream)?)
+    })
+}
+
+pub unsafe fn cuMemAllocFromPoolAsync(out: u64, len: u64, pool: u64, stream: u64) -> i32 {
+    if !pools().all.contains_key(&pool) {
+        return INVALID_VALUE;
+    }
+    unsafe { cuMemAllocAsync(out, len, stream) }
+}
+
+pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
+    inside(|| unsafe {
+        if !model::lock().arena.live.contains_key(&at) {
+            return Err(INVALID_VALUE);
+        }
+        context::ensure()?;
+        let stream = stream::lower(stream)?;
+        let mut event = 0_u64;
+        // CU_EVENT_DISABLE_TIMING
+        check(lower::must(ix::cuEventCreate, &[&raw mut event as u64, 2]))?;
+        check(lower::must(ix::cuEventRecord, &[event, stream]))?;
+        pools().freed.push((at, event));
+        reap(false)
+    })
+}
+
+pub unsafe fn cuMemPoolCreate(out: u64, properties: u64) -> i32 {
+    inside(|| unsafe {
+        if out == 0 || properties == 0 {
+            return Err(INVALID_VALUE);
+        }
+        // CUmemPoolProps: allocation type, handle types, then the location: its type and number.
+        let device = (properties as *const i32).add(3).read();
+        put(out, make(&mut pools(), device))
+    })
+}
+
+pub unsafe fn cuMemPoolDestroy(pool: u64) -> i32 {
+    inside(|| {
+        let mut pools = pools();
+        if pools.of_device.values().any(|both| both[0] == pool) {
+            return Err(INVALID_VALUE);
+        }
+        pools.all.remove(&pool).ok_or(INVALID_VALUE)?;
+        for both in pools.of_device.values_mut().filter(|b| b[1] == pool) {
+            both[1] = both[0];
+        }
+        model::lock().remove(Kind::Pool, pool);
+        Ok(())
+    })
+}
+
+pub unsafe fn cuMemPoolTrimTo(pool: u64, _keep: u64) -> i32 {
+    inside(|| {
+        if !pools().all.contains_key(&pool) {
+            return Err(INVALID_VALUE);
+        }
+        context::ensure()?;
+        reap(false)
+    })
+}
+
+pub unsafe fn cuMemPoolGetAttribute(pool: u64, attribute: i32, out: u64) -> i32 {
+    inside(|| unsafe {
+        let pools = pools();
+        let known = pools.all.get(&pool).ok_or(INVALID_VALUE)?;
+        let i = attribute as usize;
+        let value = *known.attributes.get(i).ok_or(INVALID_VALUE)?;
+        if i < WIDE {
+            put(out, value as i32)
+        } else {
+            put(out, value)
+        }
+    })
+}
+
+pub unsafe fn cuMemPoolSetAttribute(pool: u64, attribute: i32, value: u64) -> i32 {
+    inside(|| unsafe {
+        let mut pools = pools();
+        let known = pools.all.get_mut(&pool).ok_or(INVALID_VALUE)?;
+        let i = attribute as usize;
+        if value == 0 || !SETTABLE.get(i).copied().unwrap_or(false) {
+            return Err(INVALID_VALUE);
+        }
+        known.attributes[i] = if i < WIDE {
+            (value as *const i32).read() as u64
+        } else {
+            (value as *const u64).read()
+        };
+        Ok(())
+    })
+}
+
+/// `CUmemLocation` or `CUmemAccessDesc`: type and number come first.
+unsafe fn location(at: u64) -> Result<[i32; 2], i32> {
+    if at == 0 {
+        return Err(INVALID_VALUE);
+    }
+    // SAFETY: the caller's.
+    Ok(unsafe { (at as *const [i32; 2]).read() })
+}
+
+pub unsafe fn cuMemPoolGetAccess(out: u64, pool: u64, at: u64) -> i32 {
+    inside(|| unsafe {
+        let pools = pools();
+        let known = pools.all.get(&pool).ok_or(INVALID_VALUE)?;
+        let own = location(at)? == [1, known.device];
+        put(out, if own { 3 } else { 0 })
+    })
+}
+
+pub unsafe fn cuMemPoolSetAccess(pool: u64, list: u64, n: u64) -> i32 {
+    for i in 0..n {
+        // SAFETY: there are so many descriptions, of 12 bytes.
+        let own = unsafe { location(list + 12 * i) };
+        let known = pools().all.get(&pool).map(|p| [1, p.device]);
+        if own.ok() != known {
+            return super::driver::refuse("cuMemPoolSetAccess for other devices");
+        }
+    }
+    SUCCESS
+}
+
+fn get(out: u64, device: i32, which: usize) -> i32 {
+    inside(|| {
+        let both = of_device(&mut pools(), device)?;
+        // SAFETY: a place for a handle.
+        unsafe { put(out, both[which]) }
+    })
+}
+
+pub unsafe fn cuDeviceGetDefaultMemPool(out: u64, device: i32) -> i32 {
+    get(out, device, 0)
+}
+
+pub unsafe fn cuDeviceGetMemPool(out: u64, device: i32) -> i32 {
+    get(out, device, 1)
+}
+
+pub unsafe fn cuDeviceSetMemPool(device: i32, pool: u64) -> i32 {
+    inside(|| {
+        let mut pools = pools();
+        of_device(&mut pools, device)?;
+        if !pools.all.contains_key(&pool) {
+            return Err(INVALID_VALUE);
+        }
+        if let Some(both) = pools.of_device.get_mut(&device) {
+            both[1] = pool;
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn cuMemGetDefaultMemPool(out: u64, at: u64, _kind: i32) -> i32 {
+    // SAFETY: a location.
+    match unsafe { location(at) } {
+        Ok([1, device]) => get(out, device, 0),
+        _ => super::driver::refuse("a memory pool that is not a device's"),
+    }
+}
+
+pub unsafe fn cuMemGetMemPool(out: u64, at: u64, _kind: i32) -> i32 {
+    // SAFETY: a location.
+    match unsafe { location(at) } {
+        Ok([1, device]) => get(out, device, 1),
+        _ => super::driver::refuse("a memory pool that is not a device's"),
+    }
+}
+
+pub unsafe fn cuMemSetMemPool(at: u64, _kind: i32, pool: u64) -> i32 {
+    // SAFETY: a location.
+    match unsafe { location(at) } {
+        Ok([1, device]) => unsafe { cuDeviceSetMemPool(device, pool) },
+        _ => super::driver::refuse("a memory pool that is not a device's"),
+    }
+}
