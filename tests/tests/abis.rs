@@ -15,10 +15,11 @@ fn program(source: &str) -> PathBuf {
 
 /// What a library exports.
 fn exports(library: &Path) -> BTreeSet<String> {
-    let listed = Command::new("nm")
-        .args(["-D", "--defined-only"])
-        .arg(library)
-        .output();
+    symbols(library, "--defined-only")
+}
+
+fn symbols(library: &Path, which: &str) -> BTreeSet<String> {
+    let listed = Command::new("nm").args(["-D", which]).arg(library).output();
     let names = text(&listed.expect("nm is there").stdout);
     let last = |line: &str| line.split_whitespace().last().map(str::to_owned);
     names.lines().filter_map(last).collect()
@@ -41,6 +42,32 @@ fn what_programs_want_of_open_mpi_is_exported() {
         .filter(|name| !name.ends_with("_FN") && !name.ends_with("_FN_NULL"))
         .collect();
     assert!(missing.is_empty(), "not exported: {missing:?}");
+}
+
+/// All that Open MPI's libraries of other languages want: they can be opened with every symbol bound at once.
+#[test]
+fn what_libraries_of_languages_want_of_open_mpi_is_exported() {
+    let folder = Path::new("/usr/lib/x86_64-linux-gnu");
+    let mut there = exports(&bin("fronts").join("libmpi.so.40"));
+    for beside in ["libopen-pal.so.40", "libmpi_mpifh.so.40"] {
+        there.extend(exports(&folder.join(beside)));
+    }
+    for name in ["mpifh", "usempif08", "usempi_ignore_tkr", "cxx"] {
+        let library = folder.join(format!("libmpi_{name}.so.40"));
+        let wanted = symbols(&library, "--undefined-only");
+        let of_mpi = |s: &&String| {
+            ["mpi", "pmpi", "ompi", "opal"]
+                .iter()
+                .any(|p| s.to_lowercase().starts_with(p))
+        };
+        let wanted: Vec<_> = wanted.iter().filter(of_mpi).collect();
+        assert!(
+            name == "usempi_ignore_tkr" || wanted.len() > 50,
+            "{wanted:?}"
+        );
+        let missing: Vec<_> = wanted.iter().filter(|s| !there.contains(**s)).collect();
+        assert!(missing.is_empty(), "{name} wants {missing:?}");
+    }
 }
 
 fn heat2d(flags: &[&str]) -> PathBuf {

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use tests::{mpirun_of, repo, run, text, wait_for, Case, Job, Moments, Mpi, Scratch, LIMIT};
+use tests::{
+    mpirun_of, repo, run, splitproc, text, wait_for, Case, Job, Moments, Mpi, Scratch, LIMIT,
+};
 
 /// A solver in Python, by conjugate gradients.
 #[test]
@@ -17,6 +19,16 @@ fn mpi4py() {
     let app = repo().join("tests/c/solver.py");
     let case = Case::steps_of(Mpi::OpenMpi, &scratch, 2, &app);
     case.across(&scratch, &[Mpi::Mpich, Mpi::OpenMpi, Mpi::Mpich]);
+}
+
+/// Fortran's library of Open MPI may be opened after that of C.
+#[test]
+fn fortran_beside_mpi4py() {
+    let scratch = Scratch::new("late");
+    let mut command = splitproc(["launch", "--mpi", "mpich", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--");
+    command.arg(repo().join("tests/c/late.py"));
+    assert_eq!(text(&run(&scratch, command).ok().stdout), "ok\n");
 }
 
 /// LAMMPS's thermodynamic state, as it prints it every so many steps: lines of numbers only.

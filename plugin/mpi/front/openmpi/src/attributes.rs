@@ -234,6 +234,20 @@ pub unsafe extern "C" fn ompi_attr_set_fint(
     unsafe { set(holder, object, key, value) }
 }
 
+/// What Fortran's library gets attributes by, out of a table of an object's: functions that `fortran` has others for, so these
+/// are never called.
+macro_rules! unused {
+    ($($name:ident)*) => { $(
+        /// Fails.
+        #[no_mangle]
+        pub extern "C" fn $name() -> i32 {
+            code::<Own>(mpi_abi::canonical::ERR_OTHER)
+        }
+    )* };
+}
+
+unused! { ompi_attr_get_aint ompi_attr_get_fint }
+
 /// Fortran's functions of the standard's, each under all of its names.
 macro_rules! standard {
     ($integer:ty: $($body:ident $($name:ident)*;)*) => { $($(standard!(@ $body $integer, $name);)*)* };
