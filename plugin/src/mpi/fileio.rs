@@ -115,7 +115,7 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     } else {
         let guard = lock();
         icoll::complete(&guard, r, f.comm);
-        request::release(&guard, h, r);
+        request::release(&guard, r);
     }
     drop(inside);
     finish(handle, outcome)
