@@ -234,7 +234,7 @@ fn main() {
                 format!("start::init(Kind::{kind}, ix::{name}, {})", grouped(args))
             }
             None if class == "coll" => format!(
-                "coll::blocking({comm}, {in_place}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
+                "coll::blocking({comm}, {in_place}, move || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
             ),
             None if class == "icoll" => {
                 let n = args.len() - 1;

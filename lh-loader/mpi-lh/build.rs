@@ -2,7 +2,7 @@
 fn main() {
     for arg in [
         "-Wl,--export-dynamic-symbol=dlopen",
-        "-Wl,--export-dynamic-symbol=splitproc_isend",
+        "-Wl,--export-dynamic-symbol=splitproc_bias",
         "-Wl,--export-dynamic-symbol=pthread_mutexattr_setprotocol",
         "-Wl,--defsym=rust_eh_personality=main",
     ] {

@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod args;
+pub mod bias;
 pub mod elf;
 pub mod fds;
 pub mod halves;

@@ -43,6 +43,7 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
     if let Some(code) = start.var(say::FAIL_CODE) {
         say::set_fail_code(code.to_bytes());
     }
+    register_fences();
     let plan = Plan::parse(&start);
     match plan.attach {
         // SAFETY: the plugin waits for `back`, and keeps what it passed until then.
@@ -76,6 +77,15 @@ unsafe extern "C" fn main(sp: *const usize) -> ! {
         (Some(_), Some(host)) => unsafe { restore::revive(host) },
         (Some(_), None) => die!(126, "a restart needs the host half"),
     }
+}
+
+/// The gate and the halves make all threads pass a fence by `membarrier`. A process with one thread registers for it at
+/// once; one with several waits for many milliseconds.
+fn register_fences() {
+    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4; // as in linux/membarrier.h
+    let call = libc::SYS_membarrier as usize;
+    // SAFETY: membarrier has no memory arguments.
+    unsafe { arch::syscall6(call, REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0) };
 }
 
 /// The first half's index: half 0 is the embedded host's, which an attached loader does without.

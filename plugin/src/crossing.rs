@@ -10,6 +10,7 @@ use crate::{adopt, raw, tcb, ways};
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{compiler_fence, AtomicUsize, Ordering};
+use lh_loader::layout::MAX_HALVES;
 use lh_loader::lhinfo;
 use std::ffi::CStr;
 
@@ -21,13 +22,13 @@ pub struct Restarted;
 /// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$r13` and
 /// `$r14_r15`: registers that a restart may lose.
 macro_rules! enter {
-    ($half:expr, $f:expr, $args:expr, $first:ident, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
+    ($half:expr, $f:expr, $args:expr, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
         let args: &[u64] = $args;
         let b = block::mine();
-        let way = match (*b).ways.get_mut($half) {
-            Some(way) if way.entry != 0 => way,
-            _ => return $first($half, $f, args),
-        };
+        let way = (&raw mut (*b).ways).cast::<Way>().add($half % MAX_HALVES);
+        if (*way).entry == 0 {
+            first($half);
+        }
         let register = |i: usize| args.get(i).copied().unwrap_or(0);
         let (value, restarted): (u64, u64);
         if args.len() <= 6 {
@@ -99,7 +100,7 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
     // SAFETY: the block is this thread's own, and a way's fields were set together. The caller vouches for
     // `f` and its arguments.
     let (value, restarted) = unsafe {
-        enter!(half, f, args, first, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,])
+        enter!(half, f, args, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,])
     };
     if restarted == 0 {
         Ok(value)
@@ -115,7 +116,7 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
     // SAFETY: as in `cross`.
-    unsafe { enter!(half, f, args, first_must, [], []) }.0
+    unsafe { enter!(half, f, args, [], []) }.0
 }
 
 /// Does the thread go into the half on the shared way?
@@ -189,25 +190,10 @@ pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
 }
 
 /// The thread's first crossing into this half.
-///
-/// # Safety
-/// As [`cross`].
 #[cold]
-unsafe fn first(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
+#[inline(never)]
+fn first(half: usize) {
     adopt::adopt(half);
-    // SAFETY: as the caller says.
-    unsafe { cross(half, f, args) }
-}
-
-/// The same for [`cross_must`].
-///
-/// # Safety
-/// As [`cross_must`].
-#[cold]
-unsafe fn first_must(half: usize, f: usize, args: &[u64]) -> u64 {
-    adopt::adopt(half);
-    // SAFETY: as the caller says.
-    unsafe { cross_must(half, f, args) }
 }
 
 /// Runs `body` as the upper half, on a thread that a lower half has called back.

@@ -65,6 +65,13 @@ pub fn enter_quickly() -> bool {
     false
 }
 
+/// Changes what a checkpoint may do with the thread, which is inside.
+#[inline(always)]
+pub fn set(call: Call) {
+    // SAFETY: as in `enter`.
+    unsafe { (*block::mine()).state.store(call as u32, Ordering::Relaxed) };
+}
+
 /// Ends the outermost call, which gave `value`.
 #[inline(always)]
 pub fn leave(value: u64) -> u64 {
@@ -115,8 +122,7 @@ impl Inside {
     /// Changes what a checkpoint may do with the thread.
     #[inline(always)]
     pub fn set(&self, call: Call) {
-        // SAFETY: as in `enter`.
-        unsafe { (*block::mine()).state.store(call as u32, Ordering::Relaxed) };
+        set(call);
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Launcher {
     Mpich,
     /// Open MPI's.
     OpenMpi,
+    /// One that speaks PMIx alone (`srun --mpi=pmix`, `prterun`), as Open MPI does.
+    Pmix,
     /// None.
     None,
 }
@@ -19,17 +21,13 @@ impl Launcher {
     /// The launcher of a process that has these variables.
     pub fn of(has: impl Fn(&str) -> bool) -> Launcher {
         const OPEN_MPI: [&str; 2] = ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"];
-        const MPICH: [&str; 5] = [
-            "PMI_RANK",
-            "PMI_FD",
-            "PMI_PORT",
-            "HYDI_CONTROL_FD",
-            "PMIX_RANK",
-        ];
+        const MPICH: [&str; 4] = ["PMI_RANK", "PMI_FD", "PMI_PORT", "HYDI_CONTROL_FD"];
         if OPEN_MPI.iter().any(|v| has(v)) {
             Launcher::OpenMpi
         } else if MPICH.iter().any(|v| has(v)) {
             Launcher::Mpich
+        } else if has("PMIX_RANK") {
+            Launcher::Pmix
         } else {
             Launcher::None
         }
@@ -112,6 +110,9 @@ mod tests {
             Launcher::of(|v| v == "OMPI_COMM_WORLD_RANK" || v == "PMIX_RANK"),
             Launcher::OpenMpi
         );
+        assert_eq!(Launcher::of(|v| v == "PMIX_RANK"), Launcher::Pmix);
+        let both = |v: &str| v == "PMIX_RANK" || v == "PMI_RANK";
+        assert_eq!(Launcher::of(both), Launcher::Mpich);
         assert_eq!(Launcher::of(|_| false), Launcher::None);
     }
 

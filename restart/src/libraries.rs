@@ -102,6 +102,7 @@ pub fn fitting(launcher: Launcher, path: &OsStr, option: &str) -> Result<PathBuf
     // MPICH's launcher starts the libraries that there are of the standard's ABI.
     let families = match launcher {
         Launcher::OpenMpi => &[Family::OpenMpi][..],
+        Launcher::Pmix => &[Family::OpenMpi, Family::Mpich, Family::Standard],
         Launcher::Mpich => &[Family::Mpich, Family::Standard],
         Launcher::None => &[Family::Mpich, Family::Standard, Family::OpenMpi],
     };

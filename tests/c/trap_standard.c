@@ -112,7 +112,9 @@ static void everything(void)
     MPI_Accumulate(&out, 1, MPI_INT, right(), 0, 1, MPI_INT, MPI_REPLACE, win);
     MPI_File_open(MPI_COMM_WORLD, "standard", MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL, &file);
     MPI_File_seek(file, rank * sizeof out, MPI_SEEK_SET);
-    MPI_File_write(file, &out, 1, MPI_INT, &s[0]);
+    MPI_File_write_all(file, &out, 1, MPI_INT, &s[0]);
+    MPI_Get_count(&s[0], MPI_INT, &n);
+    CHECK(n == 1);
 
     MPI_Irecv(&in[0], 1, MPI_INT, MPI_ANY_SOURCE, MPI_ANY_TAG, dup, &r[0]);
     MPI_Irecv(&in[1], 1, MPI_INT, MPI_PROC_NULL, 3, dup, &r[1]);

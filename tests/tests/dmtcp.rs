@@ -135,6 +135,30 @@ fn either_mpi_and_from_one_to_the_other() {
     }
 }
 
+/// As a checkpoint leaves them that is broken off when one rank has replaced its image.
+#[test]
+fn images_of_different_checkpoints_are_refused() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-mixed");
+    let case = Case::heat2d_of(&scratch, 2, 1, SIDE);
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &words(&[], &case));
+    job.must_reach(2);
+    dmtcp.checkpoint(2);
+    let (image, kept) = (
+        scratch.ckpt().join("rank-1-of-2.dmtcp"),
+        scratch.file("kept"),
+    );
+    std::fs::copy(&image, &kept).expect("an image");
+    dmtcp.checkpoint(2);
+    job.kill();
+    std::fs::copy(&kept, &image).expect("an image");
+    let done = Dmtcp::new(&scratch).restart(2).finish();
+    done.fails_with(&["of different checkpoints", "restart from images of one"]);
+}
+
 /// States of one-sided communication and files that a checkpoint can find (`tests/c/trap_*.c`).
 #[test]
 fn one_sided_communication_and_files() {

@@ -226,21 +226,21 @@ fn from_mpich_to_open_mpi() {
 traps! { "trap_io" 2:
     files_at_explicit_offsets_in_another_directory "offsets";
     files_and_each_ranks_own_positions "pointers";
-    files_seen_through_derived_types "views";
     files_with_requests_in_flight "in_flight";
     files_between_the_halves_of_a_split_collective "split";
-    files_errors_and_their_handlers "errors";
     the_others_wait_to_write_in_order "busy_write";
     the_others_wait_to_open_a_file "busy_open";
     the_others_wait_to_close_a_file "busy_close";
 }
 
-traps! { "trap_io" 3:
-    files_and_the_position_that_all_ranks_share "shared";
+traps_over_both! { "trap_io" 2:
+    files_seen_through_derived_types "views";
+    files_errors_and_their_handlers "errors";
 }
 
 traps_over_both! { "trap_io" 3:
     three_ranks_with_file_requests_in_flight "in_flight";
+    files_and_the_position_that_all_ranks_share "shared";
 }
 
 // Closing deletes a file here: there is one restart in it.

@@ -8,5 +8,5 @@ pub mod code;
 pub mod driver;
 pub mod engine;
 pub mod exec;
-pub mod fatbin;
+pub use cuda_fatbin as fatbin;
 pub mod ptx;

@@ -1,7 +1,9 @@
 //! Numbers that each ABI has its own for, and buffers.
 
+use crate::functions::ix;
 use crate::handles::Array;
-use crate::{get, put, Library};
+use crate::{get, library, put, Library};
+use core::mem::transmute;
 use mpi_abi::canonical;
 pub use mpi_abi::numbers::*;
 use mpi_abi::Numbers;
@@ -22,8 +24,25 @@ pub fn code<A: Library>(code: i32) -> i32 {
     if code == 0 {
         0
     } else {
-        mpi_abi::error_to_canonical::<A>(code)
+        failed::<A>(code)
     }
+}
+
+/// The canonical class of an error. Of a code that is no class itself the library knows the class.
+#[cold]
+fn failed<A: Library>(code: i32) -> i32 {
+    let mut class = code;
+    let f = library(ix::Error_class);
+    if f != 0 && !ERROR.rows.iter().any(|row| A::number(row) == Some(code)) {
+        // SAFETY: it is the library's MPI_Error_class, which may be called at any time.
+        unsafe {
+            let f: unsafe extern "C" fn(i32, *mut i32) -> i32 = transmute(f);
+            if f(code, &mut class) != 0 {
+                class = code;
+            }
+        }
+    }
+    mpi_abi::error_to_canonical::<A>(class)
 }
 
 /// Makes the library's number of a canonical one.

@@ -8,10 +8,11 @@
 //! What is new is found by two witnesses, threads whose unused static TLS is filled with two different bytes: where they
 //! are the same afterwards, libc has written.
 
-use crate::{donor, half};
+use crate::donor::{self, Donor};
+use crate::half;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{addr_of_mut, null_mut};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use lh_loader::{arch, layout};
 
 type Open = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
@@ -65,7 +66,7 @@ unsafe extern "C" fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void {
 unsafe fn open_for_all(path: *const c_char, flags: c_int, caller: usize) -> *mut c_void {
     // SAFETY: the main TCB is this thread's alone, the witnesses are parked, and the list of donors stays as it is.
     unsafe {
-        let witnesses = [donor::start(0), donor::start(0)];
+        let witnesses = WITNESSES.each_ref().map(|w| witness(w));
         let mut opened = null_mut();
         if witnesses.iter().all(|w| !w.is_null()) {
             let [zeros, ones] = witnesses.map(|w| donor::tcb(w));
@@ -86,11 +87,23 @@ unsafe fn open_for_all(path: *const c_char, flags: c_int, caller: usize) -> *mut
                 });
             }
         }
-        for witness in witnesses {
-            donor::dismiss(witness);
-        }
         opened
     }
+}
+
+/// The witnesses, made when the first library is opened late.
+static WITNESSES: [AtomicPtr<Donor>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
+
+/// A witness; null if there can be no more threads.
+///
+/// # Safety
+/// On the main TCB, under the main lock.
+unsafe fn witness(at: &AtomicPtr<Donor>) -> *mut Donor {
+    if at.load(Ordering::Relaxed).is_null() {
+        // SAFETY: the caller's.
+        at.store(unsafe { donor::start(0) }, Ordering::Relaxed);
+    }
+    at.load(Ordering::Relaxed)
 }
 
 /// Static TLS of the libraries that the half began with ends so far below FS.

@@ -7,9 +7,10 @@
 #![no_std]
 #![no_main]
 
+mod bias;
 mod dlopen;
 mod donor;
-mod isend;
+mod got;
 mod keys;
 mod mutexes;
 mod sys;
@@ -136,7 +137,11 @@ unsafe extern "C" fn main(
         }
         if name() == "mpi" && !lib.is_null() {
             let path = CStr::from_ptr(lib).to_bytes();
-            mpi_adapter::begin(mpi_adapter::abi(path, look), look);
+            let abi = mpi_adapter::abi(path, look);
+            mpi_adapter::begin(abi, look);
+            if abi == mpi_adapter::Of::Canonical {
+                bias::begin(look(c"PMPI_Init") as usize);
+            }
         }
         (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);
         if (*half).shared_fs != 0 && !dlopen::tls_fits() {

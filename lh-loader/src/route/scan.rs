@@ -382,8 +382,22 @@ pub fn next(
     wanted: Wanted,
     from: usize,
 ) -> Option<Site> {
+    next_of(code, vaddr, elf, wanted, from, &mut |at| {
+        candidate(code, at)
+    })
+}
+
+/// The same, where somebody else looks for candidates.
+pub fn next_of(
+    code: &[u8],
+    vaddr: u64,
+    elf: Option<&Elf>,
+    wanted: Wanted,
+    from: usize,
+    candidate: &mut dyn FnMut(usize) -> Option<usize>,
+) -> Option<Site> {
     let mut at = from;
-    while let Some(c) = candidate(code, at) {
+    while let Some(c) = candidate(at) {
         // The signal restorer stays as it is: its unwind entry begins a byte early on purpose, so it can't be
         // decoded from there, and unwinders know it by these very bytes.
         if !code[..c].ends_with(&RESTORER) {

@@ -5,7 +5,9 @@ use super::{eh, log_level, policy, scan};
 use crate::arch::{is_err, syscall6};
 use crate::layout::{page_down, page_up, Owner, PAGE};
 use crate::{lhinfo, say, window};
+use core::cell::UnsafeCell;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Told of each site that matters and cannot be patched: address, number, reason.
 pub type Report<'a> = &'a mut dyn FnMut(usize, Option<u32>, Refusal);
@@ -111,6 +113,8 @@ pub unsafe fn patch_mapping(
             let part = Part {
                 start: addr + (at - offset) as usize,
                 text,
+                fd,
+                at,
                 vaddr,
                 elf: &elf,
                 owner,
@@ -143,6 +147,9 @@ struct Part<'a> {
     start: usize,
     /// The same bytes in the file: what is only read here stays out of the program's resident memory.
     text: &'a [u8],
+    /// The file, and where in it the code begins.
+    fd: i32,
+    at: u64,
     vaddr: u64,
     elf: &'a eh::Elf<'a>,
     owner: Owner,
@@ -158,8 +165,16 @@ impl Part<'_> {
         let mut stubs: Option<StubPage> = None;
         let mut inside: Option<Inside> = None;
         let (mut patched, mut from) = (0, 0);
+        let mut search = Search::new(self.fd, self.at, self.text);
         let wanted = |nr: Option<u32>| nr.is_none_or(|n| policy::routed(self.owner, n));
-        while let Some(site) = scan::next(self.text, self.vaddr, Some(self.elf), &wanted, from) {
+        while let Some(site) = scan::next_of(
+            self.text,
+            self.vaddr,
+            Some(self.elf),
+            &wanted,
+            from,
+            &mut |at| search.next(at),
+        ) {
             from = site.at + 2;
             // SAFETY: while the code is written it is not executable, and nobody runs in it.
             let done = unsafe {
@@ -223,6 +238,95 @@ impl Part<'_> {
             count += 1;
         });
         count
+    }
+}
+
+/// Length of a piece: it stays in the cache from being read to being looked at.
+const PIECE: usize = 64 << 10;
+
+/// Where pieces are read to, by one thread at a time.
+struct Buffer {
+    taken: AtomicBool,
+    bytes: UnsafeCell<[u8; PIECE]>,
+}
+
+// SAFETY: the bytes are used by who has set `taken`.
+unsafe impl Sync for Buffer {}
+
+static BUFFER: Buffer = Buffer {
+    taken: AtomicBool::new(false),
+    bytes: UnsafeCell::new([0; PIECE]),
+};
+
+/// Looks for candidates in what it reads of the file, piece by piece: pages of a mapping would each have to be made
+/// present, and taken away again, for a look at bytes of which nearly none matter.
+struct Search<'a> {
+    fd: i32,
+    /// Where in the file the code begins.
+    at: u64,
+    code: &'a [u8],
+    /// Is the buffer this one's? Else the mapping is looked at.
+    reads: bool,
+    /// The piece that was read last: its offset in the code, and its length.
+    start: usize,
+    len: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(fd: i32, at: u64, code: &'a [u8]) -> Self {
+        Search {
+            fd,
+            at,
+            code,
+            reads: !BUFFER.taken.swap(true, Ordering::Acquire),
+            start: 0,
+            len: 0,
+        }
+    }
+
+    /// The first candidate at or after `from`.
+    fn next(&mut self, mut from: usize) -> Option<usize> {
+        let known = self.start..self.start + self.len;
+        if !known.contains(&from) && !self.read(from) {
+            return scan::candidate(self.code, from);
+        }
+        loop {
+            // SAFETY: so many bytes have been read, by this one, whose the buffer is.
+            let bytes = unsafe { core::slice::from_raw_parts(BUFFER.bytes.get().cast(), self.len) };
+            if let Some(at) = scan::candidate(bytes, from - self.start) {
+                return Some(self.start + at);
+            }
+            from = self.start + self.len;
+            if from == self.code.len() {
+                return None;
+            }
+            from -= 1; // a candidate may begin with the last byte
+            if !self.read(from) {
+                return scan::candidate(self.code, from);
+            }
+        }
+    }
+
+    /// Reads the piece at `from`.
+    fn read(&mut self, from: usize) -> bool {
+        let (nr, fd) = (libc::SYS_pread64 as usize, self.fd as usize);
+        let want = PIECE.min(self.code.len().saturating_sub(from));
+        if !self.reads || want == 0 {
+            return false;
+        }
+        let (to, at) = (BUFFER.bytes.get() as usize, self.at as usize + from);
+        // SAFETY: the buffer has room for as much, and is this one's.
+        let got = unsafe { syscall6(nr, fd, to, want, at, 0, 0) };
+        (self.start, self.len) = (from, got.max(0) as usize);
+        self.len == want || self.len > 1
+    }
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        if self.reads {
+            BUFFER.taken.store(false, Ordering::Release);
+        }
     }
 }
 

@@ -70,9 +70,12 @@ fn names(params: &[String]) -> String {
 }
 
 fn words(params: &[String]) -> String {
-    (0..params.len())
-        .map(|i| format!("a{i} as u64, "))
-        .collect()
+    let each = params.iter().enumerate();
+    each.map(|(i, p)| match rust_type(p) {
+        "i32" => format!("a{i} as u64, "),
+        _ => format!("a{i}, "),
+    })
+    .collect()
 }
 
 /// Numbers, names and parameters of the functions that cross.

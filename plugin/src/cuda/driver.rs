@@ -3,9 +3,9 @@
 use super::codes::*;
 use super::context;
 use super::lower::{self, ix, PARAMS};
-use super::model;
+use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
-use super::stream::per_thread;
+use super::stream::{self, per_thread};
 use crate::gate::{self, Call};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -100,14 +100,27 @@ pub unsafe fn call(index: usize, class: Class, args: &[u64]) -> i32 {
 
 /// Waits for the device. A thread that is saved here waits again after a restart.
 unsafe fn wait(index: usize, args: &[u64]) -> i32 {
-    let _inside = gate::enter(Call::Reexecutable);
-    if !lower::active() {
-        return NOT_INITIALIZED;
+    // What kernels have printed comes out now: after what the program has printed, as with the real driver.
+    crate::streams::flush_output();
+    // A thread's own stream may have to be made, which must complete.
+    let mut args = args.to_vec();
+    let found = inside(|| {
+        for (p, a) in PARAMS[index].iter().zip(&mut args) {
+            if *p == P::Handle(Kind::Stream) {
+                // SAFETY: the caller's.
+                *a = unsafe { stream::resolve(*a) }?;
+            }
+        }
+        Ok(())
+    });
+    if found != SUCCESS {
+        return found;
     }
+    let _inside = gate::enter(Call::Reexecutable);
     loop {
         // SAFETY: the caller's.
         let outcome = unsafe {
-            let lowered = match Lowered::new(index, args, core::ptr::null_mut()) {
+            let lowered = match Lowered::new(index, &args, core::ptr::null_mut()) {
                 Ok(lowered) => lowered,
                 Err(code) => return code,
             };

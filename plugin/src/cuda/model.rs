@@ -37,6 +37,13 @@ pub enum Kind {
     Exec,
 }
 
+impl Kind {
+    /// Is it in no context, wherever it was made?
+    fn outlives_contexts(self) -> bool {
+        matches!(self, Kind::Library | Kind::Kernel | Kind::Pool)
+    }
+}
+
 /// What a handle points to.
 #[repr(C, align(64))]
 pub struct Object {
@@ -230,6 +237,9 @@ impl Model {
         for (kind, handle) in inner {
             self.remove(kind, handle);
         }
+        if kind == Kind::Library {
+            self.fatbins.forget(handle);
+        }
         self.settings.retain(|(_, r)| !r.uses(kind, handle));
         self.globals.retain(|g| g.owner != handle);
     }
@@ -253,7 +263,7 @@ impl Model {
         let gone: Vec<u64> = self
             .live
             .iter()
-            .filter(|(_, e)| e.context == context)
+            .filter(|(_, e)| e.context == context && !e.kind.outlives_contexts())
             .map(|(s, _)| *s)
             .collect();
         for serial in gone {

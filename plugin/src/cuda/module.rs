@@ -2,12 +2,13 @@
 
 use super::codes::*;
 use super::context;
-use super::driver::{check, inside, put, refuse};
+use super::driver::{self, check, inside, put, refuse};
 use super::globals::{self, Global};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use std::ffi::CStr;
+use cuda_fatbin::variables;
+use std::ffi::{CStr, CString};
 
 /// Magic numbers: what the compiler wraps a fat binary in, the fat binary, ELF.
 const WRAPPER: u32 = 0x4662_43b1;
@@ -57,6 +58,55 @@ unsafe fn length(at: u64) -> usize {
     }
 }
 
+/// Names of an image's variables: all of them are saved.
+///
+/// # Safety
+/// It must be an image.
+pub unsafe fn variables(at: u64) -> Vec<CString> {
+    // SAFETY: the caller's; the image says itself how long it is.
+    let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) };
+    let magic = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
+    let names = match magic {
+        Some(FATBIN) => match cuda_fatbin::ptx(bytes) {
+            Ok(text) => variables::of_ptx(&text),
+            Err(why) => {
+                driver::say_once(&format!(
+                    "a CUDA module's variables are saved only where the program has looked them up: {why}"
+                ));
+                Vec::new()
+            }
+        },
+        Some(ELF) => variables::of_elf(bytes).unwrap_or_default(),
+        _ => variables::of_ptx(&String::from_utf8_lossy(bytes)),
+    };
+    names
+        .into_iter()
+        .filter_map(|n| CString::new(n).ok())
+        .collect()
+}
+
+/// Looks all variables of a module or library up in the thread's context.
+///
+/// # Errors
+/// The driver's.
+pub fn look_up(owner: (Kind, u64), names: &[CString]) -> Result<(), i32> {
+    let functions: &[usize] = match owner.0 {
+        Kind::Library => &[ix::cuLibraryGetManaged, ix::cuLibraryGetGlobal],
+        _ => &[ix::cuModuleGetGlobal_v2],
+    };
+    for name in names {
+        for function in functions {
+            match globals::find(*function, owner, name) {
+                Ok(_) => break,
+                // What no kernel uses may have been left out.
+                Err(NOT_FOUND) => {}
+                Err(code) => return Err(code),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A copy of an image, which stays.
 unsafe fn keep(at: u64) -> u64 {
     // SAFETY: the caller's.
@@ -103,10 +153,9 @@ pub unsafe fn cuModuleLoadData(out: u64, image: u64) -> i32 {
             return Err(INVALID_VALUE);
         }
         let (image, context) = (keep(unwrapped(image)), context::current());
-        put(
-            out,
-            load(ix::cuModuleLoadData, Kind::Module, context, image, 2)?,
-        )
+        let module = load(ix::cuModuleLoadData, Kind::Module, context, image, 2)?;
+        look_up((Kind::Module, module), &variables(image))?;
+        put(out, module)
     })
 }
 
@@ -154,7 +203,14 @@ pub unsafe fn cuLibraryLoadData(
         if out == 0 || image == 0 {
             return Err(INVALID_VALUE);
         }
-        put(out, library(keep(unwrapped(image)))?)
+        let image = keep(unwrapped(image));
+        let library = library(image)?;
+        let names = variables(image);
+        if context::current() != 0 {
+            look_up((Kind::Library, library), &names)?;
+        }
+        model::lock().fatbins.add(library, names);
+        put(out, library)
     })
 }
 

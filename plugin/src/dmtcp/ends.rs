@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 /// A thread's function.
 pub type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// What a thread is to run, for [`thread`]: two registers.
+/// What a thread is to run, for `thread`: two registers.
 #[repr(C)]
 pub struct Wanted {
     start: Start,
@@ -50,7 +50,7 @@ extern "C" {
     fn splitproc_thread(wanted: *mut c_void) -> *mut c_void;
 }
 
-/// A thread's function and its argument, as they are handed to DMTCP: by way of [`begins`], which frees what is
+/// A thread's function and its argument, as they are handed to DMTCP: by way of `begins`, which frees what is
 /// `kept` here.
 pub struct Thread {
     /// The function.

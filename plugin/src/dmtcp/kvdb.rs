@@ -34,6 +34,24 @@ static JOB: Mutex<Option<Job>> = Mutex::new(None);
 /// The rank, and above it the size: a child may be forked while the job is locked. 0: not known.
 static PLACE: AtomicU64 = AtomicU64::new(0);
 
+/// What the ranks' images of the newest checkpoint have in common.
+static MARK: AtomicU64 = AtomicU64::new(0);
+
+/// The ranks agree on a mark of the checkpoint that all are ready for.
+pub fn mark() -> Result<(), String> {
+    let all = Coordinator.all(&random::<8>())?;
+    let mark = all[0].as_slice().try_into();
+    MARK.store(mark.map_or(0, u64::from_ne_bytes), Ordering::Relaxed);
+    Ok(())
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the kernel writes so many bytes.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    bytes
+}
+
 /// This process's rank and the size of its job, once it has started MPI; a forked child has its parent's.
 pub fn rank_and_size() -> Option<(u32, u32)> {
     let place = PLACE.load(Ordering::Relaxed);
@@ -216,11 +234,8 @@ impl Host for Coordinator {
 
     /// A name for the job.
     fn listen(&self) -> Result<Vec<u8>, HostError> {
-        let mut random = [0u8; 16];
-        // SAFETY: the kernel writes 16 bytes.
-        unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
         let mut name = String::from("splitproc.");
-        for byte in random {
+        for byte in random::<16>() {
             let _ = write!(name, "{byte:02x}");
         }
         Ok(name.into_bytes())
@@ -236,5 +251,9 @@ impl Host for Coordinator {
         });
         PLACE.store(u64::from(size) << 32 | u64::from(rank), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn checkpoint(&self) -> Vec<u8> {
+        MARK.load(Ordering::Relaxed).to_ne_bytes().to_vec()
     }
 }

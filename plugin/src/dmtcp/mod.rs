@@ -190,7 +190,8 @@ fn presuspend() {
     let cut = || {
         early::settle()?;
         kvdb::meet()?;
-        helper::event(helper::PRESUSPEND)
+        helper::event(helper::PRESUSPEND)?;
+        kvdb::mark()
     };
     let begin = Instant::now();
     while let Err(why) = cut() {

@@ -84,7 +84,7 @@ pub fn end(c: &Comm, n: u64, outcome: &Outcome) {
 
 /// Runs a blocking collective. In place means that its input is overwritten: then it cannot be called again.
 #[inline(always)]
-pub fn blocking(comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
+pub fn blocking(comm: i32, in_place: bool, f: impl Fn() -> Outcome + Copy) -> i32 {
     let c = match comms::get(comm) {
         Ok(c) => c,
         Err(e) => return finish(comm, Err(e)),
@@ -95,11 +95,23 @@ pub fn blocking(comm: i32, in_place: bool, f: impl FnMut() -> Outcome) -> i32 {
         Call::Reexecutable
     };
     let (inside, n) = enter(c, in_place, call, true);
-    let outcome = again(f);
+    let outcome = match f() {
+        Ok(SUCCESS) => {
+            leave(c, n);
+            drop(inside);
+            return SUCCESS;
+        }
+        Err(Fail::Restarted) => repeat(f),
+        other => other,
+    };
     end(c, n, &outcome);
     drop(inside);
-    match outcome {
-        Ok(SUCCESS) => SUCCESS,
-        other => finish(comm, other),
-    }
+    finish(comm, outcome)
+}
+
+/// Calls a collective again after a restart.
+#[cold]
+#[inline(never)]
+fn repeat(f: impl Fn() -> Outcome) -> Outcome {
+    again(f)
 }

@@ -6,7 +6,7 @@ use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
 use super::together::{put_at, put_error};
-use super::{composite, icoll, partitioned, status, sync};
+use super::{composite, icoll, partitioned, quick, status, sync};
 use crate::block;
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
@@ -44,7 +44,7 @@ fn close(guard: &Guard, handle: &mut i32, r: &'static Request) {
         sync::end(r);
         r.active.set(false);
     } else {
-        request::release(guard, *handle, r);
+        request::release(guard, r);
         *handle = REQUEST_NULL;
     }
 }
@@ -79,7 +79,7 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
             r.waiting.set(false);
             if let Ok(code) = outcome {
                 settle(&guard, r, out, false);
-                request::release(&guard, *handle, r);
+                request::release(&guard, r);
                 *handle = REQUEST_NULL;
                 return code;
             }
@@ -268,7 +268,17 @@ fn comm_of(handle: i32) -> i32 {
         })
 }
 
+#[inline(always)]
 pub unsafe fn wait(at: usize, status: usize) -> i32 {
+    match quick::wait(at, status) {
+        SUCCESS => SUCCESS,
+        _ => wait_whatever(at, status),
+    }
+}
+
+/// Whatever the request and the state of things.
+#[inline(never)]
+unsafe fn wait_whatever(at: usize, status: usize) -> i32 {
     let handle = &mut *(at as *mut i32);
     let before = *handle;
     let mut own = Status::EMPTY;
@@ -407,7 +417,7 @@ pub unsafe fn request_free(at: usize) -> i32 {
                 status::free(r);
             }
             free_rest(&guard, *handle, r);
-            request::release(&guard, *handle, r);
+            request::release(&guard, r);
         }
         *handle = REQUEST_NULL;
         Ok(SUCCESS)
@@ -438,7 +448,7 @@ pub unsafe fn sweep() {
         if poll(r) {
             let guard = lock();
             free_rest(&guard, h, r);
-            request::release(&guard, h, r);
+            request::release(&guard, r);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{lock, Comm, Guard};
-use super::{drain, env, reopen, settle};
+use super::{drain, env, lower, reopen, settle};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -231,6 +231,8 @@ pub fn presuspend() -> Result<(), String> {
         return Ok(());
     }
     super::model::lock::share();
+    // SAFETY: this is the helper thread, which no restart interrupts.
+    unsafe { lower::bias(false) };
     let guard = lock();
     let whole = whole(&guard);
     // A communicator of one waits for nobody: nothing is ever held there.
@@ -283,6 +285,8 @@ pub fn resume() {
         if !env::multiple() && gate::closed() {
             unshare_when_quiet();
         }
+        // SAFETY: as above; what follows does not call the lower half.
+        unsafe { lower::bias(true) };
         CUT.store(0, SeqCst);
         wake();
     }

@@ -32,6 +32,24 @@ unsafe fn call(f: &File, index: usize, args: &[u64], more: Option<u64>) -> Resul
     Ok(must(index, &words[..n + usize::from(more.is_some())]))
 }
 
+/// Calls a function with all its arguments. A status is first one of ours: the library may fill in the count alone.
+unsafe fn whole(f: &File, index: usize, args: &[u64]) -> Result<i32, Fail> {
+    let (Some((at, args)), true) = (args.split_last(), access(NAMES[index])) else {
+        return call(f, index, args, None);
+    };
+    let mut status = Status::EMPTY;
+    let code = call(f, index, args, Some(&raw mut status as u64))?;
+    if code == SUCCESS {
+        put_status(*at as usize, status);
+    }
+    Ok(code)
+}
+
+/// Does a function read or write?
+fn access(name: &str) -> bool {
+    name.contains("read") || name.contains("write")
+}
+
 /// The function with an `int` for its count, which every library has, if the count is one.
 fn narrow(index: usize, args: &[u64]) -> Result<usize, Fail> {
     let other = NARROW[index];
@@ -48,7 +66,7 @@ fn narrow(index: usize, args: &[u64]) -> Result<usize, Fail> {
 /// A sequential file has the shared position alone, and that only moves on.
 fn permitted(f: &File, index: usize) -> Result<usize, Fail> {
     let name = NAMES[index];
-    let access = name.contains("read") || name.contains("write");
+    let access = access(name);
     let shared = name.contains("shared") || name.contains("ordered");
     let placed = name.contains("seek") || name.contains("get_position") || name.contains("byte");
     if f.amode & MODE_SEQUENTIAL != 0 && (placed || (access && !shared)) {
@@ -67,7 +85,7 @@ fn permitted(f: &File, index: usize) -> Result<usize, Fail> {
 pub unsafe fn alone(index: usize, args: &[u64]) -> i32 {
     let handle = args[0] as usize;
     let inside = gate::enter(Call::MustComplete);
-    let outcome = file::get(handle).and_then(|f| call(f, index, args, None));
+    let outcome = file::get(handle).and_then(|f| whole(f, index, args));
     drop(inside);
     finish(handle, outcome)
 }
@@ -77,7 +95,7 @@ pub unsafe fn alone(index: usize, args: &[u64]) -> i32 {
 /// # Safety
 /// As `alone`.
 pub unsafe fn collective(index: usize, args: &[u64]) -> i32 {
-    together(args[0] as usize, |f| call(f, index, args, None))
+    together(args[0] as usize, |f| whole(f, index, args))
 }
 
 /// A non-blocking call of this rank or, if `all`, of all.
@@ -115,7 +133,7 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     } else {
         let guard = lock();
         icoll::complete(&guard, r, f.comm);
-        request::release(&guard, h, r);
+        request::release(&guard, r);
     }
     drop(inside);
     finish(handle, outcome)

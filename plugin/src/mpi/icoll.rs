@@ -93,7 +93,7 @@ pub unsafe fn start(index: usize, comm: i32, in_place: bool, args: &[u64], out: 
     });
     match (&outcome, made) {
         (Ok(SUCCESS), Some((h, _))) => put(out, h),
-        (_, Some((h, r))) => request::release(&lock(), h, r),
+        (_, Some((_, r))) => request::release(&lock(), r),
         _ => {}
     }
     finish(comm, outcome)

@@ -26,6 +26,7 @@ pub type Outcome = Result<i32, Fail>;
 
 static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 static HALF: AtomicUsize = AtomicUsize::new(0);
+static BIAS: AtomicUsize = AtomicUsize::new(0);
 /// The lower half's `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY`.
 pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
@@ -40,11 +41,7 @@ pub fn resolve() {
         let missing = missing as *const () as usize;
         slot.store(if found == 0 { missing } else { found }, Relaxed);
     }
-    // Ours, over the library's: a send that is complete at once has no request.
-    let isend = crossing::sym(half, c"splitproc_isend");
-    if isend != 0 {
-        TABLE[ix::Isend].store(isend, Relaxed);
-    }
+    BIAS.store(crossing::sym(half, c"splitproc_bias"), Relaxed);
     for (slot, name) in WEIGHTS
         .iter()
         .zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"])
@@ -54,6 +51,19 @@ pub fn resolve() {
             // SAFETY: an exported pointer variable of the loaded library.
             slot.store(unsafe { *at }, Relaxed);
         }
+    }
+}
+
+/// Tells the half whether it is one thread of the program that calls the library from now on, or the calling thread, the
+/// helper, as well.
+///
+/// # Safety
+/// From a place that no restart can interrupt.
+pub unsafe fn bias(one: bool) {
+    let f = BIAS.load(Relaxed);
+    if f != 0 {
+        // SAFETY: the function takes an int; the caller answers for the rest.
+        unsafe { crossing::cross_must(HALF.load(Relaxed), f, &[u64::from(one)]) };
     }
 }
 

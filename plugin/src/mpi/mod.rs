@@ -48,6 +48,7 @@ pub mod partitioned;
 pub mod persistent;
 pub mod probe;
 pub mod promises;
+pub mod quick;
 pub mod reopen;
 pub mod replay;
 pub mod rma;

@@ -5,7 +5,7 @@ use super::front::{again, finish, put_status};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::{comm as comms, datatype, Comm};
 use super::start::Message;
-use super::{complete, handle, inside, large, packed, start, sync, unexpected};
+use super::{complete, handle, inside, large, packed, quick, start, sync, unexpected};
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -43,6 +43,18 @@ unsafe fn send_on(index: usize, c: &Comm, m: Message) -> Outcome {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(index: usize, m: Message, comm: i32) -> i32 {
+    if index == ix::Send {
+        match quick::send(m, comm) {
+            quick::SLOW => {}
+            code => return finish(comm, Ok(code)),
+        }
+    }
+    send_slowly(index, m.apart(), comm)
+}
+
+/// Whatever the message and the state of things.
+#[inline(never)]
+unsafe fn send_slowly(index: usize, m: Message, comm: i32) -> i32 {
     let inside = gate::enter(Call::MustComplete);
     let outcome = match comms::get(comm) {
         Ok(c) => send_on(index, c, m),
@@ -72,6 +84,16 @@ pub unsafe fn ssend(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
+    match quick::recv(m, comm, status) {
+        quick::SLOW => recv_slowly(m.apart(), comm, status),
+        code => finish(comm, Ok(code)),
+    }
+}
+
+/// Whatever the message and the state of things.
+#[cold]
+#[inline(never)]
+unsafe fn recv_slowly(m: Message, comm: i32, status: usize) -> i32 {
     let inside = gate::enter(Call::Reexecutable);
     let mut own = Status::EMPTY;
     let outcome = again(|| {

@@ -204,7 +204,7 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
             ];
             let code = lower::must(ix::Imrecv, &args);
             if code != SUCCESS {
-                request::release(&guard, rh, r);
+                request::release(&guard, r);
                 return Ok(code);
             }
             r.active.set(true);

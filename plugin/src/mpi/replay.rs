@@ -36,6 +36,22 @@ pub fn restart() -> Result<(), String> {
     Ok(())
 }
 
+/// Images of different checkpoints are no job.
+fn one_checkpoint() -> Result<(), String> {
+    let mark = host::checkpoint();
+    if mark.is_empty() {
+        return Ok(());
+    }
+    let all = host::exchange(&mark).map_err(|e| e.message)?;
+    let other = all.iter().position(|mark| *mark != all[0]);
+    other.map_or(Ok(()), |rank| {
+        Err(format!(
+            "the images of rank 0 and rank {rank} are of different checkpoints: one was broken off when some images had \
+             been replaced, or they were copied from different places; restart from images of one checkpoint"
+        ))
+    })
+}
+
 unsafe fn rebuild() -> Result<(), String> {
     let (rank, size) =
         env::start_lower().map_err(|c| format!("MPI_Init failed at restart with code {c}"))?;
@@ -52,6 +68,7 @@ unsafe fn rebuild() -> Result<(), String> {
     }
     promises::check()?;
     env::connect(rank, size)?;
+    one_checkpoint()?;
     let guard = lock();
     errs::forget(&guard);
     codes::replay(&guard);

@@ -55,7 +55,7 @@ pub unsafe fn request(
                 Ok(SUCCESS)
             }
             other => {
-                request::release(&lock(), h, r);
+                request::release(&lock(), r);
                 other
             }
         }

@@ -5,7 +5,7 @@ use super::front::{finish, forward, put, slice};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
-use super::{bsend, handle, icoll, partitioned, sync, unexpected};
+use super::{bsend, handle, icoll, partitioned, quick, sync, unexpected};
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,8 +24,23 @@ pub struct Message {
     pub tag: i32,
 }
 
+impl Message {
+    /// A copy for a way that is rarely taken: only there it is stored in memory.
+    #[inline(always)]
+    pub fn apart(&self) -> Message {
+        Message {
+            buf: self.buf,
+            n: self.n,
+            t: self.t,
+            peer: self.peer,
+            tag: self.tag,
+        }
+    }
+}
+
+/// Notes a request's arguments.
 #[inline(always)]
-fn remember(r: &Request, function: usize, m: Message) {
+pub fn remember(r: &Request, function: usize, m: Message) {
     r.function.set(function);
     r.buffer.set(m.buf);
     r.count.set(m.n);
@@ -85,7 +100,7 @@ unsafe fn make(
     match call(function, m, c.lower.load(Relaxed), r.lower.as_ptr()) {
         Ok(SUCCESS) => Ok((h, r)),
         other => {
-            request::release(&lock(), h, r);
+            request::release(&lock(), r);
             Err(other.map_or_else(|e| e, Fail::Code))
         }
     }
@@ -120,13 +135,15 @@ pub unsafe fn post_send(function: usize, c: &'static Comm, m: Message) -> Result
 unsafe fn send_now(c: &'static Comm, m: Message) -> Result<i32, Fail> {
     let mut lower = REQUEST_NULL;
     match call(ix::Isend, m, c.lower.load(Relaxed), &mut lower)? {
-        SUCCESS if lower == REQUEST_NULL => Ok(request::COMPLETE),
+        SUCCESS if request::is_complete(lower) => Ok(request::COMPLETE),
         SUCCESS => Ok(under_way(c, m, lower)),
         code => Err(Fail::Code(code)),
     }
 }
 
-fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
+/// Makes a request for a send that the lower half has begun.
+#[inline(never)]
+pub fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
     let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
     remember(r, ix::Isend, m);
     r.lower.store(lower, Relaxed);
@@ -186,6 +203,18 @@ pub fn complete_now(c: &'static Comm, kind: Kind, status: Status) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(function: usize, m: Message, comm: i32, out: usize) -> i32 {
+    if function == ix::Isend {
+        match quick::isend(m, comm, out) {
+            quick::SLOW => {}
+            code => return finish(comm, Ok(code)),
+        }
+    }
+    isend_slowly(function, m.apart(), comm, out)
+}
+
+/// Whatever the message and the state of things.
+#[inline(never)]
+unsafe fn isend_slowly(function: usize, m: Message, comm: i32, out: usize) -> i32 {
     let inside = gate::enter(Call::MustComplete);
     let outcome = match comms::get(comm) {
         Ok(c) => post_send(function, c, m),
@@ -205,6 +234,16 @@ pub unsafe fn isend(function: usize, m: Message, comm: i32, out: usize) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
+    match quick::irecv(m, comm, out) {
+        quick::SLOW => irecv_slowly(m.apart(), comm, out),
+        code => finish(comm, Ok(code)),
+    }
+}
+
+/// Whatever the message and the state of things.
+#[cold]
+#[inline(never)]
+unsafe fn irecv_slowly(m: Message, comm: i32, out: usize) -> i32 {
     forward(comm, || {
         put(out, post_recv(comms::get(comm)?, m)?);
         Ok(SUCCESS)

@@ -263,7 +263,7 @@ pub fn wait_generalized(handle: &mut i32, r: &'static Request, out: &mut Status)
 pub fn take_generalized(handle: &mut i32, r: &'static Request, out: &mut Status) -> i32 {
     let asked = query_request(r, out);
     let freed = free(r);
-    request::release(&lock(), *handle, r);
+    request::release(&lock(), r);
     *handle = REQUEST_NULL;
     if asked != SUCCESS {
         return finish(COMM_WORLD, Ok(asked));

@@ -66,10 +66,16 @@ pub fn ready(r: &Request) -> bool {
     r.done.get() && !(PENDING.load(Relaxed) != 0 && is(r) && gate::closed())
 }
 
+/// Are there synchronous sends that the application has not completed?
+#[inline(always)]
+pub fn any() -> bool {
+    PENDING.load(Relaxed) != 0
+}
+
 /// Counts a message, before it is sent.
 #[inline(always)]
 pub fn sending(comm: &Comm, dest: i32, tag: i32) {
-    if PENDING.load(Relaxed) != 0 {
+    if any() {
         count(comm, dest, tag);
     }
 }
@@ -239,7 +245,7 @@ pub unsafe fn answered(r: &'static Request) -> bool {
     if !poll(ack) {
         return false;
     }
-    request::release(&lock(), handle, ack);
+    request::release(&lock(), ack);
     r.ack.set(REQUEST_NULL);
     true
 }

@@ -10,7 +10,7 @@ use super::front::{finish, put, put_status, slice_mut};
 use super::lower::{ix, must};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, shared};
-use super::{inside, sync};
+use super::{inside, quick, sync};
 use crate::gate::{self, Call};
 use arrayvec::ArrayVec;
 use std::mem::MaybeUninit;
@@ -122,7 +122,7 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
         let own = own.assume_init_mut();
         if let Some(r) = plain(*handle) {
             settle(&guard, r, own, false);
-            request::release(&guard, *handle, r);
+            request::release(&guard, r);
         }
         if errors && *handle != REQUEST_NULL {
             put_error(statuses, i, SUCCESS);
@@ -168,7 +168,11 @@ unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> bool {
 pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
     let handles = slice_mut::<i32>(at, n.max(0) as usize);
     if handles.len() <= FEW {
-        return few(handles, statuses);
+        let done = quick::waitall(handles, statuses);
+        if done == handles.len() {
+            return SUCCESS;
+        }
+        return few(&mut handles[done..], status_at(statuses, done));
     }
     for from in (0..handles.len()).step_by(BATCH) {
         let to = handles.len().min(from + BATCH);
@@ -180,7 +184,7 @@ pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
 }
 
 /// Waits for each by itself: for the sends first, which may be complete before anything has been received.
-#[inline(always)]
+#[inline(never)]
 unsafe fn few(handles: &mut [i32], statuses: usize) -> i32 {
     let mut failed = false;
     let mut sends = 0u32;

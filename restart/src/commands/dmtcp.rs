@@ -29,20 +29,26 @@ const SIZE: usize = 16;
 /// Runs the command; returns only when it fails.
 pub fn run(args: &DmtcpRestart) -> Outcome {
     let (rank, size) = mpi::rank_and_size()?;
-    let image = image(&args.dir, rank, size)?;
-    let images = with_children(&args.dir, rank, size)?.unwrap_or_else(|| vec![image]);
+    let ranks = match newest(&args.dir, size) {
+        Some(ranks) => ranks,
+        None => {
+            let image = image(&args.dir, rank, size)?;
+            lost(&args.dir, size)?;
+            BTreeMap::from([(rank, vec![image])])
+        }
+    };
     // Every rank looks at all, for the reason that `image` has.
-    let all = (0..size).map(|rank| link(&args.dir, rank, size));
-    for image in all.chain(images.iter().cloned()) {
-        whole(&image)?;
+    for image in ranks.values().flatten() {
+        whole(image)?;
     }
+    let images = &ranks[&rank];
     let mut command = Command::new("dmtcp_restart");
     let chosen = |o: &OsString| COORDINATOR.iter().any(|c| o.to_str() == Some(c));
     if size > 1 && !args.options.iter().any(chosen) {
         // Each rank would start a coordinator of its own.
         command.arg("--join-coordinator");
     }
-    command.args(&args.options).args(&images);
+    command.args(&args.options).args(images);
     let error = command.exec();
     let text = match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -95,34 +101,51 @@ fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
     Err(Failure::new(1, text))
 }
 
-/// The images of the rank and its children, of the newest checkpoint of which all are there.
-fn with_children(dir: &Path, rank: u32, size: u32) -> Result<Option<Vec<PathBuf>>, Failure> {
-    let prefix = format!("rank-{rank}-of-{size}.");
-    let mut checkpoints: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+/// The links that say which images belong together: by checkpoint, then by rank.
+fn together(dir: &Path, size: u32) -> BTreeMap<u32, BTreeMap<u32, Vec<PathBuf>>> {
+    let mut checkpoints: BTreeMap<u32, BTreeMap<u32, Vec<PathBuf>>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let rest = name.to_str().and_then(|n| n.strip_prefix(&prefix));
-        let number = rest.and_then(|r| r.split_once('.')?.0.parse().ok());
-        if let Some(number) = number {
-            checkpoints.entry(number).or_default().push(entry.path());
+        let parts = || {
+            let (rank, rest) = name.to_str()?.strip_prefix("rank-")?.split_once("-of-")?;
+            let mut rest = rest.splitn(3, '.');
+            let (of, number) = (rest.next()?, rest.next()?);
+            rest.next()?;
+            let of_this = of.parse() == Ok(size);
+            Some((number.parse().ok()?, rank.parse().ok()?)).filter(|_| of_this)
+        };
+        if let Some((number, rank)) = parts() {
+            let ranks = checkpoints.entry(number).or_default();
+            ranks.entry(rank).or_default().push(entry.path());
         }
     }
-    let mut lost = None;
-    for mut images in checkpoints.into_values().rev() {
-        let Some(missing) = images.iter().find(|i| !i.is_file()) else {
-            images.sort();
-            return Ok(Some(images));
-        };
-        lost.get_or_insert_with(|| missing.clone());
+    checkpoints
+}
+
+/// The images of each rank and its children, of the newest checkpoint of which all are there.
+fn newest(dir: &Path, size: u32) -> Option<BTreeMap<u32, Vec<PathBuf>>> {
+    let there = |ranks: &BTreeMap<u32, Vec<PathBuf>>| {
+        (0..size).all(|rank| ranks.contains_key(&rank))
+            && ranks.values().flatten().all(|image| image.is_file())
+    };
+    let mut found = together(dir, size).into_values().rfind(there)?;
+    found.values_mut().for_each(|images| images.sort());
+    Some(found)
+}
+
+/// No checkpoint is whole; names an image that the newest one lacks, if there are links of one.
+fn lost(dir: &Path, size: u32) -> Outcome {
+    let newest = together(dir, size).into_values().next_back();
+    for (rank, images) in newest.unwrap_or_default() {
+        if let Some(link) = images.iter().find(|image| !image.is_file()) {
+            let text = format!(
+                "{} names an image that is not there: that of a child of rank {rank} is lost",
+                link.display()
+            );
+            return Err(Failure::new(1, text));
+        }
     }
-    let lost = lost.map(|link| {
-        let text = format!(
-            "{} names an image that is not there: that of a child of rank {rank} is lost",
-            link.display()
-        );
-        Failure::new(1, text)
-    });
-    lost.map_or(Ok(None), Err)
+    Ok(())
 }
 
 /// DMTCP starts from an image that was cut off and crashes, hangs or goes on with other memory, so its end is looked
@@ -207,26 +230,33 @@ mod tests {
     }
 
     #[test]
-    fn a_ranks_children_are_those_of_the_newest_whole_checkpoint() {
+    fn all_ranks_and_their_children_are_of_the_newest_whole_checkpoint() {
         let tmp = tempfile::tempdir().unwrap();
         let images = || {
-            let images = with_children(tmp.path(), 1, 12).ok()?.unwrap_or_default();
-            let name = |i: PathBuf| i.file_name().unwrap().to_str().unwrap().to_owned();
-            Some(images.into_iter().map(name).collect::<Vec<_>>())
+            let name = |i: &PathBuf| i.file_name().unwrap().to_str().unwrap().to_owned();
+            let found = newest(tmp.path(), 2)?;
+            Some(found.values().flatten().map(name).collect::<Vec<_>>())
         };
         let write = |name: &str| std::fs::write(tmp.path().join(name), "").unwrap();
         let link = |name: &str| std::os::unix::fs::symlink("no", tmp.path().join(name)).unwrap();
-        write("rank-1-of-12.dmtcp");
-        write("rank-11-of-12.7.ckpt_x.dmtcp");
-        assert_eq!(images().unwrap(), [""; 0]);
-        link("rank-1-of-12.9.ckpt_a.dmtcp");
+        write("rank-1-of-2.dmtcp");
+        write("rank-0-of-2.9.ckpt_x.dmtcp");
+        write("rank-1-of-12.9.ckpt_x.dmtcp");
         assert_eq!(images(), None);
-        write("rank-1-of-12.10.ckpt_b.dmtcp");
-        write("rank-1-of-12.10.ckpt_a.dmtcp");
-        link("rank-1-of-12.11.ckpt_b.dmtcp");
+        assert!(lost(tmp.path(), 2).is_ok());
+        link("rank-1-of-2.9.ckpt_a.dmtcp");
+        assert_eq!(images(), None);
+        let why = lost(tmp.path(), 2).unwrap_err().error.to_string();
+        assert!(why.contains("rank-1-of-2.9.ckpt_a.dmtcp"), "{why}");
+        write("rank-0-of-2.10.ckpt_x.dmtcp");
+        write("rank-1-of-2.10.ckpt_b.dmtcp");
+        write("rank-1-of-2.10.ckpt_a.dmtcp");
+        write("rank-0-of-2.11.ckpt_x.dmtcp");
+        link("rank-1-of-2.11.ckpt_b.dmtcp");
         let whole = [
-            "rank-1-of-12.10.ckpt_a.dmtcp",
-            "rank-1-of-12.10.ckpt_b.dmtcp",
+            "rank-0-of-2.10.ckpt_x.dmtcp",
+            "rank-1-of-2.10.ckpt_a.dmtcp",
+            "rank-1-of-2.10.ckpt_b.dmtcp",
         ];
         assert_eq!(images().unwrap(), whole);
     }

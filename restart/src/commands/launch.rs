@@ -166,7 +166,7 @@ pub fn library_for_restart(taking: &Taking, had: Option<&str>) -> Result<Option<
             // Without a launcher, what the job had is as good as any.
             let suits = had.is_file()
                 && match mpi::launcher() {
-                    Launcher::OpenMpi => Family::of(had) == Some(Family::OpenMpi),
+                    Launcher::OpenMpi | Launcher::Pmix => Family::of(had) == Some(Family::OpenMpi),
                     Launcher::Mpich => Family::of(had) != Some(Family::OpenMpi),
                     Launcher::None => true,
                 };

@@ -198,13 +198,13 @@ api! {
         if found.is_null() || version > VERSION {
             return Err(Error::INVALID_VALUE);
         }
-        let versions = ["_v4", "_v3", "_v2", "WithFlags", ""].iter();
+        let mut versions = ["_v4", "_v3", "_v2", "WithFlags", ""].iter();
         let look = |suffix: &&str| {
             let symbol = std::ffi::CString::new(format!("{name}{suffix}")).ok()?;
             let at = libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr());
             (!at.is_null()).then_some(at)
         };
-        let at = versions.clone().find_map(|s| look(s));
+        let at = versions.find_map(look);
         put_if(status, c_int::from(at.is_none()));
         put(found, at.unwrap_or(std::ptr::null_mut()))?;
         at.map(|_| ()).ok_or(Error::NOT_FOUND)

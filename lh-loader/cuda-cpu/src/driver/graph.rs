@@ -1,29 +1,32 @@
 //! Graphs: work, and what of it comes after what.
 
-use super::launch::{Launch, Parameters};
-use super::transfer::{copied, filled, Copy3d};
-use super::work::{HostFunction, Work};
-use super::{
-    all, api, driver, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer,
-};
+use super::nodes::FillNode;
+use super::transfer::Copy3d;
+use super::work::Work;
+use super::{all, api, driver, get, lock, put, put_if, ready, Done, Error, Handle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_char, c_uint};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a node does.
 #[derive(Clone)]
-struct Node {
-    work: Work,
-    after: BTreeSet<Handle>,
+pub struct Node {
+    /// The work.
+    pub work: Work,
+    /// What it comes after.
+    pub after: BTreeSet<Handle>,
     /// What its parameters were, of a copy or a fill.
-    source: Source,
+    pub source: Source,
 }
 
 /// Parameters as they were given.
 #[derive(Clone)]
-enum Source {
+pub enum Source {
+    /// They are in the work, or were captured.
     Captured,
+    /// A copy.
     Copy(Copy3d),
+    /// A fill.
     Fill(FillNode),
 }
 
@@ -31,7 +34,7 @@ enum Source {
 #[derive(Default)]
 pub struct Graph {
     /// In the order in which they were made.
-    nodes: BTreeMap<Handle, Node>,
+    pub nodes: BTreeMap<Handle, Node>,
 }
 
 /// A graph that is used in several places.
@@ -48,26 +51,6 @@ pub struct Plan(Vec<(Handle, Work, bool)>);
 /// A graph that can be launched.
 pub struct Exec(Mutex<Arc<Plan>>);
 
-/// `CUDA_MEMSET_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct FillNode {
-    to: Pointer,
-    pitch: usize,
-    value: c_uint,
-    bytes: c_uint,
-    width: usize,
-    height: usize,
-}
-
-/// `CUDA_HOST_NODE_PARAMS`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct HostNode {
-    call: Option<HostFunction>,
-    data: usize,
-}
-
 /// `CUDA_GRAPH_INSTANTIATE_PARAMS`.
 #[repr(C)]
 pub struct Instantiate {
@@ -75,18 +58,6 @@ pub struct Instantiate {
     stream: Handle,
     bad: Handle,
     result: c_uint,
-}
-
-impl FillNode {
-    fn work(&self) -> Result<Work, Error> {
-        filled(
-            self.to,
-            self.pitch,
-            self.value,
-            self.bytes,
-            [self.width, self.height],
-        )
-    }
 }
 
 impl Plan {
@@ -106,7 +77,8 @@ impl Shared {
         Shared(Arc::new(Mutex::new(graph)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Graph> {
+    /// What it holds.
+    pub fn lock(&self) -> MutexGuard<'_, Graph> {
         lock(&self.0)
     }
 
@@ -115,7 +87,8 @@ impl Shared {
         self.add_from(work, after, Source::Captured)
     }
 
-    fn add_from(&self, work: Work, after: &[Handle], source: Source) -> Result<Handle, Error> {
+    /// Adds a node whose parameters are kept.
+    pub fn add_from(&self, work: Work, after: &[Handle], source: Source) -> Result<Handle, Error> {
         let mut graph = self.lock();
         if after.iter().any(|node| !graph.nodes.contains_key(node)) {
             return Err(Error::INVALID_VALUE);
@@ -146,7 +119,7 @@ impl Shared {
     }
 
     /// The work in order; none if it goes round in a circle.
-    fn plan(&self) -> Result<Plan, Error> {
+    pub fn plan(&self) -> Result<Plan, Error> {
         let graph = self.lock();
         let (mut plan, mut done) = (Plan::default(), BTreeSet::new());
         while done.len() < graph.nodes.len() {
@@ -188,12 +161,12 @@ impl Shared {
 }
 
 /// The graph of a node.
-fn of(node: Handle) -> Result<Shared, Error> {
+pub fn of(node: Handle) -> Result<Shared, Error> {
     ready()?.nodes.get(node)
 }
 
 /// A node's work.
-fn work_of(node: Handle) -> Result<Work, Error> {
+pub fn work_of(node: Handle) -> Result<Work, Error> {
     let graph = of(node)?;
     let graph = graph.lock();
     graph
@@ -203,20 +176,8 @@ fn work_of(node: Handle) -> Result<Work, Error> {
         .ok_or(Error::INVALID_HANDLE)
 }
 
-/// Gives a node other work, of the same kind.
-fn change(node: Handle, work: Work, source: Source) -> Done {
-    let graph = of(node)?;
-    let mut graph = graph.lock();
-    let node = graph.nodes.get_mut(&node).ok_or(Error::INVALID_HANDLE)?;
-    if kind(&node.work) != kind(&work) {
-        return Err(Error::INVALID_VALUE);
-    }
-    (node.work, node.source) = (work, source);
-    Ok(())
-}
-
-/// The same in a graph that can be launched.
-fn change_exec(exec: Handle, node: Handle, work: Option<Work>, enabled: Option<bool>) -> Done {
+/// Gives a node of a graph that can be launched other work of the same kind, or has it do nothing.
+pub fn change_exec(exec: Handle, node: Handle, work: Option<Work>, enabled: Option<bool>) -> Done {
     let exec = ready()?.execs.get(exec)?;
     let mut plan = lock(&exec.0);
     let step = Arc::make_mut(&mut plan)
@@ -235,7 +196,7 @@ fn change_exec(exec: Handle, node: Handle, work: Option<Work>, enabled: Option<b
 }
 
 /// `CUgraphNodeType`.
-fn kind(work: &Work) -> c_uint {
+pub fn kind(work: &Work) -> c_uint {
     match work {
         Work::Kernel(_) => 0,
         Work::Copy(_) => 1,
@@ -247,29 +208,6 @@ fn kind(work: &Work) -> c_uint {
         Work::Record(_) => 7,
         Work::Free(_) => 11,
         Work::Write(..) | Work::Await(..) => 12,
-    }
-}
-
-/// Adds a node, for C.
-///
-/// # Safety
-/// As the API says of these arguments.
-unsafe fn add(
-    out: *mut Handle,
-    graph: Handle,
-    after: *const Handle,
-    n: usize,
-    work: Work,
-    source: Source,
-) -> Done {
-    // SAFETY: the caller's.
-    unsafe {
-        get(out)?;
-        let node = ready()?
-            .graphs
-            .get(graph)?
-            .add_from(work, all(after, n)?, source)?;
-        put(out, node)
     }
 }
 
@@ -343,134 +281,6 @@ api! {
         let driver = ready()?;
         get(out)?;
         put(out, driver.graphs.add(driver.graphs.get(graph)?.copy()?.0))
-    }
-
-    /// Adds a kernel.
-    fn cuGraphAddKernelNode_v2(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, what: *const Parameters) {
-        let work = Work::Kernel(Arc::new(Launch::of(get(what)?)?));
-        add(out, graph, after, n, work, Source::Captured)
-    }
-
-    /// What it launches.
-    fn cuGraphKernelNodeGetParams_v2(node: Handle, out: *mut Parameters) {
-        match work_of(node)? {
-            Work::Kernel(launch) => put(out, launch.parameters()),
-            _ => Err(Error::INVALID_VALUE),
-        }
-    }
-
-    /// What it launches from now on.
-    fn cuGraphKernelNodeSetParams_v2(node: Handle, what: *const Parameters) {
-        change(node, Work::Kernel(Arc::new(Launch::of(get(what)?)?)), Source::Captured)
-    }
-
-    /// The same in a graph that can be launched.
-    fn cuGraphExecKernelNodeSetParams_v2(exec: Handle, node: Handle, what: *const Parameters) {
-        change_exec(exec, node, Some(Work::Kernel(Arc::new(Launch::of(get(what)?)?))), None)
-    }
-
-    /// Adds a copy.
-    fn cuGraphAddMemcpyNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, what: *const Copy3d, _context: Handle) {
-        let what = get(what)?;
-        add(out, graph, after, n, copied(what)?, Source::Copy(*what))
-    }
-
-    /// What it copies.
-    fn cuGraphMemcpyNodeGetParams(node: Handle, out: *mut Copy3d) {
-        let graph = of(node)?;
-        let graph = graph.lock();
-        match graph.nodes.get(&node).map(|n| &n.source) {
-            Some(Source::Copy(copy)) => put(out, *copy),
-            _ => Err(refused::say("cuGraphMemcpyNodeGetParams of a captured copy")),
-        }
-    }
-
-    /// What it copies from now on.
-    fn cuGraphMemcpyNodeSetParams(node: Handle, what: *const Copy3d) {
-        let what = get(what)?;
-        change(node, copied(what)?, Source::Copy(*what))
-    }
-
-    /// The same in a graph that can be launched.
-    fn cuGraphExecMemcpyNodeSetParams(exec: Handle, node: Handle, what: *const Copy3d, _context: Handle) {
-        change_exec(exec, node, Some(copied(get(what)?)?), None)
-    }
-
-    /// Adds a fill.
-    fn cuGraphAddMemsetNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, what: *const FillNode, _context: Handle) {
-        let what = get(what)?;
-        add(out, graph, after, n, what.work()?, Source::Fill(*what))
-    }
-
-    /// What it fills.
-    fn cuGraphMemsetNodeGetParams(node: Handle, out: *mut FillNode) {
-        let graph = of(node)?;
-        let graph = graph.lock();
-        match graph.nodes.get(&node).map(|n| &n.source) {
-            Some(Source::Fill(fill)) => put(out, *fill),
-            _ => Err(refused::say("cuGraphMemsetNodeGetParams of a captured fill")),
-        }
-    }
-
-    /// What it fills from now on.
-    fn cuGraphMemsetNodeSetParams(node: Handle, what: *const FillNode) {
-        let what = get(what)?;
-        change(node, what.work()?, Source::Fill(*what))
-    }
-
-    /// The same in a graph that can be launched.
-    fn cuGraphExecMemsetNodeSetParams(exec: Handle, node: Handle, what: *const FillNode, _context: Handle) {
-        change_exec(exec, node, Some(get(what)?.work()?), None)
-    }
-
-    /// Adds a call of the program.
-    fn cuGraphAddHostNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, what: *const HostNode) {
-        let what = get(what)?;
-        let work = Work::Host(what.call.ok_or(Error::INVALID_VALUE)?, what.data);
-        add(out, graph, after, n, work, Source::Captured)
-    }
-
-    /// What it calls.
-    fn cuGraphHostNodeGetParams(node: Handle, out: *mut HostNode) {
-        match work_of(node)? {
-            Work::Host(call, data) => put(out, HostNode { call: Some(call), data }),
-            _ => Err(Error::INVALID_VALUE),
-        }
-    }
-
-    /// What it calls from now on.
-    fn cuGraphHostNodeSetParams(node: Handle, what: *const HostNode) {
-        let what = get(what)?;
-        change(node, Work::Host(what.call.ok_or(Error::INVALID_VALUE)?, what.data), Source::Captured)
-    }
-
-    /// The same in a graph that can be launched.
-    fn cuGraphExecHostNodeSetParams(exec: Handle, node: Handle, what: *const HostNode) {
-        let what = get(what)?;
-        change_exec(exec, node, Some(Work::Host(what.call.ok_or(Error::INVALID_VALUE)?, what.data)), None)
-    }
-
-    /// Adds all of another graph.
-    fn cuGraphAddChildGraphNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, child: Handle) {
-        let plan = ready()?.graphs.get(child)?.plan()?;
-        add(out, graph, after, n, Work::Graph(Arc::new(plan)), Source::Captured)
-    }
-
-    /// Adds a place in the order.
-    fn cuGraphAddEmptyNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize) {
-        add(out, graph, after, n, Work::Nothing, Source::Captured)
-    }
-
-    /// Adds an event that is reached.
-    fn cuGraphAddEventRecordNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, event: Handle) {
-        let work = Work::Record(ready()?.events.get(event)?);
-        add(out, graph, after, n, work, Source::Captured)
-    }
-
-    /// Adds an event that is waited for.
-    fn cuGraphAddEventWaitNode(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, event: Handle) {
-        let work = Work::Wait(ready()?.events.get(event)?);
-        add(out, graph, after, n, work, Source::Captured)
     }
 
     /// Takes a node out; what came after it comes after nothing of it any more.

@@ -1,10 +1,10 @@
 //! Memory of every kind, by address.
 
 use super::space::Space;
-use super::{all, api, cu, driver, get, put, put_if, ready, Done, Error, Handle, Pointer};
+use super::{api, cu, get, put, put_if, ready, Done, Error, Handle, Pointer};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
 use std::collections::BTreeMap;
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -127,9 +127,9 @@ impl Inner {
     }
 }
 
-impl Memory {
+impl Default for Memory {
     /// Half of the machine's memory is the device's.
-    pub fn new() -> Memory {
+    fn default() -> Memory {
         // SAFETY: sysconf reads two numbers.
         let ram = unsafe {
             libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64
@@ -149,7 +149,9 @@ impl Memory {
             }),
         }
     }
+}
 
+impl Memory {
     /// How much the device has.
     pub fn total(&self) -> u64 {
         self.total
@@ -252,66 +254,6 @@ impl Memory {
             at = region.range().end;
         }
         Ok(())
-    }
-}
-
-/// Writes an attribute of a pointer.
-///
-/// # Safety
-/// `out` must have room for the attribute's type.
-unsafe fn attribute(
-    wanted: c_uint,
-    address: Pointer,
-    region: Option<&Region>,
-    out: *mut c_void,
-) -> Done {
-    let kind = region.map(|r| r.kind);
-    let on_host = matches!(kind, Some(Kind::Host | Kind::Registered));
-    let managed = kind == Some(Kind::Managed);
-    // SAFETY: the caller's; types as in the header's comments.
-    unsafe {
-        match wanted {
-            1 => put(
-                out.cast::<Handle>(),
-                if region.is_some() {
-                    super::context::current().unwrap_or(0)
-                } else {
-                    0
-                },
-            ),
-            2 => put(
-                out.cast::<c_uint>(),
-                region.map_or(0, |_| if on_host { 1 } else { 2 }),
-            ),
-            3 => put(out.cast::<Pointer>(), region.map_or(0, |_| address)),
-            4 => put(
-                out.cast::<Pointer>(),
-                if on_host || managed { address } else { 0 },
-            ),
-            6 | 10 | 15 | 21 => put(out.cast::<u8>(), 0),
-            7 => put(out.cast::<u64>(), region.map_or(0, |r| r.id)),
-            8 => put(out.cast::<u8>(), u8::from(managed)),
-            9 => put(out.cast::<c_int>(), region.map_or(-2, |_| 0)),
-            11 => put(out.cast::<Pointer>(), region.map_or(0, |r| r.start)),
-            12 => put(out.cast::<usize>(), region.map_or(0, |r| r.size as usize)),
-            13 => put(out.cast::<u8>(), u8::from(region.is_some())),
-            14 => put(out.cast::<u64>(), 0),
-            16 => put(
-                out.cast::<c_uint>(),
-                region.map_or(0, |r| if r.kind == Kind::Mapped { r.flags } else { 3 }),
-            ),
-            17 => put(
-                out.cast::<Handle>(),
-                match kind {
-                    Some(Kind::Pooled(pool)) => pool,
-                    _ => 0,
-                },
-            ),
-            18 => put(out.cast::<usize>(), region.map_or(0, |r| r.size as usize)),
-            19 => put(out.cast::<Pointer>(), region.map_or(0, |r| r.start)),
-            20 => put(out.cast::<u64>(), region.map_or(0, |r| r.id)),
-            _ => Err(Error::INVALID_VALUE),
-        }
     }
 }
 
@@ -483,29 +425,5 @@ api! {
     /// The same, as before CUDA 13.
     fn cuMemAdvise(at: Pointer, size: usize, advice: c_uint, _device: c_int) {
         cu(cuMemAdvise_v2(at, size, advice, 0))
-    }
-
-    /// What is known of a pointer.
-    fn cuPointerGetAttribute(out: *mut c_void, wanted: c_uint, at: Pointer) {
-        let memory = driver()?.memory.read();
-        attribute(wanted, at, Some(memory.at(at).ok_or(Error::INVALID_VALUE)?), out)
-    }
-
-    /// The same for several attributes; a pointer that is not known has none.
-    fn cuPointerGetAttributes(n: c_uint, wanted: *const c_uint, out: *const *mut c_void, at: Pointer) {
-        let memory = driver()?.memory.read();
-        let region = memory.at(at);
-        let (wanted, out) = (all(wanted, n as usize)?, all(out, n as usize)?);
-        wanted.iter().zip(out).try_for_each(|(w, out)| attribute(*w, at, region, *out))
-    }
-
-    /// A wish about memory: copies wait for their ends here anyway.
-    fn cuPointerSetAttribute(value: *const c_void, wanted: c_uint, at: Pointer) {
-        get(value.cast::<u8>())?;
-        let known = driver()?.memory.read().at(at).is_some();
-        match wanted {
-            6 if known => Ok(()),
-            _ => Err(Error::INVALID_VALUE),
-        }
     }
 }

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `errors`, `attributes` | tables: results and their texts, what the device is like |
 //! | `device`, `context` | devices, contexts |
-//! | `space`, `memory`, `physical` | where memory is, memory of every kind, memory at wanted addresses |
+//! | `space`, `memory`, `pointer`, `physical` | where memory is, memory of every kind and its pointers, memory at wanted addresses |
 //! | `copy`, `transfer` | copies and fills: what is done, and the calls |
 //! | `module`, `function`, `launch` | code, kernels, launches |
 //! | `stream`, `event`, `work` | order: what is given to a stream, and done |
-//! | `pool`, `array`, `graph`, `capture` | memory in stream order, arrays, graphs |
+//! | `pool`, `array` | memory in stream order, arrays |
+//! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
 //!
 //! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
@@ -27,7 +28,9 @@ mod graph;
 mod launch;
 mod memory;
 mod module;
+mod nodes;
 mod physical;
+mod pointer;
 mod pool;
 mod refused;
 mod space;
@@ -38,7 +41,8 @@ mod work;
 
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
-    launch::*, memory::*, module::*, physical::*, pool::*, refused::*, stream::*, transfer::*,
+    launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
+    stream::*, transfer::*,
 };
 
 use crate::engine::Engine;
@@ -102,7 +106,7 @@ fn initialise() {
     DRIVER.get_or_init(|| {
         let driver = Driver {
             engine: Engine::new(WORKERS),
-            memory: memory::Memory::new(),
+            memory: memory::Memory::default(),
             contexts: Table::default(),
             modules: Table::default(),
             functions: Table::default(),

@@ -285,12 +285,12 @@ api! {
     }
 
     /// Copies between contexts.
-    fn cuMemcpyPeer(to: Pointer, _to: Handle, from: Pointer, _from: Handle, size: usize) {
+    fn cuMemcpyPeer(to: Pointer, _context: Handle, from: Pointer, _other: Handle, size: usize) {
         now(Copy::line(to, from, size as u64), [false, false])
     }
 
     /// The same, in order.
-    fn cuMemcpyPeerAsync(to: Pointer, _to: Handle, from: Pointer, _from: Handle, size: usize, stream: Handle) {
+    fn cuMemcpyPeerAsync(to: Pointer, _context: Handle, from: Pointer, _other: Handle, size: usize, stream: Handle) {
         later(Copy::line(to, from, size as u64), [false, false], stream)
     }
 

@@ -230,28 +230,6 @@ pub unsafe fn cudaDeviceGetTexture1DLinearMaxWidth(out: u64, _channels: u64, dev
     }
 }
 
-pub unsafe fn cudaDeviceEnablePeerAccess(peer: i32, flags: i32) -> i32 {
-    with_context(|| {
-        let peer = {
-            let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
-            context::primary(peer)?
-        };
-        // SAFETY: a context and flags.
-        check(unsafe { driver::cuCtxEnablePeerAccess(peer, flags) })
-    })
-}
-
-pub unsafe fn cudaDeviceDisablePeerAccess(peer: i32) -> i32 {
-    with_context(|| {
-        let peer = {
-            let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
-            context::primary(peer)?
-        };
-        // SAFETY: a context.
-        check(unsafe { driver::cuCtxDisablePeerAccess(peer) })
-    })
-}
-
 pub unsafe fn cudaEventCreate(out: u64) -> i32 {
     // SAFETY: the program's place.
     with_context(|| check(unsafe { driver::cuEventCreate(out, 0) }))

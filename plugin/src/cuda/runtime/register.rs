@@ -30,10 +30,11 @@ struct Variable {
 }
 
 /// A fat binary: where it is, and its library once it is loaded. Both are 0 once it is unregistered.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Fatbin {
     image: u64,
     library: u64,
+    names: Vec<CString>,
 }
 
 /// Everything that is registered.
@@ -51,6 +52,24 @@ impl Fatbins {
             list: Vec::new(),
             kernels: BTreeMap::new(),
             variables: BTreeMap::new(),
+        }
+    }
+}
+
+impl Fatbins {
+    /// Notes a library that the program has loaded by itself, with the names of its variables.
+    pub fn add(&mut self, library: u64, names: Vec<CString>) {
+        self.list.push(Fatbin {
+            image: 0,
+            library,
+            names,
+        });
+    }
+
+    /// A library is gone.
+    pub fn forget(&mut self, library: u64) {
+        for f in self.list.iter_mut().filter(|f| f.library == library) {
+            *f = Fatbin::default();
         }
     }
 }
@@ -76,7 +95,10 @@ pub unsafe fn __cudaRegisterFatBinary(wrapper: u64) -> u64 {
     // SAFETY: the compiler's wrapper.
     let image = unsafe { module::unwrapped(wrapper) };
     let index = noting(|f| {
-        f.list.push(Fatbin { image, library: 0 });
+        f.list.push(Fatbin {
+            image,
+            ..Fatbin::default()
+        });
         f.list.len() - 1
     });
     Box::into_raw(Box::new(index)) as u64
@@ -172,13 +194,18 @@ pub unsafe fn __cudaInitModule(handle: u64) -> u64 {
 /// The library of a fat binary, loaded; its managed variables are then known to the program.
 fn library(index: usize) -> Result<u64, i32> {
     let _inside = gate::enter(Call::MustComplete);
-    let fatbin = model::lock().fatbins.list[index];
+    let fatbin = model::lock().fatbins.list[index].clone();
     if fatbin.library != 0 {
         return Ok(fatbin.library);
     }
     // SAFETY: the program's image stays until it is unregistered.
     let library = unsafe { module::library(fatbin.image) }?;
-    model::lock().fatbins.list[index].library = library;
+    // SAFETY: as above.
+    let names = unsafe { module::variables(fatbin.image) };
+    {
+        let known = &mut model::lock().fatbins.list[index];
+        (known.library, known.names) = (library, names);
+    }
     look_up(index, library)?;
     Ok(library)
 }
@@ -191,6 +218,7 @@ fn look_up(index: usize, library: u64) -> Result<(), i32> {
             .map(|(h, v)| (*h, v.clone()))
             .collect()
     };
+    let names = model::lock().fatbins.list[index].names.clone();
     for (host, v) in variables {
         let function = if v.managed {
             ix::cuLibraryGetManaged
@@ -205,7 +233,8 @@ fn look_up(index: usize, library: u64) -> Result<(), i32> {
             Err(code) => return Err(code),
         }
     }
-    Ok(())
+    // Those too that are not registered.
+    module::look_up((Kind::Library, library), &names)
 }
 
 /// Looks all variables of loaded fat binaries up in all contexts: they are to be saved.

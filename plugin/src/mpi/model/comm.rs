@@ -209,16 +209,13 @@ pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
 /// The communicator that a handle names.
 #[inline(always)]
 pub fn get(handle: i32) -> Result<&'static Comm, Fail> {
-    let found = if handle & KIND_MASK == V_COMM {
-        COMMS.get(handle & INDEX_MASK)
-    } else {
-        let predefined = match handle {
-            COMM_WORLD => &WORLD,
-            COMM_SELF => &SELF,
-            _ => return Err(Fail::Code(ERR_COMM)),
-        };
-        // SAFETY: null before MPI_Init, a leaked box after.
-        unsafe { predefined.load(Relaxed).as_ref() }
+    // SAFETY: null before MPI_Init, a leaked box after.
+    let predefined = |at: &AtomicPtr<Comm>| unsafe { at.load(Relaxed).as_ref() };
+    let found = match handle {
+        COMM_WORLD => predefined(&WORLD),
+        COMM_SELF => predefined(&SELF),
+        _ if handle & KIND_MASK == V_COMM => COMMS.get(handle & INDEX_MASK),
+        _ => None,
     };
     found.ok_or(Fail::Code(ERR_COMM))
 }

@@ -7,6 +7,8 @@
 
 use crate::gate;
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
 
 static SHARED: AtomicBool = AtomicBool::new(false);
@@ -35,6 +37,34 @@ pub fn lock() -> Guard {
         HELD.store(false, Release);
     }
     spin()
+}
+
+/// The right to change the model, and the certainty that nobody else reads or changes it.
+pub struct Alone(ManuallyDrop<Guard>);
+
+impl Deref for Alone {
+    type Target = Guard;
+
+    #[inline(always)]
+    fn deref(&self) -> &Guard {
+        &self.0
+    }
+}
+
+/// Runs `f`, which must not panic, with the lock held; `None` if several threads use the model.
+#[inline(always)]
+pub fn alone<R>(f: impl FnOnce(&Alone) -> R) -> Option<R> {
+    HELD.store(true, Relaxed);
+    compiler_fence(SeqCst);
+    let alone = !SHARED.load(Relaxed);
+    let result = alone.then(|| {
+        f(&Alone(ManuallyDrop::new(Guard {
+            spin: false,
+            _inside: None,
+        })))
+    });
+    HELD.store(false, Release);
+    result
 }
 
 #[cold]

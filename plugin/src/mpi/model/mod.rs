@@ -12,7 +12,7 @@ pub mod window;
 
 pub use comm::Comm;
 pub use datatype::Datatype;
-pub use lock::{lock, shared, Guard, Locked};
+pub use lock::{alone, lock, shared, Alone, Guard, Locked};
 pub use request::Request;
 pub use window::Window;
 
@@ -30,6 +30,14 @@ pub fn serial() -> u64 {
     if shared() {
         return SERIAL.fetch_add(1, Relaxed);
     }
+    let n = SERIAL.load(Relaxed);
+    SERIAL.store(n + 1, Relaxed);
+    n
+}
+
+/// The same for a thread that is alone.
+#[inline(always)]
+pub fn next_serial(_alone: &Alone) -> u64 {
     let n = SERIAL.load(Relaxed);
     SERIAL.store(n + 1, Relaxed);
     n

@@ -3,12 +3,22 @@
 use super::super::abi::*;
 use super::super::composite::Work;
 use super::lock::Locked;
-use super::{datatype, serial, Comm, Guard};
+use super::{datatype, next_serial, serial, Alone, Comm, Guard};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
 /// The handle of every send that was complete when it was posted: there is nothing to know of it.
 pub const COMPLETE: i32 = V_REQUEST | INDEX_MASK;
+
+/// Says the lower half's handle that a send is complete? MPICH has one request for all such, which is built in, and an
+/// adapter says it plainly. There is nothing to wait for, nor to be freed.
+#[inline(always)]
+pub fn is_complete(lower: i32) -> bool {
+    lower & KIND_MASK == BUILT_IN || lower == REQUEST_NULL
+}
+
+/// The bits of handles of requests that are built in.
+const BUILT_IN: i32 = 0x6c00_0000;
 
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,10 +72,13 @@ pub struct Extra {
     pub fortran: bool,
 }
 
-/// A request.
+/// A request. What posting and waiting touch comes first, in one line of the cache.
+#[repr(C, align(64))]
 pub struct Request {
     /// The lower half's handle.
     pub lower: AtomicI32,
+    /// The application's handle.
+    handle: Cell<i32>,
     /// What it is.
     pub kind: Cell<Kind>,
     /// In use.
@@ -82,10 +95,6 @@ pub struct Request {
     pub done: Cell<bool>,
     /// A thread is blocked on it in the lower half.
     pub waiting: Cell<bool>,
-    /// Freed by the application while active.
-    pub freed: Cell<bool>,
-    /// Function of the lower half that made it.
-    pub function: Cell<usize>,
     /// Communicator.
     pub comm: Cell<Option<&'static Comm>>,
     /// Buffer, count, datatype.
@@ -98,8 +107,14 @@ pub struct Request {
     pub peer: Cell<i32>,
     /// Tag.
     pub tag: Cell<i32>,
+    /// The next free one.
+    next: Cell<Option<&'static Request>>,
     /// Order in which it was started.
     pub serial: Cell<u64>,
+    /// Function of the lower half that made it.
+    pub function: Cell<usize>,
+    /// Freed by the application while active.
+    pub freed: Cell<bool>,
     /// Valid if `done`.
     pub status: Cell<Status>,
     /// A synchronous send's place among the messages that are matched in order with it; 0: none.
@@ -119,11 +134,13 @@ const CHUNKS: usize = 16384;
 static POOL: [AtomicPtr<[Request; CHUNK]>; CHUNKS] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
 static MADE: AtomicU32 = AtomicU32::new(0);
-static FREE: Locked<Vec<i32>> = Locked::new(Vec::new());
+static FREE: Locked<Option<&'static Request>> = Locked::new(None);
 
 const fn blank() -> Request {
     Request {
         lower: AtomicI32::new(REQUEST_NULL),
+        handle: Cell::new(REQUEST_NULL),
+        next: Cell::new(None),
         kind: Cell::new(Kind::Send),
         live: Cell::new(false),
         quick: Cell::new(false),
@@ -174,11 +191,7 @@ pub fn make(
     comm: &'static Comm,
     datatype: i32,
 ) -> (i32, &'static Request) {
-    let index = match FREE.get(guard).pop() {
-        Some(i) => i,
-        None => grow(guard),
-    };
-    let r = at(index).expect("a pool chunk was just made");
+    let r = free(guard).unwrap_or_else(|| grow(guard));
     r.kind.set(kind);
     r.live.set(true);
     r.quick.set(false);
@@ -197,29 +210,63 @@ pub fn make(
         comm.hold();
         datatype::hold(datatype);
     }
-    (V_REQUEST | index, r)
+    (r.handle.get(), r)
+}
+
+/// Takes a request that is free.
+#[inline(always)]
+fn free(guard: &Guard) -> Option<&'static Request> {
+    let head = FREE.get(guard);
+    let r = (*head)?;
+    *head = r.next.get();
+    Some(r)
+}
+
+/// Makes a request for a receive of a predefined datatype; `None` if there is none free.
+#[inline(always)]
+pub fn make_receive(alone: &Alone, comm: &'static Comm, datatype: i32) -> Option<&'static Request> {
+    let r = free(alone)?;
+    let predefined = comm.predefined();
+    r.kind.set(Kind::Recv);
+    r.live.set(true);
+    r.quick.set(true);
+    r.light.set(predefined);
+    r.persistent.set(false);
+    r.active.set(false);
+    r.done.set(false);
+    r.waiting.set(false);
+    r.comm.set(Some(comm));
+    r.datatype.set(datatype);
+    r.serial.set(next_serial(alone));
+    if !predefined {
+        comm.hold();
+    }
+    Some(r)
 }
 
 #[cold]
-fn grow(guard: &Guard) -> i32 {
+fn grow(guard: &Guard) -> &'static Request {
     let n = MADE.load(Relaxed);
-    let chunk: Box<[Request; CHUNK]> = Box::new([const { blank() }; CHUNK]);
-    POOL[n as usize / CHUNK].store(Box::into_raw(chunk), Release);
+    let chunk: &'static _ = Box::leak(Box::new([const { blank() }; CHUNK]));
+    POOL[n as usize / CHUNK].store(&raw const *chunk as *mut _, Release);
     MADE.store(n + CHUNK as u32, Relaxed);
-    let free = FREE.get(guard);
-    free.extend((n as i32 + 1..n as i32 + CHUNK as i32).rev());
-    n as i32
+    for (i, r) in chunk.iter().enumerate() {
+        r.handle.set(V_REQUEST | (n as i32 + i as i32));
+        r.next.set(chunk.get(i + 1));
+    }
+    *FREE.get(guard) = chunk[0].next.get();
+    &chunk[0]
 }
 
 /// Gives a request back.
 #[inline(always)]
-pub fn release(guard: &Guard, handle: i32, r: &'static Request) {
+pub fn release(guard: &Guard, r: &'static Request) {
     r.live.set(false);
     r.active.set(false);
     if !r.light.get() {
         give_back(guard, r);
     }
-    FREE.get(guard).push(handle & INDEX_MASK);
+    r.next.set(FREE.get(guard).replace(r));
 }
 
 fn give_back(guard: &Guard, r: &'static Request) {
@@ -243,6 +290,19 @@ fn give_back(guard: &Guard, r: &'static Request) {
 }
 
 impl Request {
+    /// The application's handle.
+    #[inline(always)]
+    pub fn handle(&self) -> i32 {
+        self.handle.get()
+    }
+
+    /// Is it a receive that only the lower half can complete, and on which no thread waits?
+    #[inline(always)]
+    pub fn open_receive(&self) -> bool {
+        let quick = self.quick.get() & self.live.get() & (self.kind.get() == Kind::Recv);
+        quick & !(self.done.get() | self.waiting.get())
+    }
+
     /// There is more to give back than the request itself.
     pub fn weigh(&self) {
         self.light.set(false);

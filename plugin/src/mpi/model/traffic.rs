@@ -1,7 +1,7 @@
 //! Counts of messages, which the drain goes by.
 
-use super::bump;
-use std::sync::atomic::AtomicU64;
+use super::{bump, Alone};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::OnceLock;
 
 /// Messages sent to, and received from, one rank of the world.
@@ -32,6 +32,13 @@ impl Traffic {
     #[inline(always)]
     pub fn send(&self) {
         bump(&self.sent, 1);
+    }
+
+    /// A message has been received by the one thread that receives.
+    #[inline(always)]
+    pub fn receive_alone(&self, _alone: &Alone) {
+        self.received
+            .store(self.received.load(Relaxed) + 1, Relaxed);
     }
 
     /// It was not sent after all.

@@ -11,6 +11,8 @@
 //! data       the PTX's text, or the ELF file; compressed if the flags say so, filled up with zeroes
 //! ```
 
+pub mod variables;
+
 use std::borrow::Cow;
 
 /// What a wrapper begins with.
