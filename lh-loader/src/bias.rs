@@ -16,7 +16,7 @@ use core::ffi::c_int;
 use core::mem::transmute;
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicUsize, Ordering::*};
 
-/// All threads take the mutexes themselves.
+/// The library is being started, by one thread, which takes the mutexes themselves.
 const OFF: u32 = 0;
 /// The owner's next call turns the bias on.
 const WANTED: u32 = 1;
@@ -30,7 +30,7 @@ const ENDING: u32 = 4;
 const NEVER: u32 = 5;
 
 static MODE: AtomicU32 = AtomicU32::new(OFF);
-/// The FS base of the owner, and of the helper.
+/// The FS base of the owner, and of the helper; at first, of the thread that starts the library.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
 static HELPER: AtomicUsize = AtomicUsize::new(0);
 /// libc's functions.
@@ -110,10 +110,11 @@ pub unsafe extern "C" fn unlock(m: *mut Mutex) -> c_int {
 #[inline(never)]
 unsafe fn lock_slowly(m: *mut Mutex) -> c_int {
     let me = me();
-    let mine = || {
-        let known = OWNER.compare_exchange(0, me, SeqCst, SeqCst);
+    let first = |who: &AtomicUsize| {
+        let known = who.compare_exchange(0, me, SeqCst, SeqCst);
         known.is_ok() || known == Err(me)
     };
+    let mine = || first(&OWNER);
     match MODE.load(SeqCst) {
         WANTED if mine() => {
             // If it fails the helper has come first, or another thread.
@@ -121,9 +122,11 @@ unsafe fn lock_slowly(m: *mut Mutex) -> c_int {
             // SAFETY: the caller's.
             return unsafe { lock(m) };
         }
+        // A thread of the library's own is none that the bias could ever be on.
+        OFF if first(&HELPER) => {}
         PAUSED if me == HELPER.load(SeqCst) => {}
         PAUSED | ENDING if mine() => {}
-        OFF | NEVER => {}
+        NEVER => {}
         _ => {
             MODE.store(ENDING, SeqCst);
             membarrier(PRIVATE_EXPEDITED);
@@ -146,17 +149,19 @@ unsafe fn lock_slowly(m: *mut Mutex) -> c_int {
     code
 }
 
-fn membarrier(command: usize) {
+/// Did the kernel do it?
+fn membarrier(command: usize) -> bool {
     let call = libc::SYS_membarrier as usize;
     // SAFETY: membarrier has no memory arguments.
-    unsafe { syscall6(call, command, 0, 0, 0, 0, 0) };
+    unsafe { syscall6(call, command, 0, 0, 0, 0, 0) == 0 }
 }
 
-/// Sets libc's functions, before ours are called.
-pub fn begin(real_lock: usize, real_unlock: usize) {
+/// Sets libc's functions, before ours are called. False: this kernel, or a filter of system calls, has no fence for us, so
+/// ours must not be called.
+pub fn begin(real_lock: usize, real_unlock: usize) -> bool {
     LOCK.store(real_lock, Relaxed);
     UNLOCK.store(real_unlock, Relaxed);
-    membarrier(REGISTER_PRIVATE_EXPEDITED);
+    membarrier(REGISTER_PRIVATE_EXPEDITED)
 }
 
 /// From now on a thread of the program calls the library, and the helper does not.
@@ -224,7 +229,7 @@ mod tests {
         };
         let functions = [libc::pthread_mutex_lock, libc::pthread_mutex_unlock];
         let [real_lock, real_unlock] = functions.map(|f| f as *const () as usize);
-        begin(real_lock, real_unlock);
+        assert!(begin(real_lock, real_unlock));
         want();
         let seen = thread::scope(|s| {
             let owner = s.spawn(|| {

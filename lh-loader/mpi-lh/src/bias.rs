@@ -36,8 +36,9 @@ pub unsafe fn begin(function: usize) {
     // SAFETY: libc has both, and ours do what they do.
     unsafe {
         let real = [lock, unlock].map(|name| libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()));
-        bias::begin(real[0] as usize, real[1] as usize);
-        imports.lead(lock, bias::lock as Function as usize);
-        imports.lead(unlock, bias::unlock as Function as usize);
+        if bias::begin(real[0] as usize, real[1] as usize) {
+            imports.lead(lock, bias::lock as Function as usize);
+            imports.lead(unlock, bias::unlock as Function as usize);
+        }
     }
 }

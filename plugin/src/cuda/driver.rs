@@ -100,6 +100,8 @@ pub unsafe fn call(index: usize, class: Class, args: &[u64]) -> i32 {
 
 /// Waits for the device. A thread that is saved here waits again after a restart.
 unsafe fn wait(index: usize, args: &[u64]) -> i32 {
+    // What kernels have printed comes out now: after what the program has printed, as with the real driver.
+    crate::streams::flush_output();
     // A thread's own stream may have to be made, which must complete.
     let mut args = args.to_vec();
     let found = inside(|| {
