@@ -17,6 +17,7 @@ pub mod event;
 pub mod globals;
 pub mod host;
 pub mod launch;
+pub mod lookup;
 pub mod lower;
 pub mod managed;
 pub mod memory;

@@ -3,6 +3,8 @@
 pub use super::arrays::*;
 pub use super::copy::*;
 pub use super::device::*;
+pub use super::fill::*;
 pub use super::kernels::*;
+pub use super::memory::*;
 pub use super::properties::*;
 pub use super::register::*;

@@ -3,8 +3,10 @@
 pub mod arrays;
 pub mod copy;
 pub mod device;
+pub mod fill;
 pub mod hand;
 pub mod kernels;
+pub mod memory;
 pub mod properties;
 pub mod register;
 
