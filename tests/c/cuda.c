@@ -4,6 +4,7 @@
  *
  * Usage: cuda [STEPS [PAUSE in ms]]. Each step prints a checksum of everything.
  * cuda spin MS: a kernel runs until the program, MS later, lets it end.
+ * As cuda_heap.c, with kernels that could take memory from the device's heap.
  * As cuda_ranks.c, on 2 ranks: spin MS RANK's kernel runs on one rank, and rank 0 waits for a message from rank 1.
  */
 #include "cuda.h"
@@ -13,8 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef DECLARED
+#define DECLARED
+#endif
+
 static const char ptx[] =
-    ".version 7.0\n.target sm_70\n.address_size 64\n"
+    ".version 7.0\n.target sm_70\n.address_size 64\n" DECLARED
     ".visible .global .align 4 .u32 counter;\n"
     ".visible .const .align 4 .u32 factor;\n"
     ".visible .entry step(.param .u64 p, .param .u32 n, .param .u32 add)\n{\n"

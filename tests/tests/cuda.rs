@@ -60,6 +60,20 @@ fn a_program_of_the_driver_api_goes_on_after_restarts() {
     survives(&scratch, 0, &built("cuda"), &["40", "40"]);
 }
 
+/// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
+#[test]
+fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {
+    let scratch = Scratch::new("cuda-heap");
+    let app = built("cuda_heap");
+    let launch = || Job::launch_with(&scratch, 0, &cpu(), &app, ["40", "20"]);
+    let expected = launch().finish().ok().stdout;
+    let mut job = launch();
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["device's heap", "cudaMalloc"]);
+    assert_eq!(text(&job.finish().ok().stdout), text(&expected));
+}
+
 #[test]
 fn a_rank_waits_in_mpi_for_a_neighbour_whose_kernel_runs() {
     let scratch = Scratch::new("cuda-ranks");

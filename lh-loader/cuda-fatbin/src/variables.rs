@@ -48,8 +48,26 @@ fn declared(statement: &str) -> Option<String> {
     (variable && !elsewhere && !name.starts_with('.')).then(|| name.to_owned())
 }
 
-/// Names of the variables of an ELF file, which are its objects; `None`: it can't be read.
-pub fn of_elf(file: &[u8]) -> Option<Vec<String>> {
+/// Do kernels of this PTX take memory from the device's heap?
+pub fn heap_in_ptx(text: &str) -> bool {
+    text.lines().any(|line| {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
+        line.contains(".extern") && line.contains(".func") && words.any(|w| w == HEAP)
+    })
+}
+
+/// The device's function that takes memory from its heap.
+const HEAP: &str = "malloc";
+
+/// A symbol of an ELF file.
+struct Symbol {
+    name: String,
+    defined: bool,
+    object: bool,
+}
+
+/// Those of a file; `None`: it can't be read.
+fn symbols(file: &[u8]) -> Option<Vec<Symbol>> {
     const SYMBOLS: u32 = 2;
     const OBJECT: u8 = 1;
     let number = |at: usize, len: usize| {
@@ -59,7 +77,7 @@ pub fn of_elf(file: &[u8]) -> Option<Vec<String>> {
     };
     let (sections, size, count) = (number(40, 8)?, number(58, 2)?, number(60, 2)?);
     let section = |i: usize| sections.checked_add(i.checked_mul(size)?);
-    let mut names = Vec::new();
+    let mut symbols = Vec::new();
     for i in 0..count {
         let head = section(i)?;
         if number(head + 4, 4)? as u32 != SYMBOLS {
@@ -68,15 +86,25 @@ pub fn of_elf(file: &[u8]) -> Option<Vec<String>> {
         let (begin, len) = (number(head + 24, 8)?, number(head + 32, 8)?);
         let texts = number(section(number(head + 40, 4)?)? + 24, 8)?;
         for at in (begin..begin.checked_add(len)?).step_by(24) {
-            let defined = number(at + 6, 2)? != 0;
-            if defined && *file.get(at + 4)? & 15 == OBJECT {
-                let name = file.get(texts.checked_add(number(at, 4)?)?..)?;
-                let end = name.iter().position(|b| *b == 0)?;
-                names.push(String::from_utf8_lossy(&name[..end]).into_owned());
-            }
+            let name = file.get(texts.checked_add(number(at, 4)?)?..)?;
+            let end = name.iter().position(|b| *b == 0)?;
+            symbols.push(Symbol {
+                name: String::from_utf8_lossy(&name[..end]).into_owned(),
+                defined: number(at + 6, 2)? != 0,
+                object: *file.get(at + 4)? & 15 == OBJECT,
+            });
         }
     }
-    Some(names)
+    Some(symbols)
+}
+
+/// Names of the variables of an ELF file, which are its objects, and whether its kernels take memory from the device's
+/// heap; `None`: it can't be read.
+pub fn of_elf(file: &[u8]) -> Option<(Vec<String>, bool)> {
+    let symbols = symbols(file)?;
+    let heap = symbols.iter().any(|s| !s.defined && s.name == HEAP);
+    let variables = symbols.into_iter().filter(|s| s.defined && s.object);
+    Some((variables.map(|s| s.name).collect(), heap))
 }
 
 #[cfg(test)]
@@ -103,6 +131,16 @@ mod tests {
 .global .align 1 .b8 text[6] = {104, 101, 108, 108, 111, 0};
 ";
         assert_eq!(of_ptx(text), ["factor", "table", "total", "text"]);
+    }
+
+    #[test]
+    fn the_heap_is_seen_to_be_used() {
+        let used = ".extern .func  (.param .b64 func_retval0) malloc\n(\n\t.param .b64 malloc_param_0\n)\n;";
+        assert!(heap_in_ptx(used));
+        assert!(!heap_in_ptx(&used.replace("malloc", "vprintf")));
+        assert!(!heap_in_ptx(
+            ".visible .func (.param .b64 r) malloc_of_mine(.param .b64 n)"
+        ));
     }
 
     #[test]

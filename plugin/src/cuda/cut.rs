@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::{self, check, Class};
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{arrays, context, event, pool};
+use super::{arrays, context, event, module, pool};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,9 @@ pub fn failed(what: &str) -> impl Fn(i32) -> String + '_ {
 pub fn presuspend() -> Result<(), String> {
     if !active() {
         return Ok(());
+    }
+    if let Some(why) = module::unsaved() {
+        return Err(why.to_owned());
     }
     // SAFETY: this is the helper thread, and the gate is closed.
     let outcome = unsafe { wait_and_save() };

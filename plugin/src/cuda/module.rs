@@ -2,13 +2,14 @@
 
 use super::codes::*;
 use super::context;
-use super::driver::{self, check, inside, put, refuse};
+use super::driver::{check, inside, put, refuse};
 use super::globals::{self, Global};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
 use cuda_fatbin::variables;
 use std::ffi::{CStr, CString};
+use std::sync::OnceLock;
 
 /// Magic numbers: what the compiler wraps a fat binary in, the fat binary, ELF.
 const WRAPPER: u32 = 0x4662_43b1;
@@ -58,7 +59,16 @@ unsafe fn length(at: u64) -> usize {
     }
 }
 
-/// Names of an image's variables: all of them are saved.
+/// Why what modules hold can't be saved: set by the first of which that is so.
+static UNSAVED: OnceLock<String> = OnceLock::new();
+
+/// Why checkpoints are refused, if they are.
+pub fn unsaved() -> Option<&'static str> {
+    UNSAVED.get().map(String::as_str)
+}
+
+/// Names of an image's variables: all of them are saved. From an image that holds what can't be saved on, checkpoints are
+/// refused.
 ///
 /// # Safety
 /// It must be an image.
@@ -66,19 +76,29 @@ pub unsafe fn variables(at: u64) -> Vec<CString> {
     // SAFETY: the caller's; the image says itself how long it is.
     let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) };
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
-    let names = match magic {
-        Some(FATBIN) => match cuda_fatbin::ptx(bytes) {
-            Ok(text) => variables::of_ptx(&text),
-            Err(why) => {
-                driver::say_once(&format!(
-                    "a CUDA module's variables are saved only where the program has looked them up: {why}"
-                ));
-                Vec::new()
-            }
-        },
-        Some(ELF) => variables::of_elf(bytes).unwrap_or_default(),
-        _ => variables::of_ptx(&String::from_utf8_lossy(bytes)),
+    let of_ptx = |text: &str| (variables::of_ptx(text), variables::heap_in_ptx(text));
+    let found = match magic {
+        Some(FATBIN) => cuda_fatbin::ptx(bytes)
+            .map(|text| of_ptx(&text))
+            .map_err(|why| why.to_string()),
+        Some(ELF) => variables::of_elf(bytes).ok_or_else(|| "its ELF file is damaged".into()),
+        _ => Ok(of_ptx(&String::from_utf8_lossy(bytes))),
     };
+    let (names, refused) = match found {
+        Ok((names, false)) => (names, None),
+        Ok((names, true)) => {
+            let why = "kernels of this program take memory from the device's heap with malloc, which is not saved: give them memory of cudaMalloc's";
+            (names, Some(why.to_owned()))
+        }
+        Err(why) => {
+            let why = format!("the variables of a CUDA module can't be found ({why}): build it with PTX, as -gencode \"code=[sm_90,compute_90]\" does");
+            (Vec::new(), Some(why))
+        }
+    };
+    if let Some(why) = refused {
+        // The first is enough.
+        let _ = UNSAVED.set(why);
+    }
     names
         .into_iter()
         .filter_map(|n| CString::new(n).ok())

