@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{lock, Comm, Guard};
-use super::{drain, env, lower, reopen, settle};
+use super::{assistant, drain, env, lower, reopen};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -232,7 +232,7 @@ pub fn presuspend() -> Result<(), String> {
     }
     super::model::lock::share();
     // SAFETY: this is the helper thread, which no restart interrupts.
-    unsafe { lower::bias(false) };
+    unsafe { lower::bias(lower::Callers::Helper) };
     let guard = lock();
     let whole = whole(&guard);
     // A communicator of one waits for nobody: nothing is ever held there.
@@ -242,13 +242,13 @@ pub fn presuspend() -> Result<(), String> {
     drop(guard);
     CUT.store(1, SeqCst);
     super::model::lock::barrier();
-    let begun = whole.and_then(|()| settle::begin());
+    let begun = whole.and_then(|()| assistant::begin());
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
-    settle::end(outcome.is_ok());
+    assistant::end(outcome.is_ok());
     if outcome.is_err() {
         resume();
     }
@@ -286,7 +286,7 @@ pub fn resume() {
             unshare_when_quiet();
         }
         // SAFETY: as above; what follows does not call the lower half.
-        unsafe { lower::bias(true) };
+        unsafe { lower::bias(lower::Callers::Program) };
         CUT.store(0, SeqCst);
         wake();
     }

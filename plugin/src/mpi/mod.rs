@@ -12,6 +12,7 @@
 )]
 
 pub mod abi;
+pub mod assistant;
 pub mod attrs;
 pub mod bsend;
 pub mod codes;
