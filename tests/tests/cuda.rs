@@ -60,6 +60,35 @@ fn a_program_of_the_driver_api_goes_on_after_restarts() {
     survives(&scratch, 0, &built("cuda"), &["40", "40"]);
 }
 
+/// Graphs of every kind of node, captured ones, clones and those that can be launched; often a stream is just captured.
+#[test]
+fn graphs_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-graph");
+    survives(&scratch, 0, &built("cuda_graph"), &["40", "40"]);
+}
+
+/// A capture can't be saved half: a checkpoint waits for its end, then gives up, and the program goes on.
+#[test]
+fn a_checkpoint_in_a_long_capture_is_refused() {
+    let scratch = Scratch::new("cuda-capture");
+    let mut job = Job::launch_with(&scratch, 0, &cpu(), &built("cuda_graph"), ["hold", "7000"]);
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["captured"]);
+    let done = job.finish().ok();
+    assert!(text(&done.stdout).contains("has ended"));
+}
+
+/// Memory that the program maps itself; on two devices, which reach each other's.
+#[test]
+fn own_mappings_and_several_devices_go_on_after_restarts() {
+    for devices in ["1", "2"] {
+        let scratch = Scratch::new(&format!("cuda-vmm-{devices}"));
+        std::env::set_var("SPLITPROC_CPU_DEVICES", devices);
+        survives(&scratch, 0, &built("cuda_vmm"), &["40", "40"]);
+    }
+}
+
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
 #[test]
 fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {

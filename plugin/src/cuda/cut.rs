@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::{self, check, Class};
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{arrays, context, event, module, pool};
+use super::{arrays, context, event, graph, module, pool, vmm};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,9 @@ pub fn presuspend() -> Result<(), String> {
     }
     if let Some(why) = module::unsaved() {
         return Err(why.to_owned());
+    }
+    if graph::open_captures() > 0 {
+        return Err("a stream is being captured, which can't be saved half: ask again when the capture has ended".into());
     }
     // SAFETY: this is the helper thread, and the gate is closed.
     let outcome = unsafe { wait_and_save() };
@@ -145,6 +148,7 @@ fn wanted() -> Result<Vec<Saved>, i32> {
     look_up_levels()?;
     super::runtime::register::look_up_all()?;
     let arrays = arrays::all();
+    let own = vmm::spans()?;
     let model = model::lock();
     let saved = |of, context, len| Saved {
         of,
@@ -156,6 +160,8 @@ fn wanted() -> Result<Vec<Saved>, i32> {
     let mut all: Vec<Saved> = memory
         .map(|(at, len, context)| saved(Of::Device(at), context, len))
         .collect();
+    let own = own.into_iter();
+    all.extend(own.map(|(at, len, of)| saved(Of::Device(at), of, len)));
     let managed = model.managed.iter();
     all.extend(managed.map(|m| saved(Of::Managed(m.at), m.context, m.len)));
     let globals = model.globals.iter();
@@ -242,5 +248,6 @@ pub fn resume() {
         // SAFETY: mapped by us, and nobody else knows it.
         unsafe { libc::munmap(s.at as *mut _, s.len as usize) };
     }
+    vmm::resume();
     event::forget_saved();
 }
