@@ -337,9 +337,22 @@ unsafe fn create_apart(
 
 pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
     create_apart(comm, tag as u64, out, |c, at| {
-        with_group(&groups::ranks(group)?, |g| {
-            lower::call(ix::Comm_create_group, &[c.low(), g, tag as u64, at])
-        })
+        of_group(c.low(), &groups::ranks(group)?, tag as u64, at)
+    })
+}
+
+/// The lower half's `MPI_Comm_create_group`, for these world ranks.
+///
+/// # Safety
+/// As that.
+pub unsafe fn of_group(parent: u64, ranks: &[i32], tag: u64, out: u64) -> Outcome {
+    // MPICH 4.0 reads the parent's group without a look whether there is one: that has it made.
+    let mut own = 0i32;
+    let at = &raw mut own as u64;
+    must(ix::Comm_group, &[parent, at]);
+    must(ix::Group_free, &[at]);
+    with_group(ranks, |g| {
+        lower::call(ix::Comm_create_group, &[parent, g, tag, out])
     })
 }
 

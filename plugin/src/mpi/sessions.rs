@@ -225,14 +225,14 @@ unsafe fn over_world(
     name: &str,
     errhandler: i32,
     out: usize,
-    make: impl FnOnce(u64, u64, u64) -> Outcome,
+    make: impl FnOnce(u64, u64) -> Outcome,
 ) -> i32 {
     forward(COMM_SELF, || {
         let world = comms::get(COMM_WORLD)?;
         let ours = sync::comm()?.low();
         let mut new = COMM_NULL;
         let at = &raw mut new as u64;
-        let outcome = making::with_group(&groups::ranks(group)?, |g| make(ours, g, at));
+        let outcome = make(ours, at);
         let handle = match outcome {
             Ok(SUCCESS) if new != COMM_NULL => {
                 let c = making::adopt(world, new, Some(named::hash(name)));
@@ -262,24 +262,24 @@ pub unsafe fn comm_create_from_group(
     out: usize,
 ) -> i32 {
     let name = text(words, LONGEST);
-    let tag = match groups::ranks(group).and_then(|ranks| named::tag(&ranks, &name)) {
-        Ok(tag) => tag,
+    let agreed = groups::ranks(group).and_then(|ranks| Ok((named::tag(&ranks, &name)?, ranks)));
+    let (tag, ranks) = match agreed {
+        Ok(agreed) => agreed,
         Err(e) => return finish(COMM_SELF, Err(e)),
     };
-    over_world(group, &name, errhandler, out, |ours, g, at| {
-        lower::call(ix::Comm_create_group, &[ours, g, tag, at])
+    over_world(group, &name, errhandler, out, |ours, at| {
+        making::of_group(ours, &ranks, tag, at)
     })
 }
 
 /// The tags for both steps: the making of the own group's communicator, and of the one between the groups.
 unsafe fn both_tags(
-    group: i32,
+    ranks: &[i32],
     leader: i32,
     other: Option<i32>,
     name: &str,
 ) -> Result<(u64, u64), Fail> {
-    let ranks = groups::ranks(group)?;
-    let tag = named::tag(&ranks, name)?;
+    let tag = named::tag(ranks, name)?;
     match (ranks.get(leader as usize), other) {
         (Some(leader), Some(other)) if *leader == WORLD_RANK.load(Relaxed) => {
             Ok((tag, named::tag_with(other, name)?))
@@ -302,14 +302,16 @@ pub unsafe fn intercomm_create_from_groups(
     // Only the leader has to know the other group.
     let other = groups::ranks(remote).ok();
     let other = other.and_then(|r| r.get(remote_leader as usize).copied());
-    let (tag, both) = match both_tags(group, leader, other, &name) {
-        Ok(tags) => tags,
+    let agreed = groups::ranks(group)
+        .and_then(|ranks| Ok((both_tags(&ranks, leader, other, &name)?, ranks)));
+    let ((tag, both), ranks) = match agreed {
+        Ok(agreed) => agreed,
         Err(e) => return finish(COMM_SELF, Err(e)),
     };
-    over_world(group, &name, errhandler, out, |ours, g, at| {
+    over_world(group, &name, errhandler, out, |ours, at| {
         let mut own = COMM_NULL;
         let place = &raw mut own as u64;
-        match lower::call(ix::Comm_create_group, &[ours, g, tag, place])? {
+        match making::of_group(ours, &ranks, tag, place)? {
             SUCCESS => {}
             code => return Ok(code),
         }
