@@ -1,6 +1,7 @@
 //! Writing the image of this process, whose threads are stopped.
 
 use super::code;
+use super::device;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
 use super::memory;
@@ -116,7 +117,13 @@ pub fn save(
     }
     writer.section(restart::code::SECTION, &code::mapped(&mappings))?;
     writer.section(ADVICE, &memory::capture(&mappings)?)?;
-    progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
+    let devices = device::wanted();
+    let lengths = mappings.iter().map(Mapping::len);
+    let lengths = lengths.chain(devices.iter().map(|(region, _)| region.len()));
+    progress.expect(lengths.map(|len| len as u64).sum());
+    for (region, source) in &devices {
+        writer.source(region, source)?;
+    }
     let elsewhere = elsewhere();
     for mapping in &mappings {
         let mut source = Source {
@@ -345,5 +352,6 @@ fn region_of(mapping: &Mapping) -> Region {
         } else {
             mapping.name.clone()
         },
+        device: false,
     }
 }
