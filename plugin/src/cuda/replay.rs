@@ -2,12 +2,12 @@
 
 use super::arena::RESERVED;
 use super::codes::*;
-use super::context;
 use super::cut::{self, failed};
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
+use super::{contents, context};
 use super::{event, graph, host, managed, memory, module, peers, vmm};
 
 /// Rebuilds the lower half from the model.
@@ -44,7 +44,7 @@ unsafe fn rebuild() -> Result<(), String> {
         settings()?;
     }
     globals()?;
-    cut::restore()
+    contents::restore()
 }
 
 unsafe fn contexts() -> Result<(), String> {

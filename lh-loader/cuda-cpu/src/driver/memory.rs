@@ -31,6 +31,16 @@ pub enum Kind {
     Pooled(Handle),
 }
 
+impl Kind {
+    /// How much of the device's memory a piece of this size takes.
+    fn counted(self, size: u64) -> u64 {
+        match self {
+            Kind::Host | Kind::Registered => 0,
+            _ => size,
+        }
+    }
+}
+
 /// A piece of memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
@@ -133,15 +143,20 @@ impl Inner {
 }
 
 impl Memory {
-    /// Half of the machine's memory is the devices'.
+    /// Half of the machine's memory is the devices', or so many MiB each as the environment says.
     pub fn new(devices: c_int) -> Memory {
+        let wish = std::env::var("SPLITPROC_CUDA_CPU_MEMORY").ok();
+        let wish = wish
+            .and_then(|mib| mib.parse::<u64>().ok())
+            .map(|mib| mib << 20);
         // SAFETY: sysconf reads two numbers.
         let ram = unsafe {
             libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64
                 * libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64
         };
+        let total = wish.unwrap_or((ram / 2 / devices as u64).clamp(256 << 20, TIB));
         Memory {
-            total: (ram / 2 / devices as u64).clamp(256 << 20, TIB) / PAGE * PAGE,
+            total: total.min(TIB) / PAGE * PAGE,
             inner: RwLock::new(Inner {
                 regions: BTreeMap::new(),
                 used: [0; MOST],
@@ -225,10 +240,11 @@ impl Memory {
         }
         let mut inner = self.write();
         let whole = size.next_multiple_of(ALIGN);
-        self.count(&mut inner, device, whole)?;
+        let counted = kind.counted(whole);
+        self.count(&mut inner, device, counted)?;
         let (space, own) = inner.space(kind);
         let Some(at) = space.take(whole, own.max(align)) else {
-            inner.used[device as usize] -= whole;
+            inner.used[device as usize] -= counted;
             return Err(Error::OUT_OF_MEMORY);
         };
         inner.add(device, at, size, kind, flags);
@@ -243,7 +259,7 @@ impl Memory {
                 let whole = region.size.next_multiple_of(ALIGN);
                 let device = region.device as usize;
                 inner.regions.remove(&at);
-                inner.used[device] -= whole;
+                inner.used[device] -= kind.counted(whole);
                 inner.space(kind).0.give(at, whole);
                 Ok(())
             }
