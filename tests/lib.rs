@@ -4,6 +4,7 @@
 //! Every wait has a deadline, and a wait is for a condition, never for a time to pass.
 
 mod case;
+pub mod cuda;
 mod dmtcp;
 mod job;
 mod programs;

@@ -160,3 +160,31 @@ int cuMemGetAccess(unsigned long long *, const struct location *, address);
 int cuMemGetAllocationGranularity(unsigned long *, const struct properties *, unsigned);
 int cuMemGetAllocationPropertiesFromHandle(struct properties *, unsigned long long);
 int cuMemRetainAllocationHandle(unsigned long long *, void *);
+
+/* Textures and surfaces. */
+struct array_3d {
+    unsigned long width, height, depth;
+    unsigned format, channels, flags;
+};
+
+struct resource {
+    unsigned type;
+    address what;
+    unsigned format, channels;
+    unsigned long size, height, pitch;
+    unsigned char rest[96];
+};
+
+struct sampling {
+    unsigned beyond[3], filter, flags, anisotropy, level_filter;
+    float bias, least, most, border[4];
+    int reserved[12];
+};
+
+int cuArray3DCreate_v2(void **, const struct array_3d *);
+int cuMemcpy3D_v2(const struct copy_3d *);
+int cuMipmappedArrayCreate(void **, const struct array_3d *, unsigned);
+int cuMipmappedArrayGetLevel(void **, void *, unsigned);
+int cuTexObjectCreate(unsigned long long *, const struct resource *, const struct sampling *, const void *);
+int cuTexObjectDestroy(unsigned long long);
+int cuSurfObjectCreate(unsigned long long *, const struct resource *);

@@ -87,7 +87,7 @@ int main(int argc, char **argv)
         CHECK(cuModuleGetGlobal_v2(&launches[d], NULL, module[d], "launches"));
         CHECK(cuStreamCreate(&stream[d], 1));
         CHECK(cuMemAlloc_v2(&plain[d], N * 4));
-        CHECK(cuMemsetD32_v2(plain[d], d + 1, N));
+        CHECK(cuMemsetD32_v2(plain[d], 10 * d + 1, N));
     }
     for (int d = 0; d < devices; d++) {
         int can = 0;

@@ -2,57 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{bin, lines, program, repo, text, Job, Moments, Scratch};
-
-/// Fronts' folder, and what links a program to the driver's.
-fn driver() -> Vec<String> {
-    let front = bin("fronts/libcuda.so.1");
-    let folder = front.parent().expect("a folder").display().to_string();
-    vec![
-        format!("-L{folder}"),
-        "-l:libcuda.so.1".into(),
-        // libsplitproc.so, which the front needs, is the program's once it is launched.
-        "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
-    ]
-}
-
-fn built(source: &str) -> PathBuf {
-    let flags = driver();
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    program(source, source, &flags)
-}
-
-/// The options that give a program the CPU device.
-fn cpu() -> Vec<String> {
-    ["--cuda", "cpu"].map(String::from).to_vec()
-}
-
-/// Launched, and restarted again and again from random moments: its output is as if nothing had happened.
-fn survives(scratch: &Scratch, ranks: usize, app: &Path, args: &[&str]) {
-    let launch = || Job::launch_with(scratch, ranks, &cpu(), app, args);
-    let expected = launch().finish().ok().stdout;
-    println!("{}: {} lines", app.display(), lines(&expected));
-    let mut random = Moments::new();
-    let mut job = launch();
-    let mut said = Vec::new();
-    for generation in 0..3 {
-        let more = random.pick(1, lines(&expected) / 5);
-        println!("generation {generation}: after {more} lines");
-        job.must_reach(more);
-        job.checkpoint(scratch);
-        said = job.kill();
-        job = Job::restart(scratch, ranks);
-    }
-    let done = job.finish().ok();
-    assert!(lines(&said) > 0);
-    assert!(
-        expected.ends_with(&done.stdout),
-        "after the restarts:\n{}\nexpected:\n{}",
-        text(&done.stdout),
-        text(&expected)
-    );
-    assert!(lines(&done.stdout) > 0, "nothing came after the restarts");
-}
+use tests::cuda::{built, cpu, survives};
+use tests::{bin, repo, text, Job, Scratch};
 
 #[test]
 fn a_program_of_the_driver_api_goes_on_after_restarts() {
@@ -77,16 +28,6 @@ fn a_checkpoint_in_a_long_capture_is_refused() {
     asked.fails_with(&["captured"]);
     let done = job.finish().ok();
     assert!(text(&done.stdout).contains("has ended"));
-}
-
-/// Memory that the program maps itself; on two devices, which reach each other's.
-#[test]
-fn own_mappings_and_several_devices_go_on_after_restarts() {
-    for devices in ["1", "2"] {
-        let scratch = Scratch::new(&format!("cuda-vmm-{devices}"));
-        std::env::set_var("SPLITPROC_CPU_DEVICES", devices);
-        survives(&scratch, 0, &built("cuda_vmm"), &["40", "40"]);
-    }
 }
 
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
