@@ -2,12 +2,19 @@
  * bench: what one call, one message and one reduction cost. Prints `NAME NANOSECONDS`, the best of
  * many short rounds, one a line: on a machine that others use too, some rounds are undisturbed. benches/run
  * compares two ways of running it.
+ *
+ * `bench messages` begins and ends with what it takes to hand a cache line to the other processor and back, without
+ * MPI: two runs can be compared only if that was the same in both.
  */
+#include <fcntl.h>
 #include <mpi.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ROUNDS = 50 };
 static int rank, ranks;
@@ -109,6 +116,39 @@ static void nonblocking_8(int n)
     }
 }
 
+static atomic_int *line;
+
+static void hand_over(int n)
+{
+    static int turn;
+    if (rank > 1)
+        return;
+    for (; n > 0; n--, turn += 2) {
+        while (atomic_load_explicit(line, memory_order_acquire) != turn + rank)
+            ;
+        atomic_store_explicit(line, turn + rank + 1, memory_order_release);
+    }
+}
+
+/* The ranks are on one machine. */
+static void share_line(void)
+{
+    char name[] = "/dev/shm/bench-XXXXXX";
+    int fd = rank == 0 ? mkstemp(name) : -1;
+    MPI_Bcast(name, sizeof name, MPI_CHAR, 0, MPI_COMM_WORLD);
+    if (rank != 0)
+        fd = open(name, O_RDWR);
+    if (fd < 0 || (rank == 0 && ftruncate(fd, sizeof *line) != 0)) {
+        perror(name);
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    line = mmap(NULL, sizeof *line, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0)
+        unlink(name);
+    close(fd);
+}
+
 static void allreduce_8(int n)
 {
     double in = 1, out;
@@ -126,18 +166,22 @@ int main(int argc, char **argv)
         return 0;
     }
     buffer = calloc(1, 1 << 20);
-    measure("clock_gettime", 100000, clocks);
-    measure("MPI_Comm_rank", 100000, comm_rank);
-    measure("MPI_Comm_size", 100000, comm_size);
-    measure("MPI_Type_size", 100000, type_size);
-    measure("MPI_Get_count", 100000, get_count);
-    measure("MPI_Iprobe", 30000, iprobe);
-    if (ranks > 1) {
+    if (argc > 1 && strcmp(argv[1], "messages") == 0) {
+        share_line();
+        measure("cache-line", 2000, hand_over);
         measure("ping-pong-8", 2000, pingpong_8);
         measure("isend-irecv-waitall-8", 2000, nonblocking_8);
+        measure("allreduce-8", 2000, allreduce_8);
+        measure("cache-line", 2000, hand_over);
+    } else {
+        measure("clock_gettime", 100000, clocks);
+        measure("MPI_Comm_rank", 100000, comm_rank);
+        measure("MPI_Comm_size", 100000, comm_size);
+        measure("MPI_Type_size", 100000, type_size);
+        measure("MPI_Get_count", 100000, get_count);
+        measure("MPI_Iprobe", 30000, iprobe);
         measure("ping-pong-1MiB", 20, pingpong_1m);
     }
-    measure("allreduce-8", 2000, allreduce_8);
     MPI_Finalize();
     return 0;
 }

@@ -201,18 +201,9 @@ pub unsafe fn ibsend(m: Message, comm: i32, out: usize) -> i32 {
 /// # Safety
 /// In a call that must complete.
 pub unsafe fn start(r: &'static Request, c: &'static Comm) -> Outcome {
-    let m = Message {
-        buf: r.buffer.get(),
-        n: r.count.get(),
-        t: r.datatype.get(),
-        peer: r.peer.get(),
-        tag: r.tag.get(),
-    };
-    let code = send(m, c);
+    let code = send(Message::of(r), c);
     if let Ok(SUCCESS) = code {
-        r.status.set(Status::EMPTY);
-        r.done.set(true);
-        r.active.set(true);
+        r.complete_at_once(Status::EMPTY);
     }
     code
 }

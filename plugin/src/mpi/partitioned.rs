@@ -212,11 +212,9 @@ pub unsafe fn finish() {
 unsafe fn post(r: &Request) -> Outcome {
     let (send, peer, tag) = side(r, |p| (p.send, p.world, p.tag))?;
     let m = Message {
-        buf: r.buffer.get(),
-        n: r.count.get(),
-        t: r.datatype.get(),
         peer,
         tag: tag.ok_or(Fail::Code(ERR_REQUEST))?,
+        ..Message::of(r)
     };
     let mut inner = REQUEST_NULL;
     let code = match send {

@@ -185,12 +185,9 @@ unsafe fn receive(buf: usize, n: i32, t: i32, at: usize, request: usize) -> Outc
     let guard = lock();
     let made = match m.state.get(&guard) {
         Held::Drained(message) => {
-            let mut status = Status::EMPTY;
-            status.error = message.deliver(buf, n, t, &mut status)?;
+            let status = message.received(buf, n, t)?;
             let (rh, r) = request::make(&guard, Kind::MatchedRecv, m.comm, t);
-            r.status.set(status);
-            r.done.set(true);
-            r.active.set(true);
+            r.complete_at_once(status);
             rh
         }
         Held::Lower(lower, _) => {

@@ -257,10 +257,9 @@ unsafe fn note(r: &'static Request, code: Option<i32>, mut status: Status) {
     r.waiting.set(false);
     if let Some(code) = code {
         complete::settle(&guard, r, &mut status, false);
-        r.status.set(Status {
+        r.complete(Status {
             error: code,
             ..status
         });
-        r.done.set(true);
     }
 }

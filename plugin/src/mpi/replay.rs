@@ -260,8 +260,7 @@ unsafe fn again(r: &'static Request) -> Result<(), String> {
     };
     // One-sided operations were completed by a flush.
     if matches!(r.kind.get(), Kind::Send | Kind::Rma) && pending {
-        r.status.set(Status::EMPTY);
-        r.done.set(true);
+        r.complete(Status::EMPTY);
     }
     r.waiting.set(false);
     check("posting a request", outcome.unwrap_or(ERR_REQUEST))

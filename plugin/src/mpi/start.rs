@@ -25,6 +25,18 @@ pub struct Message {
 }
 
 impl Message {
+    /// What the model knows of a request.
+    #[inline(always)]
+    pub fn of(r: &Request) -> Message {
+        Message {
+            buf: r.buffer.get(),
+            n: r.count.get(),
+            t: r.datatype.get(),
+            peer: r.peer.get(),
+            tag: r.tag.get(),
+        }
+    }
+
     /// A copy for a way that is rarely taken: only there it is stored in memory.
     #[inline(always)]
     pub fn apart(&self) -> Message {
@@ -54,13 +66,7 @@ pub fn remember(r: &Request, function: usize, m: Message) {
 /// The request's arguments must still hold.
 #[inline(always)]
 pub unsafe fn issue(r: &Request) -> Outcome {
-    let m = Message {
-        buf: r.buffer.get(),
-        n: r.count.get(),
-        t: r.datatype.get(),
-        peer: r.peer.get(),
-        tag: r.tag.get(),
-    };
+    let m = Message::of(r);
     let comm = r.comm.get().map_or(COMM_SELF, |c| c.lower.load(Relaxed));
     call(r.function.get(), m, comm, r.lower.as_ptr())
 }
@@ -178,22 +184,17 @@ unsafe fn drained(c: &'static Comm, m: Message) -> Result<Option<i32>, Fail> {
     let Some(found) = unexpected::take(c, m.peer, m.tag) else {
         return Ok(None);
     };
-    let mut status = Status::EMPTY;
-    status.error = found.deliver(m.buf, m.n, m.t, &mut status)?;
+    let status = found.received(m.buf, m.n, m.t)?;
     let (h, r) = request::make(&lock(), Kind::Recv, c, m.t);
     remember(r, ix::Irecv, m);
-    r.status.set(status);
-    r.done.set(true);
-    r.active.set(true);
+    r.complete_at_once(status);
     Ok(Some(h))
 }
 
 /// Makes a request that is complete from the start.
 pub fn complete_now(c: &'static Comm, kind: Kind, status: Status) -> i32 {
     let (h, r) = request::make(&lock(), kind, c, BYTE);
-    r.status.set(status);
-    r.done.set(true);
-    r.active.set(true);
+    r.complete_at_once(status);
     h
 }
 
@@ -287,12 +288,8 @@ unsafe fn begin(at: usize) -> Outcome {
         }
     } else if unexpected::any() {
         if let Some(m) = unexpected::take(c, r.peer.get(), r.tag.get()) {
-            let mut status = Status::EMPTY;
-            status.error =
-                m.deliver(r.buffer.get(), r.count.get(), r.datatype.get(), &mut status)?;
-            r.status.set(status);
-            r.done.set(true);
-            r.active.set(true);
+            let status = m.received(r.buffer.get(), r.count.get(), r.datatype.get())?;
+            r.complete_at_once(status);
             return Ok(SUCCESS);
         }
     }

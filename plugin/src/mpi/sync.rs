@@ -225,11 +225,10 @@ pub unsafe fn matched((sender, number): (i32, i32)) {
 pub fn completed(r: &Request, code: i32) {
     if r.ack.get() == REQUEST_NULL {
         let error = code;
-        r.status.set(Status {
+        r.complete(Status {
             error,
             ..Status::EMPTY
         });
-        r.done.set(true);
     }
 }
 

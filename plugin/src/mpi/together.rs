@@ -142,8 +142,7 @@ fn note(handles: &[i32], own: &[Status]) {
         match plain(*handle) {
             Some(r) if own.error & ERR_CLASS != ERR_PENDING => {
                 settle(&guard, r, &mut own, false);
-                r.status.set(own);
-                r.done.set(true);
+                r.complete(own);
             }
             _ => {}
         }

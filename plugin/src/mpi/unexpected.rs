@@ -121,6 +121,16 @@ impl Message {
         }
         Ok(SUCCESS)
     }
+
+    /// The same: the status of the receive, with its code.
+    ///
+    /// # Safety
+    /// As for [`Self::deliver`].
+    pub unsafe fn received(&self, buf: usize, n: i32, t: i32) -> Result<Status, Fail> {
+        let mut status = Status::EMPTY;
+        let error = self.deliver(buf, n, t, &mut status)?;
+        Ok(Status { error, ..status })
+    }
 }
 
 unsafe fn unpack(bytes: &[u8], buf: usize, t: i32, size: usize) -> Result<(), Fail> {

@@ -209,6 +209,17 @@ pub unsafe fn win_create_c(
     make(comm, asked, 0, out)
 }
 
+/// A window whose memory comes with it.
+fn allocated(flavor: i32, size: i64, unit: i64, info: i32) -> Asked {
+    Asked {
+        flavor,
+        base: 0,
+        size,
+        unit,
+        info,
+    }
+}
+
 pub unsafe fn win_allocate(
     size: i64,
     unit: i32,
@@ -228,14 +239,7 @@ pub unsafe fn win_allocate_c(
     at: usize,
     out: usize,
 ) -> i32 {
-    let (flavor, base) = (flavor::ALLOCATE, 0);
-    let asked = Asked {
-        flavor,
-        base,
-        size,
-        unit,
-        info,
-    };
+    let asked = allocated(flavor::ALLOCATE, size, unit, info);
     make(comm, asked, at, out)
 }
 
@@ -258,14 +262,7 @@ pub unsafe fn win_allocate_shared_c(
     at: usize,
     out: usize,
 ) -> i32 {
-    let (flavor, base) = (flavor::SHARED, 0);
-    let asked = Asked {
-        flavor,
-        base,
-        size,
-        unit,
-        info,
-    };
+    let asked = allocated(flavor::SHARED, size, unit, info);
     make(comm, asked, at, out)
 }
 

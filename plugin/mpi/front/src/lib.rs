@@ -14,6 +14,27 @@ use core::ops::Range;
 use mpi_abi::canonical::{IN_PLACE, SUCCESS};
 use mpi_abi::{error_from_canonical, Abi, Kind};
 
+/// What a library of Rust's without std must have: each front's crate says this once.
+#[macro_export]
+macro_rules! without_std {
+    () => {
+        // core was built to unwind; nothing of ours does.
+        core::arch::global_asm!(
+            ".globl rust_eh_personality",
+            ".hidden rust_eh_personality",
+            "rust_eh_personality: ud2",
+        );
+
+        /// A defect of ours: the job ends.
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo) -> ! {
+            // SAFETY: MPI_COMM_WORLD always is.
+            unsafe { $crate::canonical::Abort(mpi_abi::canonical::COMM_WORLD, 134) };
+            loop {}
+        }
+    };
+}
+
 /// The model's own handles, as ABIs whose handles are pointers carry them: what they are made of is never that low.
 const DYNAMIC: Range<usize> = 0x8000_0000..0x1_0000_0000;
 

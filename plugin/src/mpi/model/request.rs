@@ -303,6 +303,19 @@ impl Request {
         quick & !(self.done.get() | self.waiting.get())
     }
 
+    /// It is complete, with this status.
+    #[inline(always)]
+    pub fn complete(&self, status: Status) {
+        self.status.set(status);
+        self.done.set(true);
+    }
+
+    /// It was complete when it was started.
+    pub fn complete_at_once(&self, status: Status) {
+        self.complete(status);
+        self.active.set(true);
+    }
+
     /// There is more to give back than the request itself.
     pub fn weigh(&self) {
         self.light.set(false);

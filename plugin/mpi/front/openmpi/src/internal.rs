@@ -1,7 +1,5 @@
 //! What Open MPI's library has for its own language libraries, and C functions that are not in the table.
 
-use mpi_front::canonical;
-
 macro_rules! attribute_functions {
     ($($copy:ident $null:ident $delete:ident)*) => { $(
         /// Copies an attribute's value.
@@ -58,17 +56,4 @@ pub extern "C" fn MPIX_Query_rocm_support() -> i32 {
     0
 }
 
-// core was built to unwind; nothing of ours does.
-core::arch::global_asm!(
-    ".globl rust_eh_personality",
-    ".hidden rust_eh_personality",
-    "rust_eh_personality: ud2",
-);
-
-/// A defect of ours: the job ends.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    // SAFETY: MPI_COMM_WORLD always is.
-    unsafe { canonical::Abort(mpi_abi::canonical::COMM_WORLD, 134) };
-    loop {}
-}
+mpi_front::without_std!();

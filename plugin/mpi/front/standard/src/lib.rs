@@ -84,17 +84,4 @@ pub mod functions {
     include!(concat!(env!("OUT_DIR"), "/exports.rs"));
 }
 
-// core was built to unwind; nothing of ours does.
-core::arch::global_asm!(
-    ".globl rust_eh_personality",
-    ".hidden rust_eh_personality",
-    "rust_eh_personality: ud2",
-);
-
-/// A defect of ours: the job ends.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    // SAFETY: MPI_COMM_WORLD always is.
-    unsafe { canonical::Abort(mpi_abi::canonical::COMM_WORLD, 134) };
-    loop {}
-}
+mpi_front::without_std!();
