@@ -226,6 +226,29 @@ fn threads_that_call_lower_halves_on_borrowed_tcbs() {
     crossing("borrowed", &[("tls", "6"), ("try", "8"), ("signals", "4")]);
 }
 
+/// DMTCP takes both into one checkpoint, and would wait for the second for ever if one were restarted alone.
+#[test]
+fn two_jobs_under_one_coordinator_are_told_of_each_other() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-jobs");
+    let app = words(&program("traps", "traps", &[]), &["in_flight", "go"]);
+    let app: Vec<_> = app.iter().map(String::as_str).collect();
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut jobs = ["one", "two"].map(|folder| dmtcp.start(2, &[], &["--ckptdir", folder], &app));
+    for job in &mut jobs {
+        job.must_reach(1);
+    }
+    dmtcp.checkpoint(4);
+    let other = "another MPI job runs under the same DMTCP coordinator";
+    wait_for("one of them to be told", LIMIT, || {
+        let told = jobs.iter().any(|job| text(&job.stderr()).contains(other));
+        told.then_some(())
+    });
+    jobs.into_iter().for_each(|job| drop(job.kill()));
+}
+
 #[test]
 fn a_restart_without_the_mpi_library_is_refused() {
     if !dmtcp_is_there() {

@@ -8,7 +8,7 @@ use crate::host::{Host, HostError};
 use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,26 @@ pub fn mark() -> Result<(), String> {
     let mark = all[0].as_slice().try_into();
     MARK.store(mark.map_or(0, u64::from_ne_bytes), Ordering::Relaxed);
     Ok(())
+}
+
+/// Tells the user, once, of another MPI job under the same coordinator: DMTCP takes both into one checkpoint, and waits
+/// for both at a restart. The first rank asks before a cut and after it, so that at least one job sees the other's name.
+pub fn look_for_others(checkpoint: u32) -> Result<(), String> {
+    const NAMES: &str = "splitproc.jobs";
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+    let Some(job) = job.as_ref().filter(|job| job.rank == 0 && job.size > 1) else {
+        return Ok(());
+    };
+    let key = checkpoint.to_string();
+    let other = get(NAMES, &key)?.is_some_and(|name| name != job.id);
+    if other && !TOLD.swap(true, Ordering::Relaxed) {
+        eprintln!(
+            "splitproc: another MPI job runs under the same DMTCP coordinator: this checkpoint holds both, and a restart \
+             waits until both are started; give each job a coordinator of its own"
+        );
+    }
+    set(NAMES, &key, &job.id)
 }
 
 fn random<const N: usize>() -> [u8; N] {
