@@ -68,11 +68,12 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
     outcome
 }
 
-/// Describes a communicator that the lower half made.
+/// Describes a communicator that the lower half made. One that was made by its members alone has a mark that tells it from
+/// others which are made at the same time.
 ///
 /// # Safety
 /// `lower` must be a communicator of the lower half.
-pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
+pub unsafe fn adopt(parent: &Comm, lower: i32, apart: Option<u64>) -> &'static Comm {
     must(
         ix::Comm_set_errhandler,
         &[lower as u64, ERRORS_RETURN as u64],
@@ -97,7 +98,7 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     });
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
-    let common = (!(apart && inter != 0)).then_some(parent);
+    let common = (!(apart.is_some() && inter != 0)).then_some(parent);
     let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
     let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
     errs::inherit(&guard, parent, c);
@@ -128,7 +129,7 @@ pub unsafe fn create(
             if new == COMM_NULL {
                 COMM_NULL
             } else {
-                made(c, new, false, after)
+                made(c, new, None, after)
             },
         );
     }
@@ -140,7 +141,7 @@ pub unsafe fn create(
 unsafe fn made(
     c: &'static Comm,
     new: i32,
-    apart: bool,
+    apart: Option<u64>,
     after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
 ) -> i32 {
     let child = adopt(c, new, apart);
@@ -187,7 +188,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, Some(c), false, &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), None, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
@@ -310,7 +311,12 @@ pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
 }
 
 /// Creation that is not a collective of one communicator: it has to complete.
-unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> Outcome) -> i32 {
+unsafe fn create_apart(
+    comm: i32,
+    mark: u64,
+    out: usize,
+    call: impl FnOnce(&Comm, u64) -> Outcome,
+) -> i32 {
     forward(comm, || {
         let c = comms::get(comm)?;
         let mut new = COMM_NULL;
@@ -321,7 +327,7 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
                 if new == COMM_NULL {
                     COMM_NULL
                 } else {
-                    made(c, new, true, |_, _, _| {})
+                    made(c, new, Some(mark), |_, _, _| {})
                 },
             );
         }
@@ -330,10 +336,23 @@ unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> O
 }
 
 pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
-    create_apart(comm, out, |c, at| {
-        with_group(&groups::ranks(group)?, |g| {
-            lower::call(ix::Comm_create_group, &[c.low(), g, tag as u64, at])
-        })
+    create_apart(comm, tag as u64, out, |c, at| {
+        of_group(c.low(), &groups::ranks(group)?, tag as u64, at)
+    })
+}
+
+/// The lower half's `MPI_Comm_create_group`, for these world ranks.
+///
+/// # Safety
+/// As that.
+pub unsafe fn of_group(parent: u64, ranks: &[i32], tag: u64, out: u64) -> Outcome {
+    // MPICH 4.0 reads the parent's group without a look whether there is one: that has it made.
+    let mut own = 0i32;
+    let at = &raw mut own as u64;
+    must(ix::Comm_group, &[parent, at]);
+    must(ix::Group_free, &[at]);
+    with_group(ranks, |g| {
+        lower::call(ix::Comm_create_group, &[parent, g, tag, out])
     })
 }
 
@@ -345,7 +364,7 @@ pub unsafe fn intercomm_create(
     tag: i32,
     out: usize,
 ) -> i32 {
-    create_apart(comm, out, |c, at| {
+    create_apart(comm, 0, out, |c, at| {
         // Only the leader's peer communicator means anything.
         let peer = comms::get(peer).map_or(COMM_NULL as u64, Comm::low);
         lower::call(

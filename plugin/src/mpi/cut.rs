@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{lock, Comm, Guard};
-use super::{drain, env, lower, reopen, settle};
+use super::{drain, env, lower, reopen, segment, settle};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -249,8 +249,9 @@ pub fn presuspend() -> Result<(), String> {
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
     settle::end(outcome.is_ok());
-    if outcome.is_err() {
-        resume();
+    match outcome {
+        Ok(()) => segment::save_once(true),
+        Err(_) => resume(),
     }
     outcome
 }
@@ -274,6 +275,7 @@ fn whole(guard: &Guard) -> Result<(), String> {
 
 /// The checkpoint is over: held collectives and the gate are let go.
 pub fn resume() {
+    segment::save_once(false);
     if env::active() {
         let guard = lock();
         for c in comms::all(&guard) {

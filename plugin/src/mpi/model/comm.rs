@@ -234,17 +234,21 @@ pub fn all(guard: &Guard) -> Vec<&'static Comm> {
 
 /// An identity that all members of a new communicator compute alike: from the parent, the group and how often the
 /// parent had a child of that group. The two sides of an intercommunicator have no parent in common. A child that is made
-/// apart, by its own members alone, may come in another order among the others on each of them.
+/// apart, by its own members alone, may come in another order among the others on each of them; what tells it from others
+/// that are made at the same time is a part of its identity.
 pub fn new_id(
     guard: &Guard,
     parent: Option<&Comm>,
-    apart: bool,
+    apart: Option<u64>,
     group: &[i32],
     remote: Option<&[i32]>,
 ) -> u64 {
     const NO_PARENT: u64 = 3;
     let parent_id = parent.map_or(NO_PARENT, |p| p.id.load(Relaxed));
-    let mut h = mix(parent_id, 0x5eed + u64::from(apart));
+    let mut h = mix(parent_id, 0x5eed + u64::from(apart.is_some()));
+    if let Some(mark) = apart {
+        h = mix(h, mark);
+    }
     let (first, second) = match remote {
         Some(r) if r.first() < group.first() => (r, Some(group)),
         other => (group, other),
