@@ -7,12 +7,12 @@
 use crate::elf::BuildIds;
 use crate::layout::{LHINFO_BASE, MAX_HALVES};
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 /// "splitlhi"
 pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
 /// Bumped whenever a field moves.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 6;
 /// Most upper-half threads.
 pub const MAX_THREADS: usize = 4096;
 /// Most tasks born in lower halves that the registry holds at one time.
@@ -118,6 +118,88 @@ pub struct Half {
     pub keys: [u32; 2],
     /// Which build of glibc the half runs.
     pub libc: BuildIds,
+    /// Address of the half's `Copiers`; 0: it has none.
+    pub copiers: usize,
+}
+
+/// Most threads of a half that copy device memory at one time.
+pub const COPIERS: usize = 16;
+/// Length of the staging buffer that each of them has: what one request copies at most.
+pub const STAGING: usize = 1 << 20;
+
+/// Request to a copier, to the first one first: make a staging buffer, in this context. The first makes the threads of so
+/// many others (`len`) as well.
+pub const COPY_BEGIN: u32 = 1;
+/// Copies from the device into the staging buffer.
+pub const COPY_READ: u32 = 2;
+/// Copies from the staging buffer to the device.
+pub const COPY_WRITE: u32 = 3;
+/// Makes the device's memory zero.
+pub const COPY_ZERO: u32 = 4;
+/// Gives the staging buffer back.
+pub const COPY_END: u32 = 5;
+/// A copier's result: the device's memory has never been touched, so it is zero and was not copied.
+pub const COPY_UNTOUCHED: i32 = -1;
+
+/// A thread of a half that copies device memory for the host, which has no way into the half.
+#[repr(C)]
+pub struct Copier {
+    /// 0 idle, 1 request, 2 reply. A futex.
+    pub state: AtomicU32,
+    /// `COPY_BEGIN`, …
+    pub op: AtomicU32,
+    /// The half's handle of the context that the memory is reached in.
+    pub context: AtomicU64,
+    /// Where the memory is.
+    pub device: AtomicU64,
+    /// Its length.
+    pub len: AtomicU64,
+    /// Where the staging buffer is.
+    pub staging: AtomicUsize,
+    /// The driver's code, or `COPY_UNTOUCHED`.
+    pub result: AtomicI32,
+}
+
+/// All copiers of a half.
+pub type Copiers = [Copier; COPIERS];
+
+/// Device memory that a checkpoint holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The half's handle of the context that it is reached in.
+    pub context: u64,
+    /// Where it is.
+    pub at: u64,
+    /// Its length.
+    pub len: u64,
+}
+
+/// Length of a piece as bytes.
+pub const PIECE: usize = 24;
+
+impl Piece {
+    /// As bytes for a mailbox.
+    pub fn bytes(&self) -> [u8; PIECE] {
+        let mut bytes = [0; PIECE];
+        for (place, word) in bytes
+            .chunks_exact_mut(8)
+            .zip([self.context, self.at, self.len])
+        {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// From such bytes.
+    pub fn from_bytes(bytes: &[u8; PIECE]) -> Piece {
+        let word = |i: usize| {
+            bytes[8 * i..]
+                .first_chunk()
+                .map_or(0, |w| u64::from_ne_bytes(*w))
+        };
+        let [context, at, len] = [0, 1, 2].map(word);
+        Piece { context, at, len }
+    }
 }
 
 /// What a half gets from the loader, by address in its environment (`SPLITPROC_HALF`, hexadecimal).
@@ -251,6 +333,9 @@ pub struct Upper {
     pub open_files: [AtomicU64; 2],
     /// Where the strings that the program was started with lie: begin and end of the arguments, and of the environment.
     pub strings: [usize; 4],
+    /// Memory whose contents another rank's image has: the address of pairs of begin and end, whole pages, in order, and
+    /// their number.
+    pub elsewhere: [AtomicUsize; 2],
 }
 
 /// The whole region.

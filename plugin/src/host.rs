@@ -12,6 +12,8 @@ use std::sync::{Mutex, OnceLock};
 const EXCHANGE: u32 = 1;
 const LISTEN: u32 = 2;
 const CONNECT: u32 = 3;
+const SAVE_DEVICES: u32 = 5;
+const FILL_DEVICES: u32 = 6;
 
 /// The host bounds its own waits; this is the bound on the host.
 const PATIENCE: u64 = 600;
@@ -42,6 +44,20 @@ pub trait Host: Sync {
     /// # Errors
     /// See [`connect`].
     fn connect(&self, rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError>;
+    /// See [`save_devices`].
+    ///
+    /// # Errors
+    /// See [`save_devices`].
+    fn save_devices(&self, _pieces: &[u8]) -> Result<bool, HostError> {
+        Ok(false)
+    }
+    /// See [`fill_devices`].
+    ///
+    /// # Errors
+    /// See [`fill_devices`].
+    fn fill_devices(&self, _pieces: &[u8]) -> Result<(), HostError> {
+        Ok(())
+    }
     /// See [`checkpoint`].
     fn checkpoint(&self) -> Vec<u8> {
         Vec::new()
@@ -125,6 +141,23 @@ pub fn connect(rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {
     host().connect(rank, size, blob)
 }
 
+/// Names device memory, as `lhinfo::Piece`s, that the host is to copy by itself while it writes the image. False: this host
+/// saves what is in the process and nothing else.
+///
+/// # Errors
+/// There is too little memory to copy it through; the message has the figures.
+pub fn save_devices(pieces: &[u8]) -> Result<bool, HostError> {
+    host().save_devices(pieces)
+}
+
+/// In a restart: has the host fill this device memory, the same that it saved.
+///
+/// # Errors
+/// The image is damaged, or the driver refuses.
+pub fn fill_devices(pieces: &[u8]) -> Result<(), HostError> {
+    host().fill_devices(pieces)
+}
+
 /// In a restart: what the images of one checkpoint have in common, and no others; nothing, where the host has looked.
 pub fn checkpoint() -> Vec<u8> {
     host().checkpoint()
@@ -152,6 +185,14 @@ impl Host for Mailbox {
 
     fn listen(&self) -> Result<Vec<u8>, HostError> {
         ask(LISTEN, &[])
+    }
+
+    fn save_devices(&self, pieces: &[u8]) -> Result<bool, HostError> {
+        ask(SAVE_DEVICES, pieces).map(|_| true)
+    }
+
+    fn fill_devices(&self, pieces: &[u8]) -> Result<(), HostError> {
+        ask(FILL_DEVICES, pieces).map(|_| ())
     }
 
     fn connect(&self, rank: u32, size: u32, blob: &[u8]) -> Result<(), HostError> {

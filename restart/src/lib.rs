@@ -10,5 +10,6 @@ pub mod image;
 pub mod launcher;
 pub mod libraries;
 pub mod manifest;
+pub mod memory;
 pub mod meta;
 pub mod mpich;

@@ -9,7 +9,7 @@ use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
 use super::turn::{self, Turn};
-use super::{disk, save, stop, EVENT_BOUND, STOPPED};
+use super::{device, disk, save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
 use restart::image::{Progress, Summary};
 use restart::launcher;
@@ -193,6 +193,7 @@ impl Run<'_> {
         let turn = turn::take();
         let result = self.steps(order, &turn);
         stop::release();
+        device::end();
         match self.events.request(RESUME, &[], EVENT_BOUND) {
             Some((0, _)) => {}
             Some((_, why)) => super::say(&format!(

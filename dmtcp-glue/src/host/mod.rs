@@ -8,6 +8,7 @@ mod arrival;
 mod checkpoint;
 mod code;
 mod coordinator;
+mod device;
 mod disk;
 mod frame;
 mod gather;

@@ -141,6 +141,10 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
     let advice: Vec<Advice> = reader.section(save::ADVICE)?;
     let mut nameless = Nameless::new(reader.regions());
     for (index, region) in reader.regions().iter().enumerate() {
+        if region.device {
+            // The plugin has it filled, once the fresh half has a place for it.
+            continue;
+        }
         if region.start == LHINFO_BASE {
             if region.len() != lhinfo::LEN {
                 bail!("its lhInfo has another size; restart with the same build");

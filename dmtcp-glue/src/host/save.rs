@@ -1,6 +1,7 @@
 //! Writing the image of this process, whose threads are stopped.
 
 use super::code;
+use super::device;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
 use super::memory;
@@ -116,7 +117,14 @@ pub fn save(
     }
     writer.section(restart::code::SECTION, &code::mapped(&mappings))?;
     writer.section(ADVICE, &memory::capture(&mappings)?)?;
-    progress.expect(mappings.iter().map(|m| m.len() as u64).sum());
+    let devices = device::wanted();
+    let lengths = mappings.iter().map(Mapping::len);
+    let lengths = lengths.chain(devices.iter().map(|(region, _)| region.len()));
+    progress.expect(lengths.map(|len| len as u64).sum());
+    for (region, source) in &devices {
+        writer.source(region, source)?;
+    }
+    let elsewhere = elsewhere();
     for mapping in &mappings {
         let mut source = Source {
             writer: &mut writer,
@@ -124,11 +132,29 @@ pub fn save(
             pagemap: pagemap.as_ref(),
             copies: &mut copies,
         };
-        source
-            .add(mapping)
-            .with_context(|| format!("memory at {:#x}", mapping.start))?;
+        for (part, here) in mapping.parts(&elsewhere) {
+            if here {
+                source
+                    .add(&part)
+                    .with_context(|| format!("memory at {:#x}", part.start))?;
+            } else {
+                source.writer.region(&region_of(&part));
+            }
+        }
     }
     Ok(writer.finish()?)
+}
+
+/// Memory whose contents another rank's image has.
+fn elsewhere() -> Vec<[usize; 2]> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let [at, count] = unsafe { &lhinfo::get().upper.elsewhere };
+    let at = at.load(Ordering::Acquire) as *const [usize; 2];
+    match count.load(Ordering::Acquire) {
+        0 => Vec::new(),
+        // SAFETY: the plugin keeps so many there until the threads run again.
+        n => unsafe { std::slice::from_raw_parts(at, n) }.to_vec(),
+    }
 }
 
 fn describe(place: Place, settings: &Settings) -> Meta {
@@ -326,5 +352,6 @@ fn region_of(mapping: &Mapping) -> Region {
         } else {
             mapping.name.clone()
         },
+        device: false,
     }
 }

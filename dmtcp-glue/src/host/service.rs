@@ -1,6 +1,7 @@
 //! What the plugin may ask: exchange between ranks, the way to rank 0, a line on stderr.
 
 use super::coordinator::{Failed, Job};
+use super::device;
 use super::frame::pack;
 use super::launch::Settings;
 use super::mailbox::Channel;
@@ -16,6 +17,10 @@ const LISTEN: u32 = 2;
 const CONNECT: u32 = 3;
 /// Bytes for stderr.
 const LOG: u32 = 4;
+/// Device memory for the next image.
+const SAVE_DEVICES: u32 = 5;
+/// Device memory to fill from the image.
+const FILL_DEVICES: u32 = 6;
 
 /// The service thread's state.
 pub struct Service {
@@ -69,6 +74,10 @@ impl Service {
                 // Nobody is left to tell when stderr is gone.
                 let _ = std::io::stderr().write_all(bytes);
                 Ok(Vec::new())
+            }
+            SAVE_DEVICES => device::announce(bytes).map(|()| Vec::new()),
+            FILL_DEVICES => {
+                device::fill(self.settings.restore.as_deref(), bytes).map(|()| Vec::new())
             }
             _ => Err(Failed::new(
                 libc::EINVAL,

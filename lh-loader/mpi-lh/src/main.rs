@@ -8,6 +8,7 @@
 #![no_main]
 
 mod bias;
+mod copiers;
 mod dlopen;
 mod donor;
 mod got;
@@ -142,6 +143,9 @@ unsafe extern "C" fn main(
             if abi == mpi_adapter::Of::Canonical {
                 bias::begin(look(c"PMPI_Init") as usize);
             }
+        }
+        if name() == "cuda" && !lib.is_null() {
+            copiers::begin(half);
         }
         (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);
         if (*half).shared_fs != 0 && !dlopen::tls_fits() {

@@ -13,6 +13,8 @@ include!(concat!(env!("OUT_DIR"), "/cuda_table.rs"));
 pub const NOTE: u32 = 1 << 30;
 
 static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
+/// What only our own CPU device has: `int (u64 at, u64 len)`, 0 if nothing there has been touched.
+static TOUCHED: AtomicUsize = AtomicUsize::new(0);
 static HALF: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// The program has initialised CUDA.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
@@ -36,7 +38,19 @@ pub fn resolve() -> bool {
     for (slot, name) in TABLE.iter().zip(NAMES) {
         slot.store(crossing::sym(half, name), Relaxed);
     }
+    TOUCHED.store(crossing::sym(half, c"splitproc_cuda_touched"), Relaxed);
     true
+}
+
+/// Has memory of the device been touched, as far as is known? What has not is zero.
+pub fn touched(at: u64, len: u64) -> bool {
+    match TOUCHED.load(Relaxed) {
+        0 => true,
+        // SAFETY: the function has this type, and reads nothing of ours.
+        function => unsafe {
+            crossing::cross_must(HALF.load(Relaxed), function, &[at, len]) as i32 != 0
+        },
+    }
 }
 
 /// Has the driver this function?

@@ -3,12 +3,13 @@
 //! Only the driver API crosses (`lower`). `driver` holds its exports, generated from `plugin/cuda/driver.txt`; `runtime`
 //! those of libcudart, implemented over them. The model keeps what is alive as the calls that made it (`record`), so that
 //! `replay` makes it again in a fresh half. Device memory is placed at addresses of our choosing (`memory`); `cut` waits
-//! for streams and copies it into the upper half.
+//! for streams; `contents` has what devices hold saved.
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments, non_snake_case)]
 
 pub mod arena;
 pub mod arrays;
 pub mod codes;
+mod contents;
 pub mod context;
 pub mod cut;
 pub mod device;

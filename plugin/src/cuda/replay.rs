@@ -1,12 +1,12 @@
 //! Replay: what the model has is made again in a fresh lower half, in the order of making, each checked.
 
 use super::codes::*;
-use super::context;
 use super::cut::{self, failed};
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
+use super::{contents, context};
 use super::{event, host, managed, memory, module};
 
 /// Rebuilds the lower half from the model.
@@ -40,7 +40,7 @@ unsafe fn rebuild() -> Result<(), String> {
         settings()?;
     }
     globals()?;
-    cut::restore()
+    contents::restore()
 }
 
 unsafe fn contexts() -> Result<(), String> {

@@ -95,6 +95,9 @@ pub fn for_launch(halves: usize) -> Result<(), Failure> {
 pub fn for_restart(image: &Reader, halves: usize) -> Result<(), Failure> {
     let mut need = own(halves);
     for region in image.regions() {
+        if region.device {
+            continue;
+        }
         let len = region.len() as u64;
         need.space += len;
         if region.prot & libc::PROT_WRITE as u32 != 0 && !region.shared {

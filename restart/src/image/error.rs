@@ -16,6 +16,41 @@ pub enum Error {
         /// The kernel's reason.
         cause: io::Error,
     },
+    /// The disk is full.
+    #[error(
+        "{}: cannot write: {cause}: {} MiB are written for {} of {} MiB of memory, and {} of the disk's {} MiB are free{}",
+        path.display(), written >> 20, done.0 >> 20, done.1 >> 20, free >> 20, total >> 20, remedy(cause)
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of it that are written.
+        written: u64,
+        /// Bytes of memory that were looked at, and all of them.
+        done: (u64, u64),
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes of the file system.
+        total: u64,
+        /// The kernel's reason.
+        cause: io::Error,
+    },
+    /// A source could not give its bytes.
+    #[error("{}: cannot be written: {why}", path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// What the source says.
+        why: String,
+    },
+    /// A sink could not take its bytes.
+    #[error("{}: cannot be put back: {why}", path.display())]
+    Sink {
+        /// The file.
+        path: PathBuf,
+        /// What the sink says.
+        why: String,
+    },
     /// The magic is not there.
     #[error("{}: not a splitproc image; name a rank-NNNN.img file of a checkpoint directory", path.display())]
     NotAnImage {

@@ -1,7 +1,7 @@
 //! Getting memory out of an image: verify it, walk it, or fill regions with several threads.
 
 use super::format::{Bitmap, Chunk, CHUNK, PAGE, ZSTD};
-use super::{workers, Error, Load, Reader};
+use super::{workers, Error, Load, Reader, Sink};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -9,16 +9,19 @@ use std::time::Duration;
 
 /// A thread's buffers.
 struct Unpacker {
+    /// Which of the threads it is.
+    worker: usize,
     stored: Vec<u8>,
     packed: Vec<u8>,
     zstd: zstd::bulk::Decompressor<'static>,
 }
 
 impl Unpacker {
-    fn new(reader: &Reader) -> Result<Unpacker, Error> {
+    fn new(reader: &Reader, worker: usize) -> Result<Unpacker, Error> {
         let zstd =
             zstd::bulk::Decompressor::new().map_err(Error::io(&reader.path, "set up zstd for"))?;
         Ok(Unpacker {
+            worker,
             stored: Vec::new(),
             packed: Vec::new(),
             zstd,
@@ -115,7 +118,7 @@ fn runs(pages: &Bitmap, span: usize, mut f: impl FnMut(usize, usize, usize)) {
 impl Reader {
     /// Walks one region's held bytes in order: `f(offset in the region, bytes)`. Zero pages are not delivered.
     pub fn read(&self, region: usize, mut f: impl FnMut(usize, &[u8])) -> Result<(), Error> {
-        let mut unpacker = Unpacker::new(self)?;
+        let mut unpacker = Unpacker::new(self, 0)?;
         for chunk in self.chunks_of(region) {
             let packed = unpacker.packed(self, chunk)?;
             runs(&chunk.pages, chunk.span as usize, |offset, at, len| {
@@ -155,6 +158,37 @@ impl Reader {
                 )
             };
             unpacker.fill(self, chunk, span)
+        })
+    }
+
+    /// Gives these regions' bytes to a sink, with `threads` threads (0: one a processor, at most 8); every checksum is
+    /// checked on the way.
+    pub fn pour(&self, regions: &[usize], sink: &dyn Sink, threads: usize) -> Result<(), Error> {
+        let spans = |&region: &usize| {
+            let len = self.regions()[region].len();
+            let chunks = self.chunks_of(region);
+            (0..len).step_by(CHUNK).map(move |offset| {
+                let offset = offset as u64;
+                let found = chunks.binary_search_by_key(&offset, |c| c.offset);
+                let span = CHUNK.min(len - offset as usize);
+                (region, offset, span, found.ok().map(|i| &chunks[i]))
+            })
+        };
+        let jobs: Vec<_> = regions.iter().flat_map(spans).collect();
+        self.parallel(&jobs, threads, |unpacker, &(region, offset, len, chunk)| {
+            let worker = unpacker.worker;
+            let mut filled = Ok(());
+            let taken = match chunk {
+                None => sink.zero(worker, region, offset, len),
+                Some(chunk) => sink.write(worker, region, offset, len, &mut |bytes| {
+                    filled = unpacker.fill(self, chunk, bytes);
+                }),
+            };
+            filled?;
+            taken.map_err(|why| Error::Sink {
+                path: self.path.clone(),
+                why,
+            })
         })
     }
 
@@ -214,8 +248,8 @@ impl Reader {
     ) -> Result<(), Error> {
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
-        let run = || {
-            let result = Unpacker::new(self).and_then(|mut unpacker| {
+        let run = |worker| {
+            let result = Unpacker::new(self, worker).and_then(|mut unpacker| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     work(&mut unpacker, job)?;
                 }
@@ -229,13 +263,14 @@ impl Reader {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..workers(threads).min(jobs.len()) {
+            let run = &run;
+            for worker in 1..workers(threads).min(jobs.len()) {
                 // Fewer threads than wished for only make it slower.
                 let _ = std::thread::Builder::new()
                     .name("image".into())
-                    .spawn_scoped(scope, run);
+                    .spawn_scoped(scope, move || run(worker));
             }
-            run();
+            run(0);
         });
         match failed.into_inner() {
             Ok(Some(error)) => Err(error),

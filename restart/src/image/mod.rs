@@ -1,6 +1,6 @@
 //! The image of one rank: memory in compressed chunks, and named sections of plain data.
 //!
-//! All numbers are little-endian. A file is written from front to back, under a temporary name, and
+//! All numbers are little-endian. A file is written from front to back, by several threads, under a temporary name, and
 //! renamed once it is on disk, so a file with an image's name is whole or damaged, never half written.
 //!
 //! ```text
@@ -13,8 +13,7 @@
 //!           │  20  ranks          u32        60  crc32 of bytes 0..60  │
 //!           │  24  generation     u64                                  │
 //! 64        ├──────────────────────────────────────────────────────────┤
-//!           │ data: chunks and sections, back to back, in the order in │
-//!           │ which they were written                                  │
+//!           │ data: chunks and sections, back to back, in any order    │
 //!           │   chunk: its non-zero pages, packed; stored or zstd      │
 //!           │   section: JSON or raw bytes                             │
 //! index     ├──────────────────────────────────────────────────────────┤
@@ -79,6 +78,9 @@ pub struct Region {
     /// The kernel's name for it (`[heap]`, `[stack]`, `[anon:…]`), or empty.
     #[serde(default)]
     pub name: String,
+    /// It is no memory of the process, but a device's: the lower half that has the device fills it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
 }
 
 impl Region {
@@ -115,6 +117,45 @@ pub struct FileRef {
     /// The file had no name any more.
     #[serde(default)]
     pub deleted: bool,
+}
+
+/// Memory that is not read where it is.
+pub trait Source: Send + Sync {
+    /// Fetches `len` bytes from `offset` on and gives them to `take`, once. `worker`: which of the image's threads asks,
+    /// from 0; they ask at the same time.
+    ///
+    /// # Errors
+    /// Why they can't be had.
+    fn read(
+        &self,
+        worker: usize,
+        offset: u64,
+        len: usize,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), String>;
+}
+
+/// What is filled without being mapped here.
+pub trait Sink: Sync {
+    /// Has `fill` fill `len` bytes, which are zero before, and takes them as those from `offset` on of a region. `worker`:
+    /// which of the image's threads asks, from 0; they ask at the same time.
+    ///
+    /// # Errors
+    /// Why it can't take them.
+    fn write(
+        &self,
+        worker: usize,
+        region: usize,
+        offset: u64,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), String>;
+
+    /// The same for bytes that are all zero.
+    ///
+    /// # Errors
+    /// Why it can't take them.
+    fn zero(&self, worker: usize, region: usize, offset: u64, len: usize) -> Result<(), String>;
 }
 
 /// How an image is written.
@@ -212,12 +253,29 @@ pub struct Summary {
     pub crc: u32,
 }
 
-/// Threads to use where the caller has no wish: one a processor, at most 8.
-fn workers(wanted: usize) -> usize {
+/// Most threads that read or write an image where the caller has no wish.
+pub const WORKERS: usize = 8;
+
+/// Threads to use where the caller has no wish: one a processor.
+pub fn workers(wanted: usize) -> usize {
     match wanted {
         0 => std::thread::available_parallelism()
             .map_or(1, |n| n.get())
-            .min(8),
+            .min(WORKERS),
         n => n,
     }
+}
+
+/// Bytes that the file system of a file has free for us, and in all.
+fn room(file: &std::fs::File) -> Option<(u64, u64)> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the kernel fills the structure, plain data; the descriptor is open.
+    let about = unsafe {
+        let mut about: libc::statvfs = std::mem::zeroed();
+        (libc::fstatvfs(file.as_raw_fd(), &mut about) == 0).then_some(about)
+    }?;
+    Some((
+        about.f_bavail * about.f_frsize,
+        about.f_blocks * about.f_frsize,
+    ))
 }

@@ -39,14 +39,17 @@ pub(super) enum Data {
     Nothing,
     /// The span itself: no page is zero, and it is stored as it is.
     InPlace,
-    /// Packed or compressed bytes.
-    Bytes(Vec<u8>),
+    /// Packed or compressed bytes, in the packer's buffer.
+    Buffer,
 }
 
-/// A worker's compressor and buffer.
+/// A worker's compressor and buffers.
 pub(super) struct Packer {
     zstd: Option<zstd::bulk::Compressor<'static>>,
     packed: Vec<u8>,
+    compressed: Vec<u8>,
+    /// Which of them has the last chunk's bytes.
+    is_compressed: bool,
 }
 
 impl Packer {
@@ -56,11 +59,21 @@ impl Packer {
         Ok(Packer {
             zstd,
             packed: Vec::new(),
+            compressed: Vec::new(),
+            is_compressed: false,
         })
     }
 
-    /// Packs one span of at most `CHUNK` bytes; `buffer` is reused for the result.
-    pub fn pack(&mut self, span: &[u8], mut buffer: Vec<u8>) -> Packed {
+    /// The bytes of the last chunk, if they are in a buffer of ours.
+    pub fn buffer(&self) -> &[u8] {
+        match self.is_compressed {
+            true => &self.compressed,
+            false => &self.packed,
+        }
+    }
+
+    /// Packs one span of at most `CHUNK` bytes.
+    pub fn pack(&mut self, span: &[u8]) -> Packed {
         debug_assert!(span.len() <= CHUNK);
         let pages = held_pages(span);
         let packed = packed_len(&pages, span.len());
@@ -86,28 +99,27 @@ impl Packer {
             }
             &self.packed
         };
-        buffer.clear();
+        self.is_compressed = false;
+        out.data = match full {
+            true => Data::InPlace,
+            false => Data::Buffer,
+        };
         if let Some(zstd) = &mut self.zstd {
             // Less than a sixteenth saved is not worth the time that reading it back takes.
-            buffer.reserve(zstd::zstd_safe::compress_bound(source.len()));
-            if zstd
-                .compress_to_buffer(source, &mut buffer)
-                .is_ok_and(|n| n < source.len() - source.len() / 16)
-            {
-                out.codec = ZSTD;
-                out.crc = crc32fast::hash(&buffer);
-                out.data = Data::Bytes(buffer);
-                return out;
-            }
+            self.compressed.clear();
+            self.compressed
+                .reserve(zstd::zstd_safe::compress_bound(source.len()));
+            self.is_compressed = zstd
+                .compress_to_buffer(source, &mut self.compressed)
+                .is_ok_and(|n| n < source.len() - source.len() / 16);
         }
-        out.crc = crc32fast::hash(source);
-        out.data = if full {
-            Data::InPlace
+        if self.is_compressed {
+            out.codec = ZSTD;
+            out.data = Data::Buffer;
+            out.crc = crc32fast::hash(&self.compressed);
         } else {
-            buffer.clear();
-            buffer.extend_from_slice(source);
-            Data::Bytes(buffer)
-        };
+            out.crc = crc32fast::hash(source);
+        }
         out
     }
 }

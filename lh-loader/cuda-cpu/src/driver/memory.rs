@@ -30,6 +30,16 @@ pub enum Kind {
     Pooled(Handle),
 }
 
+impl Kind {
+    /// How much of the device's memory a piece of this size takes.
+    fn counted(self, size: u64) -> u64 {
+        match self {
+            Kind::Host | Kind::Registered => 0,
+            _ => size,
+        }
+    }
+}
+
 /// A piece of memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
@@ -128,15 +138,20 @@ impl Inner {
 }
 
 impl Default for Memory {
-    /// Half of the machine's memory is the device's.
+    /// Half of the machine's memory is the device's, or so many MiB as the environment says.
     fn default() -> Memory {
+        let wish = std::env::var("SPLITPROC_CUDA_CPU_MEMORY").ok();
+        let wish = wish
+            .and_then(|mib| mib.parse::<u64>().ok())
+            .map(|mib| mib << 20);
         // SAFETY: sysconf reads two numbers.
         let ram = unsafe {
             libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64
                 * libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64
         };
+        let total = wish.unwrap_or((ram / 2).clamp(256 << 20, TIB));
         Memory {
-            total: (ram / 2).clamp(256 << 20, TIB) / PAGE * PAGE,
+            total: total.min(TIB) / PAGE * PAGE,
             inner: RwLock::new(Inner {
                 regions: BTreeMap::new(),
                 used: 0,
@@ -207,10 +222,11 @@ impl Memory {
         }
         let mut inner = self.write();
         let whole = size.next_multiple_of(ALIGN);
-        self.count(&mut inner, whole)?;
+        let counted = kind.counted(whole);
+        self.count(&mut inner, counted)?;
         let (space, own) = inner.space(kind);
         let Some(at) = space.take(whole, own.max(align)) else {
-            inner.used -= whole;
+            inner.used -= counted;
             return Err(Error::OUT_OF_MEMORY);
         };
         inner.add(at, size, kind, flags);
@@ -224,7 +240,7 @@ impl Memory {
             Some(region) if region.kind == kind => {
                 let whole = region.size.next_multiple_of(ALIGN);
                 inner.regions.remove(&at);
-                inner.used -= whole;
+                inner.used -= kind.counted(whole);
                 inner.space(kind).0.give(at, whole);
                 Ok(())
             }

@@ -11,6 +11,7 @@
 //! | `pool`, `array` | memory in stream order, arrays |
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
+//! | `touched` | what only this device has: a word for whoever saves its memory |
 //!
 //! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
 //! 1 (legacy) and 2 (per thread), so the `_ptsz` variants have no place here.
@@ -36,13 +37,14 @@ mod refused;
 mod space;
 mod stream;
 mod table;
+mod touched;
 mod transfer;
 mod work;
 
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
     launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
-    stream::*, transfer::*,
+    stream::*, touched::*, transfer::*,
 };
 
 use crate::engine::Engine;
