@@ -1,25 +1,99 @@
-//! What the tests of CUDA programs have in common.
+//! CUDA programs, in PTX or built by NVIDIA's compiler.
 
-use crate::{bin, lines, program, text, Job, Moments, Scratch};
+use crate::{bin, lines, program, repo, text, Job, Moments, Scratch};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Fronts' folder, and what links a program to the driver's.
-fn driver() -> Vec<String> {
+/// A C program of the driver's API in `tests/c`, linked with the front.
+pub fn cuda_program(name: &str) -> PathBuf {
     let front = bin("fronts/libcuda.so.1");
-    let folder = front.parent().expect("a folder").display().to_string();
-    vec![
-        format!("-L{folder}"),
-        "-l:libcuda.so.1".into(),
+    let folder = format!("-L{}", front.parent().expect("a folder").display());
+    let flags = [
+        &folder[..],
+        "-l:libcuda.so.1",
         // libsplitproc.so, which the front needs, is the program's once it is launched.
-        "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
-    ]
+        "-Wl,--unresolved-symbols=ignore-in-shared-libs",
+    ];
+    program(name, name, &flags)
 }
 
-/// A program in `tests/c`, linked with the driver's front.
-pub fn built(source: &str) -> PathBuf {
-    let flags = driver();
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    program(source, source, &flags)
+/// NVIDIA's compiler, where it is: `$NVCC`, or the one in the path.
+pub fn nvcc() -> Option<PathBuf> {
+    let given = std::env::var_os("NVCC").map(PathBuf::from);
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join("nvcc"));
+    given.or_else(|| found.find(|p| p.is_file()))
+}
+
+/// What `mpicc` gives the compiler and the linker.
+fn mpi_flags() -> Vec<String> {
+    let shown = Command::new("mpicc.mpich").arg("-show").output();
+    let shown = text(&shown.expect("mpicc.mpich").stdout);
+    let wanted = |w: &&str| w.starts_with("-I") || w.starts_with("-L") || w.starts_with("-l");
+    shown
+        .split_whitespace()
+        .filter(wanted)
+        .map(String::from)
+        .collect()
+}
+
+/// An example in `examples/cuda`, built as its user would build it.
+pub fn cuda_example(nvcc: &Path, name: &str) -> PathBuf {
+    let home = nvcc.parent().and_then(Path::parent).expect("bin/nvcc");
+    let compiler = ["g++-12", "g++"].into_iter().find(|c| {
+        let mut version = Command::new(c);
+        version.arg("--version").output().is_ok()
+    });
+    let library = format!("-L{}", home.join("lib").display());
+    let flags = [
+        "-gencode",
+        "arch=compute_90,code=[sm_90,compute_90]",
+        "-cudart",
+        "shared",
+        &library,
+    ];
+    let source = repo().join("examples/cuda").join(format!("{name}.cu"));
+    let compiler = ["-ccbin", compiler.expect("a C++ compiler")];
+    let mpi = mpi_flags();
+    let mpi: Vec<&str> = mpi.iter().map(String::as_str).collect();
+    let mpi = if name == "heat2d-cuda" { &mpi[..] } else { &[] };
+    built_by_nvcc(nvcc, &source, name, &[&compiler[..], &flags, mpi].concat())
+}
+
+fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let out = bin("fronts").join("../..").join("e2e/bin");
+    std::fs::create_dir_all(&out).expect("a folder for programs");
+    let out = out.join(format!("cuda-{name}"));
+    let done = Command::new(nvcc)
+        .args(flags)
+        .arg("-o")
+        .arg(&out)
+        .arg(source)
+        .output();
+    let done = done.expect("nvcc runs");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    out
+}
+
+/// Limits a process's address space to what it has, and so much more; `None`: to nothing.
+pub fn limit_memory(pid: i32, more: Option<u64>) {
+    let limit = more.map_or(libc::RLIM_INFINITY, |more| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+        let size = status.lines().find_map(|l| l.strip_prefix("VmSize:"));
+        let kib = size.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+        (kib.expect("VmSize") << 10) + more
+    });
+    let new = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the structure is there for the call.
+    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &new, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "prlimit: {}", std::io::Error::last_os_error());
 }
 
 /// The options that give a program the CPU device.

@@ -1,7 +1,6 @@
 //! Memory that the program maps itself, on one CPU device and on two, which reach each other's.
 
-use tests::cuda::{built, cpu, survives};
-use tests::{Job, Scratch};
+use tests::{cpu, cuda_program, survives, Job, Scratch};
 
 /// The number of devices is this process's, so there is one test here.
 #[test]
@@ -9,11 +8,11 @@ fn own_mappings_and_several_devices_go_on_after_restarts() {
     for devices in ["1", "2"] {
         let scratch = Scratch::new(&format!("cuda-devices-{devices}"));
         std::env::set_var("SPLITPROC_CPU_DEVICES", devices);
-        survives(&scratch, 0, &built("cuda_vmm"), &["40", "40"]);
+        survives(&scratch, 0, &cuda_program("cuda_vmm"), &["40", "40"]);
     }
     // What has used two devices is not restarted on one, and is restarted on two later.
     let scratch = Scratch::new("cuda-devices-less");
-    let mut job = Job::launch_with(&scratch, 0, &cpu(), &built("cuda_vmm"), ["40", "40"]);
+    let mut job = Job::launch_with(&scratch, 0, &cpu(), &cuda_program("cuda_vmm"), ["40", "40"]);
     job.must_reach(1);
     job.checkpoint(&scratch);
     job.kill();

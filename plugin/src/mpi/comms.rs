@@ -2,12 +2,12 @@
 
 use super::abi::*;
 use super::coll;
-use super::front::{again, finish, forward, local, put, query};
+use super::front::{again, finish, local, put, query};
 use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
-use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, bsend, errs, groups, infos};
+use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
+use super::{attrs, bsend, env, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -100,7 +100,8 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: Option<u64>) -> &'static C
     // The two sides of a new intercommunicator have different parents.
     let common = (!(apart.is_some() && inter != 0)).then_some(parent);
     let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
-    let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
+    let fresh = Comm::new(lower, rank, own, remote, id).under(common);
+    let (_, c) = comms::register(&guard, fresh);
     errs::inherit(&guard, parent, c);
     c
 }
@@ -124,6 +125,9 @@ pub unsafe fn create(
     let outcome = again(|| call(c, &mut new as *mut i32 as u64, &inside));
     inside.set(Call::MustComplete);
     if let Ok(SUCCESS) = outcome {
+        if !env::multiple() {
+            ghosts::passed(&lock(), c);
+        }
         put(
             out,
             if new == COMM_NULL {
@@ -190,6 +194,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         let guard = lock();
         let id = comms::new_id(&guard, Some(c), None, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
+        let fresh = fresh.under(Some(c));
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
         copy_info(&guard, c, new);
@@ -308,70 +313,6 @@ pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
         },
         |_, _, _| {},
     )
-}
-
-/// Creation that is not a collective of one communicator: it has to complete.
-unsafe fn create_apart(
-    comm: i32,
-    mark: u64,
-    out: usize,
-    call: impl FnOnce(&Comm, u64) -> Outcome,
-) -> i32 {
-    forward(comm, || {
-        let c = comms::get(comm)?;
-        let mut new = COMM_NULL;
-        let outcome = call(c, &mut new as *mut i32 as u64);
-        if let Ok(SUCCESS) = outcome {
-            put(
-                out,
-                if new == COMM_NULL {
-                    COMM_NULL
-                } else {
-                    made(c, new, Some(mark), |_, _, _| {})
-                },
-            );
-        }
-        outcome
-    })
-}
-
-pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
-    create_apart(comm, tag as u64, out, |c, at| {
-        of_group(c.low(), &groups::ranks(group)?, tag as u64, at)
-    })
-}
-
-/// The lower half's `MPI_Comm_create_group`, for these world ranks.
-///
-/// # Safety
-/// As that.
-pub unsafe fn of_group(parent: u64, ranks: &[i32], tag: u64, out: u64) -> Outcome {
-    // MPICH 4.0 reads the parent's group without a look whether there is one: that has it made.
-    let mut own = 0i32;
-    let at = &raw mut own as u64;
-    must(ix::Comm_group, &[parent, at]);
-    must(ix::Group_free, &[at]);
-    with_group(ranks, |g| {
-        lower::call(ix::Comm_create_group, &[parent, g, tag, out])
-    })
-}
-
-pub unsafe fn intercomm_create(
-    comm: i32,
-    leader: i32,
-    peer: i32,
-    remote: i32,
-    tag: i32,
-    out: usize,
-) -> i32 {
-    create_apart(comm, 0, out, |c, at| {
-        // Only the leader's peer communicator means anything.
-        let peer = comms::get(peer).map_or(COMM_NULL as u64, Comm::low);
-        lower::call(
-            ix::Intercomm_create,
-            &[c.low(), leader as u64, peer, remote as u64, tag as u64, at],
-        )
-    })
 }
 
 pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {

@@ -12,6 +12,7 @@
 )]
 
 pub mod abi;
+pub mod apart;
 pub mod attrs;
 pub mod bsend;
 pub mod codes;

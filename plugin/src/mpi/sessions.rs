@@ -7,10 +7,10 @@ use super::abi::*;
 use super::bsend::{self, Buffer, Owner};
 use super::front::{finish, forward, local, put};
 use super::infos::{given, new_info, text};
-use super::lower::{self, ix, must, Fail, Outcome};
+use super::lower::{self, ix, must, Fail};
 use super::model::table::Table;
-use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK, WORLD_SIZE};
-use super::{comms as making, env, errs, groups, named, sync};
+use super::model::{comm as comms, lock, Comm, Guard, Locked, WORLD_RANK, WORLD_SIZE};
+use super::{apart, comms as making, env, errs, groups, named, sync};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 const ERR_SESSION: i32 = 75;
@@ -219,36 +219,15 @@ pub unsafe fn session_call_errhandler(session: i32, code: i32) -> i32 {
     SUCCESS
 }
 
-/// Makes a communicator over the world's, of our own communicator, on which the program makes none.
-unsafe fn over_world(
-    group: i32,
-    name: &str,
-    errhandler: i32,
-    out: usize,
-    make: impl FnOnce(u64, u64) -> Outcome,
-) -> i32 {
-    forward(COMM_SELF, || {
-        let world = comms::get(COMM_WORLD)?;
-        let ours = sync::comm()?.low();
-        let mut new = COMM_NULL;
-        let at = &raw mut new as u64;
-        let outcome = make(ours, at);
-        let handle = match outcome {
-            Ok(SUCCESS) if new != COMM_NULL => {
-                let c = making::adopt(world, new, Some(named::hash(name)));
-                let guard = lock();
-                let meta = c.meta.get(&guard);
-                let old = std::mem::replace(&mut meta.errhandler, errhandler);
-                meta.session = groups::session(group);
-                errs::hold(errhandler);
-                errs::release(&guard, old);
-                c.handle.load(Relaxed)
-            }
-            _ => COMM_NULL,
-        };
-        put(out, handle);
-        outcome
-    })
+/// What a communicator that was made of a group has of its own.
+unsafe fn born(c: &Comm, group: i32, errhandler: i32) -> i32 {
+    let guard = lock();
+    let meta = c.meta.get(&guard);
+    let old = std::mem::replace(&mut meta.errhandler, errhandler);
+    meta.session = groups::session(group);
+    errs::hold(errhandler);
+    errs::release(&guard, old);
+    c.handle.load(Relaxed)
 }
 
 /// `MPI_MAX_STRINGTAG_LEN`.
@@ -262,14 +241,16 @@ pub unsafe fn comm_create_from_group(
     out: usize,
 ) -> i32 {
     let name = text(words, LONGEST);
-    let agreed = groups::ranks(group).and_then(|ranks| Ok((named::tag(&ranks, &name)?, ranks)));
-    let (tag, ranks) = match agreed {
-        Ok(agreed) => agreed,
-        Err(e) => return finish(COMM_SELF, Err(e)),
-    };
-    over_world(group, &name, errhandler, out, |ours, at| {
-        making::of_group(ours, &ranks, tag, at)
-    })
+    let made = (|| {
+        let ranks = groups::ranks(group)?;
+        let tag = named::tag(&ranks, &name)?;
+        // The program makes none on our own communicator.
+        let (world, ours) = (comms::get(COMM_WORLD)?, sync::comm()?);
+        let new = apart::make(world, || ours.low(), &ranks, named::hash(&name), tag)?;
+        put(out, new.map_or(COMM_NULL, |c| born(c, group, errhandler)));
+        Ok(SUCCESS)
+    })();
+    finish(COMM_SELF, made)
 }
 
 /// The tags for both steps: the making of the own group's communicator, and of the one between the groups.
@@ -308,10 +289,11 @@ pub unsafe fn intercomm_create_from_groups(
         Ok(agreed) => agreed,
         Err(e) => return finish(COMM_SELF, Err(e)),
     };
-    over_world(group, &name, errhandler, out, |ours, at| {
-        let mut own = COMM_NULL;
-        let place = &raw mut own as u64;
-        match making::of_group(ours, &ranks, tag, place)? {
+    forward(COMM_SELF, || {
+        let (world, ours) = (comms::get(COMM_WORLD)?, sync::comm()?.low());
+        let (mut own, mut new) = (COMM_NULL, COMM_NULL);
+        let (place, at) = (&raw mut own as u64, &raw mut new as u64);
+        match apart::of_group(ours, &ranks, tag, place, None)? {
             SUCCESS => {}
             code => return Ok(code),
         }
@@ -319,6 +301,10 @@ pub unsafe fn intercomm_create_from_groups(
         let args = [own as u64, leader as u64, ours, other, both, at];
         let outcome = lower::call(ix::Intercomm_create, &args);
         must(ix::Comm_free, &[place]);
+        if matches!(outcome, Ok(SUCCESS)) {
+            let c = making::adopt(world, new, Some(named::hash(&name)));
+            put(out, born(c, group, errhandler));
+        }
         outcome
     })
 }
