@@ -79,6 +79,16 @@ static void iprobe(int n)
         MPI_Iprobe(0, 99, MPI_COMM_SELF, &flag, MPI_STATUS_IGNORE);
 }
 
+static MPI_Request pending;
+
+/* A receive that nothing comes for. */
+static void test(int n)
+{
+    int flag;
+    while (n-- > 0)
+        MPI_Test(&pending, &flag, MPI_STATUS_IGNORE);
+}
+
 static void clocks(int n)
 {
     struct timespec t;
@@ -113,6 +123,28 @@ static void nonblocking_8(int n)
         MPI_Irecv(buffer + 64, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, &r[0]);
         MPI_Isend(buffer, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, &r[1]);
         MPI_Waitall(2, r, MPI_STATUSES_IGNORE);
+    }
+}
+
+/* A stream of small messages one way, WINDOW at a time, and a word back. */
+static void stream_8(int n)
+{
+    enum { WINDOW = 64 };
+    MPI_Request r[WINDOW];
+    if (rank > 1)
+        return;
+    for (n = (n + WINDOW - 1) / WINDOW; n > 0; n--) {
+        for (int i = 0; i < WINDOW; i++) {
+            if (rank == 0)
+                MPI_Isend(buffer + 8 * i, 8, MPI_CHAR, 1, i, MPI_COMM_WORLD, &r[i]);
+            else
+                MPI_Irecv(buffer + 8 * i, 8, MPI_CHAR, 0, i, MPI_COMM_WORLD, &r[i]);
+        }
+        MPI_Waitall(WINDOW, r, MPI_STATUSES_IGNORE);
+        if (rank == 0)
+            MPI_Recv(buffer, 0, MPI_CHAR, 1, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        else
+            MPI_Send(buffer, 0, MPI_CHAR, 0, 0, MPI_COMM_WORLD);
     }
 }
 
@@ -171,6 +203,7 @@ int main(int argc, char **argv)
         measure("cache-line", 2000, hand_over);
         measure("ping-pong-8", 2000, pingpong_8);
         measure("isend-irecv-waitall-8", 2000, nonblocking_8);
+        measure("stream-8", 64 * 100, stream_8);
         measure("allreduce-8", 2000, allreduce_8);
         measure("cache-line", 2000, hand_over);
     } else {
@@ -180,6 +213,10 @@ int main(int argc, char **argv)
         measure("MPI_Type_size", 100000, type_size);
         measure("MPI_Get_count", 100000, get_count);
         measure("MPI_Iprobe", 30000, iprobe);
+        MPI_Irecv(buffer, 1, MPI_INT, 0, 98, MPI_COMM_SELF, &pending);
+        measure("MPI_Test", 30000, test);
+        MPI_Cancel(&pending);
+        MPI_Wait(&pending, MPI_STATUS_IGNORE);
         measure("ping-pong-1MiB", 20, pingpong_1m);
     }
     MPI_Finalize();

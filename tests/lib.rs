@@ -4,11 +4,13 @@
 //! Every wait has a deadline, and a wait is for a condition, never for a time to pass.
 
 mod case;
+mod cuda;
 mod dmtcp;
 mod job;
 mod programs;
 
 pub use case::Case;
+pub use cuda::{cpu, cuda_example, cuda_program, limit_memory, nvcc, survives};
 pub use dmtcp::{dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
 pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 /// "splitlhi"
 pub const MAGIC: u64 = u64::from_le_bytes(*b"splitlhi");
 /// Bumped whenever a field moves.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Most upper-half threads.
 pub const MAX_THREADS: usize = 4096;
 /// Most tasks born in lower halves that the registry holds at one time.
@@ -333,6 +333,9 @@ pub struct Upper {
     pub open_files: [AtomicU64; 2],
     /// Where the strings that the program was started with lie: begin and end of the arguments, and of the environment.
     pub strings: [usize; 4],
+    /// Memory whose contents another rank's image has: the address of pairs of begin and end, whole pages, in order, and
+    /// their number.
+    pub elsewhere: [AtomicUsize; 2],
 }
 
 /// The whole region.

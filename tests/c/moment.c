@@ -1,11 +1,13 @@
 /*
- * Stops a program before one of its MPI calls: linked into each program of MPICH's test suite, so that
- * tests/conformance can take a checkpoint there. It interposes every MPI function, as a profiling tool does.
+ * Stops a program before one of its MPI calls: preloaded into each program of MPICH's test suite, so that
+ * tests/conformance can take a checkpoint there. It interposes every MPI function under both its names, for the
+ * libraries of Fortran call some by the one and some by the other.
  *
  * MOMENT_RANK and MOMENT_CALL: the rank, and the number of its call. It makes the file MOMENT_AT there, and
  * goes on when there is MOMENT_GO. With MOMENT_COUNT each rank writes its number of calls to that and its rank.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,11 +60,21 @@ asm(".text\n"
     "  pop %r11; pop %r9; pop %r8; pop %rcx; pop %rdx; pop %rsi; pop %rdi\n"
     "  jmp *%r11\n");
 #define INTERPOSE(name)                                 \
-    asm(".globl MPI_" #name "\n"                        \
-        ".weak PMPI_" #name "\n"                        \
+    __attribute__((used)) static void *real_##name;     \
+    asm(".globl MPI_" #name ", PMPI_" #name "\n"        \
         ".type MPI_" #name ", @function\n"              \
+        ".type PMPI_" #name ", @function\n"             \
         "MPI_" #name ":\n"                              \
-        "  mov PMPI_" #name "@GOTPCREL(%rip), %r11\n"   \
+        "PMPI_" #name ":\n"                             \
+        "  mov real_" #name "(%rip), %r11\n"            \
         "  jmp moment_enter\n"                          \
-        ".size MPI_" #name ", . - MPI_" #name "\n");
+        ".size MPI_" #name ", . - MPI_" #name "\n"      \
+        ".size PMPI_" #name ", . - PMPI_" #name "\n");
 #include "names.h"
+#undef INTERPOSE
+
+__attribute__((constructor)) static void find(void)
+{
+#define INTERPOSE(name) real_##name = dlsym(RTLD_NEXT, "PMPI_" #name);
+#include "names.h"
+}

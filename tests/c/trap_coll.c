@@ -328,6 +328,51 @@ static void busy_user_op(void)
     MPI_Op_free(&op);
 }
 
+/* Rank 0 has left a broadcast and freed its communicator; the others come to it later. */
+static void freed(void)
+{
+    int x = rank == 0 ? 42 : -1;
+    MPI_Comm comm;
+    MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+    if (rank == 0) {
+        MPI_Bcast(&x, 1, MPI_INT, 0, comm);
+        MPI_Comm_free(&comm);
+    }
+    mark(rank);
+    say_ready_when_all_are();
+    if (rank != 0) {
+        for (int i = 0; i < 2000; i++)
+            nap();
+        MPI_Bcast(&x, 1, MPI_INT, 0, comm);
+        MPI_Comm_free(&comm);
+    }
+    CHECK(x == 42);
+    wait_for_go();
+}
+
+/* The others make a communicator of a group in which rank 0 is late. */
+static void busy_group(void)
+{
+    int sum, last[] = {ranks - 1, 0};
+    MPI_Group all, group;
+    MPI_Comm comm = MPI_COMM_NULL;
+    MPI_Comm_group(MPI_COMM_WORLD, &all);
+    MPI_Group_incl(all, 2, last, &group);
+    mark(rank);
+    if (rank == 0) {
+        say_ready_when_all_are();
+        wait_for_go();
+    }
+    if (rank == 0 || rank == ranks - 1) {
+        MPI_Comm_create_group(MPI_COMM_WORLD, group, 5, &comm);
+        MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, comm);
+        CHECK(sum == ranks - 1);
+        MPI_Comm_free(&comm);
+    }
+    MPI_Group_free(&all);
+    MPI_Group_free(&group);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
@@ -335,6 +380,7 @@ int main(int argc, char **argv)
         {"busy_waitsome", busy_waitsome}, {"busy_probe", busy_probe},
         {"pending", pending},             {"in_place", in_place},
         {"idup", idup},                   {"intercomm", intercomm},
+        {"freed", freed},                 {"busy_group", busy_group},
         {"makers", makers},               {"freed_elsewhere", freed_elsewhere},
         {"threads", threads},             {"busy_user_op", busy_user_op},
         {NULL, NULL},

@@ -357,6 +357,39 @@ static void session(void)
     exit(0);
 }
 
+static MPI_Group everyone;
+
+/* Makes a communicator by its name; what rank 0 says on it is the name's number. */
+static void *named(void *name)
+{
+    MPI_Comm comm;
+    int number = atoi(strchr(name, ' ')), said = rank == 0 ? number : -1;
+    CHECK(MPI_Comm_create_from_group(everyone, name, MPI_INFO_NULL, MPI_ERRORS_RETURN, &comm) == MPI_SUCCESS);
+    MPI_Bcast(&said, 1, MPI_INT, 0, comm);
+    CHECK(said == number);
+    MPI_Comm_free(&comm);
+    return NULL;
+}
+
+/* Each rank has asked for another communicator when the checkpoint comes; hashed to 15 bits, the names are the same. */
+static void names(void)
+{
+    char *all[] = {"library 13", "library 78"};
+    pthread_t thread[2];
+    MPI_Session s;
+    MPI_Session_init(MPI_INFO_NULL, MPI_ERRORS_RETURN, &s);
+    MPI_Group_from_session_pset(s, "mpi://WORLD", &everyone);
+    pthread_create(&thread[0], NULL, named, all[rank % 2]);
+    for (int i = 0; i < 100; i++)
+        nap();
+    checkpoint_here();
+    pthread_create(&thread[1], NULL, named, all[1 - rank % 2]);
+    pthread_join(thread[0], NULL);
+    pthread_join(thread[1], NULL);
+    MPI_Group_free(&everyone);
+    MPI_Session_finalize(&s);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
@@ -366,6 +399,7 @@ int main(int argc, char **argv)
         {"partitioned", partitioned},
         {"combined", combined},
         {"tool", tool},
+        {"names", names},
         {NULL, NULL},
     };
     if (argc > 2 && strcmp(argv[1], "session") == 0) {

@@ -449,6 +449,25 @@ static void shared_of(const char *apart)
 static void shared(void) { shared_of("false"); }
 static void shared_apart(void) { shared_of("true"); }
 
+/* Much shared memory, of which the last rank has none; what is in it does not compress. */
+static void shared_once(void)
+{
+    int *mine, *its, unit, n = rank == ranks - 1 ? 0 : 2 << 20;
+    unsigned long x;
+    MPI_Aint size;
+    MPI_Win win;
+    MPI_Win_allocate_shared(n * sizeof *mine, sizeof *mine, MPI_INFO_NULL, MPI_COMM_WORLD, &mine, &win);
+    x = rank + 1;
+    for (int i = 0; i < n; i++, x = x * 6364136223846793005 + 1442695040888963407)
+        mine[i] = x >> 32;
+    checkpoint_here();
+    MPI_Win_shared_query(win, right(), &size, &unit, &its);
+    x = right() + 1;
+    for (int i = 0; i < (int)(size / sizeof *its); i++, x = x * 6364136223846793005 + 1442695040888963407)
+        CHECK(its[i] == (int)(x >> 32));
+    MPI_Win_free(&win);
+}
+
 /* Ranks that pass a number on through shared memory all the time, without a call. */
 static void shared_loop(void)
 {
@@ -677,6 +696,7 @@ int main(int argc, char **argv)
         {"requests", requests},       {"derived", derived},
         {"dynamic", dynamic},         {"shared", shared},
         {"shared_apart", shared_apart}, {"shared_loop", shared_loop},
+        {"shared_once", shared_once},
         {"objects", objects},         {"made_late", made_late},
         {"some_ranks", some_ranks},   {"threads", threads},
         {NULL, NULL},

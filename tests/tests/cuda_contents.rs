@@ -4,22 +4,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{bin, lines, newest_generation, program, splitproc, text, Job, Scratch};
+use tests::{cuda_program, limit_memory, lines, newest_generation, splitproc, text, Job, Scratch};
 
 const MIB: u64 = 1 << 20;
 /// MiB of device memory that the program has, of which it writes a quarter.
 const HELD: u64 = 96;
-
-fn built() -> PathBuf {
-    let front = bin("fronts/libcuda.so.1");
-    let folder = format!("-L{}", front.parent().expect("a folder").display());
-    let flags = [
-        &folder[..],
-        "-l:libcuda.so.1",
-        "-Wl,--unresolved-symbols=ignore-in-shared-libs",
-    ];
-    program("cuda_large", "cuda_large", &flags)
-}
 
 /// The program, launched with these options.
 fn launch(scratch: &Scratch, app: &Path, options: &[&str], steps: &str) -> Job {
@@ -30,23 +19,6 @@ fn launch(scratch: &Scratch, app: &Path, options: &[&str], steps: &str) -> Job {
         .collect();
     let args = [&HELD.to_string(), steps, "20"];
     Job::launch_with(scratch, 0, &options, app, args)
-}
-
-/// Limits a process's address space to what it has, and so much more; `None`: to nothing.
-fn limit(pid: i32, more: Option<u64>) {
-    let limit = more.map_or(libc::RLIM_INFINITY, |more| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-        let size = status.lines().find_map(|l| l.strip_prefix("VmSize:"));
-        let kib = size.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
-        (kib.expect("VmSize") << 10) + more
-    });
-    let new = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: the structure is there for the call.
-    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &new, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "prlimit: {}", std::io::Error::last_os_error());
 }
 
 /// The image's size.
@@ -61,17 +33,17 @@ fn image(scratch: &Scratch) -> u64 {
 #[test]
 fn device_memory_is_saved_in_parts_and_only_what_was_written() {
     let scratch = Scratch::new("cuda-parts");
-    let app = built();
+    let app = cuda_program("cuda_large");
     let expected = launch(&scratch, &app, &[], "60").finish().ok().stdout;
     assert!(text(&expected).contains(", first 0\n"));
     let mut job = launch(&scratch, &app, &["--zstd", "off"], "60");
     job.must_reach(3);
-    limit(job.pid(), Some(10 * MIB));
+    limit_memory(job.pid(), Some(10 * MIB));
     let refused = job.try_checkpoint(&scratch);
     refused.fails_with(&["96 MiB that devices hold", "are available", "try again"]);
     let now = lines(&job.stdout());
     job.must_reach(now + 2);
-    limit(job.pid(), Some(60 * MIB));
+    limit_memory(job.pid(), Some(60 * MIB));
     job.checkpoint(&scratch);
     let size = image(&scratch);
     println!("an image of {} MiB", size / MIB);
@@ -85,7 +57,7 @@ fn device_memory_is_saved_in_parts_and_only_what_was_written() {
 #[test]
 fn a_device_with_too_little_memory_is_refused() {
     let scratch = Scratch::new("cuda-small-device");
-    let app = built();
+    let app = cuda_program("cuda_large");
     let expected = launch(&scratch, &app, &[], "40").finish().ok().stdout;
     let mut job = launch(&scratch, &app, &[], "40");
     job.must_reach(3);
@@ -135,7 +107,7 @@ fn a_full_disk_is_told_with_the_figures_and_nothing_is_lost() {
         println!("skipped: nothing can be mounted here");
         return;
     };
-    let app = built();
+    let app = cuda_program("cuda_large");
     let expected = launch(&scratch, &app, &[], "60").finish().ok().stdout;
     let mut job = launch(&scratch, &app, &["--zstd", "off"], "60");
     job.must_reach(3);

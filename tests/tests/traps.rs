@@ -231,9 +231,26 @@ over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
 over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
 over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }
 over_mpich! { "trap_mpi4" 2 a_session_without_init "session" }
+over_mpich! { "trap_coll" 2 a_broadcast_on_a_communicator_that_its_root_has_freed "freed" }
+over_mpich! { "trap_coll" 2 the_others_wait_for_a_member_of_a_group "busy_group" }
+over_mpich! { "trap_mpi4" 2 communicators_by_names_in_another_order "names" }
 over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
 
 over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
+
+/// Three ranks share 16 MiB, of which each of the first two has 8: no image has more than these.
+#[test]
+fn memory_that_ranks_share_is_in_one_image() {
+    let app: PathBuf = program("trap_rma", "trap_rma", &[]);
+    let scratch = Scratch::new("shared-once");
+    trapped(&scratch, Mpi::Mpich, &app, "shared_once", 3).kill();
+    for (rank, most) in [(0, 12), (1, 12), (2, 4)] {
+        let image = format!("gen-0001/rank-{rank:04}.img");
+        let found = std::fs::metadata(scratch.ckpt().join(&image)).expect(&image);
+        assert!(found.len() >> 20 < most, "{image}: {} bytes", found.len());
+    }
+    restarted(&scratch, Mpi::Mpich, 3);
+}
 
 /// What a restart makes anew, in the library that had not made it before.
 #[test]

@@ -39,6 +39,30 @@ impl Mapping {
         }
     }
 
+    /// Its parts, in order: those in these ranges, which are in order too, and those that are not (true).
+    pub fn parts(&self, ranges: &[[usize; 2]]) -> Vec<(Mapping, bool)> {
+        let mut parts = Vec::new();
+        let mut at = self.start;
+        let mut add = |until: usize, outside| {
+            if until > at {
+                let part = Mapping {
+                    start: at,
+                    end: until,
+                    offset: self.offset + (at - self.start) as u64,
+                    ..self.clone()
+                };
+                parts.push((part, outside));
+                at = until;
+            }
+        };
+        for &[start, end] in ranges.iter().filter(|r| r[1] > self.start) {
+            add(start.min(self.end), true);
+            add(end.min(self.end), false);
+        }
+        add(self.end, true);
+        parts
+    }
+
     /// Whether the file behind it has no name any more.
     pub fn is_deleted(&self) -> bool {
         self.name.ends_with(" (deleted)")
@@ -134,5 +158,30 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     fn own_maps_are_readable() {
         assert!(own().unwrap().iter().any(|m| m.name == "[stack]"));
         assert!(parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn parts_are_in_ranges_or_not() {
+        let mut mapping = parse(TEXT).unwrap().remove(0);
+        (mapping.start, mapping.end, mapping.offset) = (0x10000, 0x20000, 0x3000);
+        let parts = |ranges: &[[usize; 2]]| -> Vec<(usize, usize, u64, bool)> {
+            let parts = mapping.parts(ranges).into_iter();
+            parts
+                .map(|(m, here)| (m.start, m.end, m.offset, here))
+                .collect()
+        };
+        assert_eq!(parts(&[]), [(0x10000, 0x20000, 0x3000, true)]);
+        assert_eq!(
+            parts(&[[0x1000, 0x2000], [0x8000, 0x11000], [0x12000, 0x30000]]),
+            [
+                (0x10000, 0x11000, 0x3000, false),
+                (0x11000, 0x12000, 0x4000, true),
+                (0x12000, 0x20000, 0x5000, false)
+            ]
+        );
+        assert_eq!(
+            parts(&[[0x30000, 0x40000]]),
+            [(0x10000, 0x20000, 0x3000, true)]
+        );
     }
 }

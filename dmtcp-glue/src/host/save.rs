@@ -124,6 +124,7 @@ pub fn save(
     for (region, source) in &devices {
         writer.source(region, source)?;
     }
+    let elsewhere = elsewhere();
     for mapping in &mappings {
         let mut source = Source {
             writer: &mut writer,
@@ -131,11 +132,29 @@ pub fn save(
             pagemap: pagemap.as_ref(),
             copies: &mut copies,
         };
-        source
-            .add(mapping)
-            .with_context(|| format!("memory at {:#x}", mapping.start))?;
+        for (part, here) in mapping.parts(&elsewhere) {
+            if here {
+                source
+                    .add(&part)
+                    .with_context(|| format!("memory at {:#x}", part.start))?;
+            } else {
+                source.writer.region(&region_of(&part));
+            }
+        }
     }
     Ok(writer.finish()?)
+}
+
+/// Memory whose contents another rank's image has.
+fn elsewhere() -> Vec<[usize; 2]> {
+    // SAFETY: lhInfo is mapped for the life of the process.
+    let [at, count] = unsafe { &lhinfo::get().upper.elsewhere };
+    let at = at.load(Ordering::Acquire) as *const [usize; 2];
+    match count.load(Ordering::Acquire) {
+        0 => Vec::new(),
+        // SAFETY: the plugin keeps so many there until the threads run again.
+        n => unsafe { std::slice::from_raw_parts(at, n) }.to_vec(),
+    }
 }
 
 fn describe(place: Place, settings: &Settings) -> Meta {

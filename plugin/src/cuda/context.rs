@@ -213,6 +213,8 @@ fn clear(device: i32, function: usize) -> Result<(), i32> {
         .handle;
     if handle != 0 {
         super::memory::free_all(handle);
+        super::graph::purge(handle);
+        super::peers::purge(handle);
     }
     // SAFETY: a device that is there; inside the gate.
     check(unsafe { lower::must(function, &[device as u64]) })?;
@@ -320,6 +322,8 @@ pub unsafe fn cuCtxDestroy_v2(context: u64) -> i32 {
     inside(|| {
         let lower = model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
         super::memory::free_all(context);
+        super::graph::purge(context);
+        super::peers::purge(context);
         // SAFETY: a lower handle; inside the gate.
         check(unsafe { lower::must(ix::cuCtxDestroy_v2, &[lower]) })?;
         let mut model = model::lock();

@@ -1,5 +1,6 @@
 //! Replay: what the model has is made again in a fresh lower half, in the order of making, each checked.
 
+use super::arena::RESERVED;
 use super::codes::*;
 use super::cut::{self, failed};
 use super::driver::check;
@@ -7,7 +8,7 @@ use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
 use super::{contents, context};
-use super::{event, host, managed, memory, module};
+use super::{event, graph, host, managed, memory, module, peers, vmm};
 
 /// Rebuilds the lower half from the model.
 ///
@@ -32,11 +33,14 @@ unsafe fn rebuild() -> Result<(), String> {
         check(context::init_lower()).map_err(failed("cuInit"))?;
         model::lock().forget_lower();
         contexts()?;
+        peers::replay().map_err(failed("letting devices reach each other's memory"))?;
         event::replay().map_err(failed("making an event"))?;
         device_memory()?;
+        vmm::replay().map_err(failed("mapping the program's memory"))?;
         managed_memory()?;
         pinned()?;
         objects()?;
+        graph::replay().map_err(failed("building a graph"))?;
         settings()?;
     }
     globals()?;
@@ -100,7 +104,7 @@ unsafe fn device_memory() -> Result<(), String> {
     };
     for (device, handle) in cut::contexts() {
         let mine = regions.iter().filter(|(_, r)| r.device == device);
-        let needed: u64 = mine.map(|(_, r)| r.len).sum();
+        let needed = mine.map(|(_, r)| r.len).sum::<u64>() + vmm::total(device);
         let (mut free, mut total) = (0_u64, 0_u64);
         context::with(handle, context::ensure).map_err(failed("setting a context"))?;
         // SAFETY: places for numbers.
@@ -117,9 +121,9 @@ unsafe fn device_memory() -> Result<(), String> {
             ));
         }
     }
-    for (at, region) in regions {
+    for (at, region) in regions.into_iter().filter(|(_, r)| r.device != RESERVED) {
         // SAFETY: nothing is there yet.
-        unsafe { memory::map(at, &region) }.map_err(&mapping)?;
+        unsafe { memory::map(at, &region, &peers::access(region.device)) }.map_err(&mapping)?;
     }
     Ok(())
 }
@@ -180,7 +184,7 @@ unsafe fn objects() -> Result<(), String> {
     let all: Vec<(u64, u64, Kind, u64, Record)> = {
         let model = model::lock();
         let made = model.live.iter();
-        made.filter(|(_, e)| !matches!(e.kind, Kind::Context | Kind::Pool))
+        made.filter(|(_, e)| !e.kind.has_own_replay())
             .map(|(s, e)| (*s, e.handle, e.kind, e.context, e.record.clone()))
             .collect()
     };

@@ -1,16 +1,26 @@
-//! Which lower halves this process wants, and that no real MPI library is loaded in the upper half.
+//! Which lower halves this process wants, and that no real MPI or CUDA library is loaded in the upper half.
 //!
 //! A preloaded library with the SONAME that the program needs keeps the real one out. DMTCP preloads one
-//! library of ours; when `ld.so` has already loaded the real MPI library, or a half is asked for by name, the
+//! library of ours; when `ld.so` has already loaded the real library, or a half is asked for by name, the
 //! process executes its program again with the fronts preloaded as well. That happens before DMTCP has done
 //! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
 
 use super::{fail, launcher};
 use lh_loader::lhinfo;
+use lh_loader::route::fronts::CUDA_NAMES;
 use restart::{half, libraries, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+/// Halves that come by themselves to a program that is linked with their fronts; and the fronts that a program gets which is
+/// not, but asks for the half.
+const HALVES: [(&str, &[&str]); 2] = [
+    ("mpi", &mpich::SONAMES),
+    ("cuda", &["libcudart.so.13", "libcuda.so.1"]),
+];
+/// The fronts that there are, for each.
+const NAMES: [&[&str]; 2] = [&mpich::FRONTS, &CUDA_NAMES];
 
 /// A lower half to load.
 pub struct Half {
@@ -52,35 +62,51 @@ pub fn part(name: &str) -> CString {
     CString::new(path.into_os_string().into_vec()).unwrap_or_default()
 }
 
-/// The MPI libraries that are loaded in the upper half: whether there is a front, and the names of the real ones.
-fn loaded() -> (bool, Vec<&'static str>) {
+/// Libraries for which there are fronts.
+#[derive(Default)]
+struct Loaded {
+    /// A front is loaded.
+    front: bool,
+    /// Real ones that are loaded.
+    real: Vec<&'static str>,
+}
+
+/// The MPI and CUDA libraries that are loaded in the upper half.
+fn loaded() -> [Loaded; 2] {
+    struct Walk {
+        folder: PathBuf,
+        found: [Loaded; 2],
+    }
     unsafe extern "C" fn look(
         info: *mut libc::dl_phdr_info,
         _: usize,
-        found: *mut libc::c_void,
+        walk: *mut libc::c_void,
     ) -> i32 {
         // SAFETY: ld.so passes an entry with a C string, and what was given to it below.
         unsafe {
-            let (folder, front, real) = &mut *found.cast::<(PathBuf, bool, Vec<&'static str>)>();
+            let walk = &mut *walk.cast::<Walk>();
             let name = (*info).dlpi_name;
             if !name.is_null() {
                 let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
                 let is = |name: &&&str| path.file_name().is_some_and(|n| n == **name);
-                if let Some(name) = mpich::FRONTS.iter().find(is) {
-                    if path.parent() == Some(folder) {
-                        *front = true;
-                    } else {
-                        real.push(name);
+                for (found, names) in walk.found.iter_mut().zip(NAMES) {
+                    match names.iter().find(is) {
+                        Some(_) if path.parent() == Some(&walk.folder) => found.front = true,
+                        Some(name) => found.real.push(name),
+                        None => {}
                     }
                 }
             }
         }
         0
     }
-    let mut found = (folder().join("fronts"), false, Vec::new());
-    // SAFETY: `look` gets the address of `found`, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut found).cast()) };
-    (found.1, found.2)
+    let mut walk = Walk {
+        folder: folder().join("fronts"),
+        found: Default::default(),
+    };
+    // SAFETY: `look` gets the address of `walk`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut walk).cast()) };
+    walk.found
 }
 
 /// `SPLITPROC_LH`'s entries: the launcher's, or else the program's own.
@@ -91,38 +117,40 @@ fn asked() -> Vec<String> {
     entries.map(str::to_owned).collect()
 }
 
-/// Makes sure that the fronts are loaded where MPI is wanted.
+/// Makes sure that the fronts are loaded where MPI or CUDA is wanted.
 pub fn ensure() {
-    let (front, real) = loaded();
-    let wanted = !real.is_empty() || asked().iter().any(|e| e == "mpi");
-    let preload = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    let mut list = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     let fronts = folder().join("fronts");
-    let there = |list: &[u8]| {
-        let name = fronts.as_os_str().as_bytes();
-        list.windows(name.len()).any(|w| w == name)
-    };
-    if front || !wanted {
-        return;
+    let fronts = fronts.as_os_str().as_bytes();
+    let there = list.as_bytes().windows(fronts.len()).any(|w| w == fronts);
+    let asked = asked();
+    let mut missing = false;
+    for ((half, usual), found) in HALVES.into_iter().zip(loaded()) {
+        let wanted = !found.real.is_empty() || asked.iter().any(|e| e == half);
+        if found.front || !wanted {
+            continue;
+        }
+        missing = true;
+        // The functions of two ABIs have the same names: only those that the program needs.
+        let names = match found.real.is_empty() {
+            true => usual,
+            false => &found.real[..],
+        };
+        for name in names {
+            let front = part(&format!("fronts/{name}"));
+            list.push(":");
+            list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));
+        }
     }
-    if there(preload.as_bytes()) {
+    if missing && there {
         fail(&format!(
             "{} could not be preloaded: is it readable?",
-            fronts.display()
+            String::from_utf8_lossy(fronts)
         ));
     }
-    let mut list = preload;
-    // The functions of two ABIs have the same names: only those that the program needs.
-    let names = if real.is_empty() {
-        &mpich::SONAMES[..]
-    } else {
-        &real
-    };
-    for name in names {
-        let front = part(&format!("fronts/{name}"));
-        list.push(":");
-        list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));
+    if missing {
+        execute_again(list);
     }
-    execute_again(list);
 }
 
 /// Replaces the process by a fresh one of its program, with this `LD_PRELOAD`.
@@ -167,8 +195,10 @@ fn execute_again(preload: OsString) -> ! {
 /// The lower halves of this process.
 pub fn halves() -> Vec<Half> {
     let mut wanted = asked();
-    if loaded().0 && !wanted.iter().any(|e| e == "mpi") {
-        wanted.insert(0, "mpi".into());
+    for ((half, _), found) in HALVES.into_iter().zip(loaded()).rev() {
+        if found.front && !wanted.iter().any(|e| e == half) {
+            wanted.insert(0, half.into());
+        }
     }
     let most = lh_loader::layout::MAX_HALVES - 1;
     if wanted.len() > most {
@@ -202,12 +232,36 @@ fn half(entry: &str) -> Half {
             library: mpi(),
         };
     }
-    let (name, library) = half::parse(entry)
-        .unwrap_or_else(|why| fail(&format!("SPLITPROC_LH: {entry}: {why} (or just mpi)")));
+    if entry == "cuda" {
+        return Half {
+            name: c"cuda".into(),
+            library: cuda(),
+        };
+    }
+    let (name, library) = half::parse(entry).unwrap_or_else(|why| {
+        fail(&format!(
+            "SPLITPROC_LH: {entry}: {why} (or just mpi, or cuda)"
+        ))
+    });
     let text = |s: String| CString::new(s).unwrap_or_default();
     Half {
         name: text(name),
         library: text(library),
+    }
+}
+
+/// The CUDA device's driver: `SPLITPROC_CUDA`, or the GPU's where there is one.
+fn cuda() -> CString {
+    let wish = launcher::value("SPLITPROC_CUDA").unwrap_or_default();
+    match wish.to_str() {
+        Some("gpu") => c"libcuda.so.1".into(),
+        Some("cpu") => part("libcuda_cpu.so"),
+        Some("" | "auto") if Path::new("/dev/nvidiactl").exists() => c"libcuda.so.1".into(),
+        Some("" | "auto") => part("libcuda_cpu.so"),
+        _ => fail(&format!(
+            "SPLITPROC_CUDA={}: say gpu, cpu or auto",
+            wish.display()
+        )),
     }
 }
 

@@ -28,8 +28,8 @@ pub enum Owner {
     Comm(&'static Comm),
     /// A session's, by its handle.
     Session(i32),
-    /// Nobody's: there is room for everything.
-    Partitioned,
+    /// The model's own: there is room for everything.
+    Ours,
 }
 
 /// A message that is on its way.
@@ -53,7 +53,7 @@ pub struct Buffer {
 }
 
 static OF_PROCESS: Locked<Option<Buffer>> = Locked::new(None);
-static OF_PARTITIONED: Locked<Option<Buffer>> = Locked::new(None);
+static OF_OURS: Locked<Option<Buffer>> = Locked::new(None);
 
 /// Does something with an owner's buffer.
 fn with<T>(guard: &Guard, owner: Owner, f: impl FnOnce(&mut Buffer) -> T) -> Result<T, Fail> {
@@ -61,7 +61,7 @@ fn with<T>(guard: &Guard, owner: Owner, f: impl FnOnce(&mut Buffer) -> T) -> Res
         Owner::Process => f(OF_PROCESS.get(guard).get_or_insert_default()),
         Owner::Comm(c) => f(c.meta.get(guard).buffer.get_or_insert_default()),
         Owner::Session(h) => f(sessions::buffer(guard, h)?),
-        Owner::Partitioned => f(OF_PARTITIONED.get(guard).get_or_insert_default()),
+        Owner::Ours => f(OF_OURS.get(guard).get_or_insert_default()),
     })
 }
 
@@ -141,7 +141,7 @@ pub unsafe fn copy(owner: Owner, m: Message, c: &'static Comm) -> Outcome {
     let need = bytes.len() as i64 + OVERHEAD;
     let room = with(&lock(), owner, |b| {
         let used = b.sending.iter().map(|s| s.bytes.len() as i64 + OVERHEAD);
-        let limited = b.at != AUTOMATIC && !matches!(owner, Owner::Partitioned);
+        let limited = b.at != AUTOMATIC && !matches!(owner, Owner::Ours);
         !limited || used.sum::<i64>() + need <= b.size.unwrap_or(0)
     })?;
     if !room {

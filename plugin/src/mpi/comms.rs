@@ -2,12 +2,12 @@
 
 use super::abi::*;
 use super::coll;
-use super::front::{again, finish, forward, local, put, query};
+use super::front::{again, finish, local, put, query};
 use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::request::{self, Extra, Kind};
-use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, bsend, errs, groups, infos};
+use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
+use super::{attrs, bsend, env, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -68,11 +68,12 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
     outcome
 }
 
-/// Describes a communicator that the lower half made.
+/// Describes a communicator that the lower half made. One that was made by its members alone has a mark that tells it from
+/// others which are made at the same time.
 ///
 /// # Safety
 /// `lower` must be a communicator of the lower half.
-pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
+pub unsafe fn adopt(parent: &Comm, lower: i32, apart: Option<u64>) -> &'static Comm {
     must(
         ix::Comm_set_errhandler,
         &[lower as u64, ERRORS_RETURN as u64],
@@ -97,9 +98,10 @@ pub unsafe fn adopt(parent: &Comm, lower: i32, apart: bool) -> &'static Comm {
     });
     let guard = lock();
     // The two sides of a new intercommunicator have different parents.
-    let common = (!(apart && inter != 0)).then_some(parent);
+    let common = (!(apart.is_some() && inter != 0)).then_some(parent);
     let id = comms::new_id(&guard, common, apart, &own, remote.as_deref());
-    let (_, c) = comms::register(&guard, Comm::new(lower, rank, own, remote, id));
+    let fresh = Comm::new(lower, rank, own, remote, id).under(common);
+    let (_, c) = comms::register(&guard, fresh);
     errs::inherit(&guard, parent, c);
     c
 }
@@ -123,12 +125,15 @@ pub unsafe fn create(
     let outcome = again(|| call(c, &mut new as *mut i32 as u64, &inside));
     inside.set(Call::MustComplete);
     if let Ok(SUCCESS) = outcome {
+        if !env::multiple() {
+            ghosts::passed(&lock(), c);
+        }
         put(
             out,
             if new == COMM_NULL {
                 COMM_NULL
             } else {
-                made(c, new, false, after)
+                made(c, new, None, after)
             },
         );
     }
@@ -140,7 +145,7 @@ pub unsafe fn create(
 unsafe fn made(
     c: &'static Comm,
     new: i32,
-    apart: bool,
+    apart: Option<u64>,
     after: impl FnOnce(&Guard, &'static Comm, &'static Comm),
 ) -> i32 {
     let child = adopt(c, new, apart);
@@ -187,8 +192,9 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     let (inside, n) = coll::enter(c, false, Call::MustComplete, false);
     let outcome = (|| -> Outcome {
         let guard = lock();
-        let id = comms::new_id(&guard, Some(c), false, &c.group, c.remote.as_deref());
+        let id = comms::new_id(&guard, Some(c), None, &c.group, c.remote.as_deref());
         let fresh = Comm::new(COMM_NULL, c.rank, c.group.clone(), c.remote.clone(), id);
+        let fresh = fresh.under(Some(c));
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
         copy_info(&guard, c, new);
@@ -307,52 +313,6 @@ pub unsafe fn comm_create(comm: i32, group: i32, out: usize) -> i32 {
         },
         |_, _, _| {},
     )
-}
-
-/// Creation that is not a collective of one communicator: it has to complete.
-unsafe fn create_apart(comm: i32, out: usize, call: impl FnOnce(&Comm, u64) -> Outcome) -> i32 {
-    forward(comm, || {
-        let c = comms::get(comm)?;
-        let mut new = COMM_NULL;
-        let outcome = call(c, &mut new as *mut i32 as u64);
-        if let Ok(SUCCESS) = outcome {
-            put(
-                out,
-                if new == COMM_NULL {
-                    COMM_NULL
-                } else {
-                    made(c, new, true, |_, _, _| {})
-                },
-            );
-        }
-        outcome
-    })
-}
-
-pub unsafe fn comm_create_group(comm: i32, group: i32, tag: i32, out: usize) -> i32 {
-    create_apart(comm, out, |c, at| {
-        with_group(&groups::ranks(group)?, |g| {
-            lower::call(ix::Comm_create_group, &[c.low(), g, tag as u64, at])
-        })
-    })
-}
-
-pub unsafe fn intercomm_create(
-    comm: i32,
-    leader: i32,
-    peer: i32,
-    remote: i32,
-    tag: i32,
-    out: usize,
-) -> i32 {
-    create_apart(comm, out, |c, at| {
-        // Only the leader's peer communicator means anything.
-        let peer = comms::get(peer).map_or(COMM_NULL as u64, Comm::low);
-        lower::call(
-            ix::Intercomm_create,
-            &[c.low(), leader as u64, peer, remote as u64, tag as u64, at],
-        )
-    })
 }
 
 pub unsafe fn intercomm_merge(comm: i32, high: i32, out: usize) -> i32 {

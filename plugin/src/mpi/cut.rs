@@ -9,8 +9,8 @@ use super::coll::CUT;
 use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
-use super::model::{lock, Comm, Guard};
-use super::{assistant, drain, env, lower, reopen};
+use super::model::{ghosts, lock, Comm, Guard};
+use super::{assistant, drain, env, lower, reopen, segment};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -44,6 +44,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Entry {
     id: u64,
+    members: u64,
     entered: u64,
     must: u64,
     met: u64,
@@ -71,6 +72,7 @@ fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
     let met = oldest.map_or(entered, |n| n - 1);
     Entry {
         id: c.id.load(SeqCst),
+        members: c.size() as u64,
         entered,
         must,
         met,
@@ -80,16 +82,25 @@ fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
 
 fn local() -> Vec<Entry> {
     let guard = lock();
+    let freed = ghosts::all(&guard).map(|g| Entry {
+        id: g.id,
+        members: g.members,
+        entered: g.left,
+        must: g.left,
+        met: g.left,
+        held: 0,
+    });
     comms::all(&guard)
         .into_iter()
         .filter(|c| c.size() > 1)
         .map(|c| entry(c, &c.meta.get(&guard).pending.clone()))
+        .chain(freed)
         .collect()
 }
 
 fn encode(list: &[Entry]) -> Vec<u8> {
     list.iter()
-        .flat_map(|e| [e.id, e.entered, e.must, e.met, e.held])
+        .flat_map(|e| [e.id, e.members, e.entered, e.must, e.met, e.held])
         .flat_map(u64::to_le_bytes)
         .collect()
 }
@@ -100,27 +111,30 @@ fn decode(bytes: &[u8]) -> Vec<Entry> {
         .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
         .collect();
     words
-        .chunks_exact(5)
+        .chunks_exact(6)
         .map(|w| Entry {
             id: w[0],
-            entered: w[1],
-            must: w[2],
-            met: w[3],
-            held: w[4],
+            members: w[1],
+            entered: w[2],
+            must: w[3],
+            met: w[4],
+            held: w[5],
         })
         .collect()
 }
 
 /// Computes all targets from what all ranks said: alike on every rank.
 fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Option<String> {
-    let mut low: HashMap<u64, u64> = HashMap::new();
+    // The lowest number that a member has entered, and how many members have not spoken.
+    let mut low: HashMap<u64, (u64, u64)> = HashMap::new();
     for e in all.iter().flatten() {
         let t = targets.entry(e.id).or_insert(0);
         *t = (*t).max(e.must);
-        let l = low.entry(e.id).or_insert(u64::MAX);
-        *l = (*l).min(e.entered);
+        let l = low.entry(e.id).or_insert((u64::MAX, e.members));
+        *l = (l.0.min(e.entered), l.1.saturating_sub(1));
     }
-    for (id, l) in low {
+    // A member that does not know of a communicator has yet to make it, or is long through with it.
+    for (id, (l, _)) in low.into_iter().filter(|(_, (_, missing))| *missing == 0) {
         let t = targets.entry(id).or_insert(0);
         *t = (*t).max(l);
     }
@@ -235,12 +249,13 @@ pub fn presuspend() -> Result<(), String> {
     unsafe { lower::bias(lower::Callers::Helper) };
     let guard = lock();
     let whole = whole(&guard);
+    // One that is registered from now on is held, too.
+    CUT.store(1, SeqCst);
     // A communicator of one waits for nobody: nothing is ever held there.
     for c in comms::all(&guard).iter().filter(|c| c.size() > 1) {
         c.target.store(0, SeqCst);
     }
     drop(guard);
-    CUT.store(1, SeqCst);
     super::model::lock::barrier();
     let begun = whole.and_then(|()| assistant::begin());
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
@@ -249,8 +264,12 @@ pub fn presuspend() -> Result<(), String> {
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
     assistant::end(outcome.is_ok());
-    if outcome.is_err() {
-        resume();
+    match outcome {
+        Ok(()) => {
+            segment::save_once(true);
+            ghosts::all_passed(&lock());
+        }
+        Err(_) => resume(),
     }
     outcome
 }
@@ -262,7 +281,8 @@ fn whole(guard: &Guard) -> Result<(), String> {
         .iter()
         .filter(|(_, r)| unborn(r))
         .count();
-    let without = |c: &&Comm| c.lower.load(SeqCst) == COMM_NULL;
+    // One that its members are making has not been left, see `apart`.
+    let without = |c: &&Comm| c.lower.load(SeqCst) == COMM_NULL && c.blocking.load(SeqCst) == 0;
     if comms::all(guard).into_iter().filter(without).count() > unborn {
         return Err(
             "a communicator has no handle in the MPI library, which is a defect of splitproc"
@@ -274,6 +294,7 @@ fn whole(guard: &Guard) -> Result<(), String> {
 
 /// The checkpoint is over: held collectives and the gate are let go.
 pub fn resume() {
+    segment::save_once(false);
     if env::active() {
         let guard = lock();
         for c in comms::all(&guard) {

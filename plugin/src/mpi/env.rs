@@ -202,7 +202,7 @@ pub unsafe fn finalize() -> i32 {
 
 /// Ends MPI in the lower half, on all ranks.
 unsafe fn take_down() -> i32 {
-    bsend::end(Owner::Partitioned);
+    bsend::end(Owner::Ours);
     // Ranks wait for each other where a checkpoint may still be taken, then end together.
     coll::blocking(COMM_WORLD, false, || {
         lower::call(ix::Barrier, &[COMM_WORLD as u64])

@@ -125,7 +125,7 @@ unsafe fn open(c: &Comm, path: &CStr, amode: i32, info: i32) -> Result<usize, Fa
             return Err(Fail::Code(code));
         }
     };
-    let comm = super::comms::adopt(c, dup, false);
+    let comm = super::comms::adopt(c, dup, None);
     let guard = lock();
     let meta = comm.meta.get(&guard);
     errs::release(

@@ -12,6 +12,7 @@
 )]
 
 pub mod abi;
+pub mod apart;
 pub mod assistant;
 pub mod attrs;
 pub mod bsend;
@@ -41,7 +42,9 @@ pub mod inside;
 pub mod languages;
 pub mod large;
 pub mod lower;
+pub mod mail;
 pub mod model;
+pub mod named;
 pub mod ops;
 pub mod p2p;
 pub mod packed;

@@ -14,9 +14,9 @@ use super::lower::{Fail, Outcome};
 use super::model::request::{self, Request};
 use super::model::{comm as comms, lock, Locked};
 use super::start::{self, Message};
-use super::{probe, sync};
+use super::{mail, sync};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::*};
+use std::sync::atomic::{AtomicI32, Ordering::*};
 
 /// Tags of our own communicator: for the data, from the first below the second, and for the word of a new send.
 const FIRST: i32 = 16384;
@@ -54,8 +54,6 @@ static WORDS: Locked<Vec<Word>> = Locked::new(Vec::new());
 /// Tags in use by sends of this process.
 static TAGS: Locked<Option<HashSet<i32>>> = Locked::new(None);
 static NEXT: AtomicI32 = AtomicI32::new(0);
-/// A thread looks for words.
-static LOOKING: AtomicBool = AtomicBool::new(false);
 
 /// A tag that no send of this process has.
 fn new_tag() -> Result<i32, Fail> {
@@ -145,40 +143,19 @@ fn side<T>(r: &Request, f: impl FnOnce(&mut Partitioned) -> T) -> Result<T, Fail
 
 /// Says to the receiver that a send was made.
 unsafe fn tell(word: &Word, world: i32) -> Outcome {
-    let m = Message {
-        buf: word.as_ptr() as usize,
-        n: size_of::<Word>() as i32,
-        t: BYTE,
-        peer: world,
-        tag: WORD,
-    };
-    bsend::copy(Owner::Partitioned, m, sync::comm()?)
+    let bytes: Vec<u8> = word.iter().flat_map(|w| w.to_le_bytes()).collect();
+    mail::send(world, WORD, &bytes)
 }
 
 /// Takes all words that have come, and gives each to the first receive that it is for.
 unsafe fn listen() -> Result<(), Fail> {
-    if LOOKING.swap(true, Acquire) {
-        return Ok(());
-    }
-    let outcome = (|| {
-        let ours = sync::comm()?;
-        let mut status = Status::EMPTY;
-        while probe::look(ours, ANY_SOURCE, WORD, &mut status)? {
-            let mut word: Word = [0; 4];
-            let m = Message {
-                buf: word.as_mut_ptr() as usize,
-                n: size_of::<Word>() as i32,
-                t: BYTE,
-                peer: status.source,
-                tag: WORD,
-            };
-            let mut request = start::post_recv(ours, m)?;
-            while test_one(&mut request, &mut status).is_none() {}
-            WORDS.get(&lock()).push(word);
+    let outcome = mail::take(WORD, |_, bytes| {
+        let mut word: Word = [0; 4];
+        for (w, b) in word.iter_mut().zip(bytes.chunks_exact(8)) {
+            *w = u64::from_le_bytes(b.try_into().unwrap_or_default());
         }
-        Ok(())
-    })();
-    LOOKING.store(false, Release);
+        WORDS.get(&lock()).push(word);
+    });
     let guard = lock();
     let waiting = WAITING.get(&guard);
     WORDS.get(&guard).retain(|word| {
@@ -218,7 +195,7 @@ unsafe fn post(r: &Request) -> Outcome {
     };
     let mut inner = REQUEST_NULL;
     let code = match send {
-        true => bsend::copy(Owner::Partitioned, m, sync::comm()?)?,
+        true => bsend::copy(Owner::Ours, m, sync::comm()?)?,
         false => {
             inner = start::post_recv(sync::comm()?, m)?;
             SUCCESS

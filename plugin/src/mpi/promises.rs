@@ -66,6 +66,11 @@ pub unsafe fn note() {
     }
 }
 
+/// The highest tag that the application was told of.
+pub fn highest_tag() -> i32 {
+    VALUES[0].load(Relaxed)
+}
+
 /// Can a fresh library keep what another has promised?
 ///
 /// # Safety

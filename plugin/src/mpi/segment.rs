@@ -1,18 +1,20 @@
 //! Memory that ranks share: a file in memory which the first rank of a window makes, and all map.
 //!
-//! An image has it like any shared mapping whose file has no name, so after a restart each rank has a copy of its own.
-//! The ranks then write their parts into a fresh file, and map it in place of the copy.
+//! A rank's image has the rank's own part (under DMTCP the whole). After a restart each rank has a file of its own, like
+//! that of any shared mapping whose file has no name. The ranks then write their parts into a fresh file, and map it in
+//! place of their own.
 
 use super::abi::*;
 use super::lower::{ix, must, Fail};
-use super::model::window::{Part, Segment};
-use super::model::Comm;
+use super::model::window::{self, Memory, Part, Segment};
+use super::model::{lock, Comm, Locked};
 use crate::raw;
+use lh_loader::lhinfo;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::*};
 
 const PAGE: usize = 4096;
 
@@ -199,6 +201,18 @@ impl Segment {
         share(c, self.length, self.address, write).map(|_| ())
     }
 
+    /// What of it another rank's image has: whole pages before and behind a rank's part.
+    fn of_others(&self, rank: i32) -> [[usize; 2]; 2] {
+        let part = self.parts[rank as usize];
+        let (begin, end) = (self.address, self.address + self.length);
+        let own = begin + part.offset;
+        let behind = (own + part.size as usize).next_multiple_of(PAGE).min(end);
+        match part.size {
+            0 => [[begin, end], [end, end]],
+            _ => [[begin, own / PAGE * PAGE], [behind, end]],
+        }
+    }
+
     /// Unmaps it.
     ///
     /// # Safety
@@ -206,4 +220,28 @@ impl Segment {
     pub unsafe fn unmap(&self) {
         libc::munmap(self.address as *mut _, self.length);
     }
+}
+
+/// What `save_once` has told the host of.
+static ELSEWHERE: Locked<Vec<[usize; 2]>> = Locked::new(Vec::new());
+
+/// Tells the host what need not be in this rank's image, for it is in another's: nothing but while a cut is made.
+pub fn save_once(cut: bool) {
+    let guard = lock();
+    let list = ELSEWHERE.get(&guard);
+    list.clear();
+    for w in window::all(&guard).iter().filter(|_| cut) {
+        if let Memory::Shared(segment) = &w.memory {
+            list.extend(segment.of_others(w.comm.rank));
+        }
+    }
+    list.retain(|[begin, end]| begin < end);
+    list.sort_unstable();
+    if !raw::present() {
+        return;
+    }
+    // SAFETY: lhInfo is mapped, as was just asked.
+    let [at, count] = unsafe { &lhinfo::get().upper.elsewhere };
+    at.store(list.as_ptr() as usize, Release);
+    count.store(list.len(), Release);
 }

@@ -7,10 +7,10 @@ use super::abi::*;
 use super::bsend::{self, Buffer, Owner};
 use super::front::{finish, forward, local, put};
 use super::infos::{given, new_info, text};
-use super::lower::{self, ix, must, Fail, Outcome};
+use super::lower::{self, ix, must, Fail};
 use super::model::table::Table;
-use super::model::{comm as comms, lock, Guard, Locked, WORLD_RANK, WORLD_SIZE};
-use super::{comms as making, env, errs, groups};
+use super::model::{comm as comms, lock, Comm, Guard, Locked, WORLD_RANK, WORLD_SIZE};
+use super::{apart, comms as making, env, errs, groups, named, sync};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 const ERR_SESSION: i32 = 75;
@@ -219,42 +219,19 @@ pub unsafe fn session_call_errhandler(session: i32, code: i32) -> i32 {
     SUCCESS
 }
 
-/// A tag that all who give the same words compute alike.
-fn tag_of(words: &str) -> u64 {
-    let step = |h: u32, b: u8| (h ^ u32::from(b)).wrapping_mul(0x0100_0193);
-    let hash = words.bytes().fold(0x811c_9dc5, step);
-    u64::from((hash ^ hash >> 15) & 0x7fff)
+/// What a communicator that was made of a group has of its own.
+unsafe fn born(c: &Comm, group: i32, errhandler: i32) -> i32 {
+    let guard = lock();
+    let meta = c.meta.get(&guard);
+    let old = std::mem::replace(&mut meta.errhandler, errhandler);
+    meta.session = groups::session(group);
+    errs::hold(errhandler);
+    errs::release(&guard, old);
+    c.handle.load(Relaxed)
 }
 
-/// Makes a communicator over the world's.
-unsafe fn over_world(
-    group: i32,
-    errhandler: i32,
-    out: usize,
-    make: impl FnOnce(u64, u64) -> Outcome,
-) -> i32 {
-    forward(COMM_SELF, || {
-        let world = comms::get(COMM_WORLD)?;
-        let mut new = COMM_NULL;
-        let at = &raw mut new as u64;
-        let outcome = making::with_group(&groups::ranks(group)?, |g| make(g, at));
-        let handle = match outcome {
-            Ok(SUCCESS) if new != COMM_NULL => {
-                let c = making::adopt(world, new, true);
-                let guard = lock();
-                let meta = c.meta.get(&guard);
-                let old = std::mem::replace(&mut meta.errhandler, errhandler);
-                meta.session = groups::session(group);
-                errs::hold(errhandler);
-                errs::release(&guard, old);
-                c.handle.load(Relaxed)
-            }
-            _ => COMM_NULL,
-        };
-        put(out, handle);
-        outcome
-    })
-}
+/// `MPI_MAX_STRINGTAG_LEN`.
+const LONGEST: usize = 256;
 
 pub unsafe fn comm_create_from_group(
     group: i32,
@@ -263,10 +240,33 @@ pub unsafe fn comm_create_from_group(
     errhandler: i32,
     out: usize,
 ) -> i32 {
-    let tag = tag_of(&text(words, 256));
-    over_world(group, errhandler, out, |g, at| {
-        lower::call(ix::Comm_create_group, &[COMM_WORLD as u64, g, tag, at])
-    })
+    let name = text(words, LONGEST);
+    let made = (|| {
+        let ranks = groups::ranks(group)?;
+        let tag = named::tag(&ranks, &name)?;
+        // The program makes none on our own communicator.
+        let (world, ours) = (comms::get(COMM_WORLD)?, sync::comm()?);
+        let new = apart::make(world, || ours.low(), &ranks, named::hash(&name), tag)?;
+        put(out, new.map_or(COMM_NULL, |c| born(c, group, errhandler)));
+        Ok(SUCCESS)
+    })();
+    finish(COMM_SELF, made)
+}
+
+/// The tags for both steps: the making of the own group's communicator, and of the one between the groups.
+unsafe fn both_tags(
+    ranks: &[i32],
+    leader: i32,
+    other: Option<i32>,
+    name: &str,
+) -> Result<(u64, u64), Fail> {
+    let tag = named::tag(ranks, name)?;
+    match (ranks.get(leader as usize), other) {
+        (Some(leader), Some(other)) if *leader == WORLD_RANK.load(Relaxed) => {
+            Ok((tag, named::tag_with(other, name)?))
+        }
+        _ => Ok((tag, tag)), // only the leaders' counts
+    }
 }
 
 pub unsafe fn intercomm_create_from_groups(
@@ -279,23 +279,32 @@ pub unsafe fn intercomm_create_from_groups(
     errhandler: i32,
     out: usize,
 ) -> i32 {
-    let tag = tag_of(&text(words, 256));
+    let name = text(words, LONGEST);
     // Only the leader has to know the other group.
-    let other = groups::ranks(remote)
-        .ok()
-        .and_then(|r| r.get(remote_leader as usize).copied())
-        .unwrap_or(0);
-    over_world(group, errhandler, out, |g, at| {
-        let world = COMM_WORLD as u64;
-        let mut own = COMM_NULL;
-        let place = &raw mut own as u64;
-        match lower::call(ix::Comm_create_group, &[world, g, tag, place])? {
+    let other = groups::ranks(remote).ok();
+    let other = other.and_then(|r| r.get(remote_leader as usize).copied());
+    let agreed = groups::ranks(group)
+        .and_then(|ranks| Ok((both_tags(&ranks, leader, other, &name)?, ranks)));
+    let ((tag, both), ranks) = match agreed {
+        Ok(agreed) => agreed,
+        Err(e) => return finish(COMM_SELF, Err(e)),
+    };
+    forward(COMM_SELF, || {
+        let (world, ours) = (comms::get(COMM_WORLD)?, sync::comm()?.low());
+        let (mut own, mut new) = (COMM_NULL, COMM_NULL);
+        let (place, at) = (&raw mut own as u64, &raw mut new as u64);
+        match apart::of_group(ours, &ranks, tag, place, None)? {
             SUCCESS => {}
             code => return Ok(code),
         }
-        let args = [own as u64, leader as u64, world, other as u64, tag, at];
+        let other = other.unwrap_or(0) as u64;
+        let args = [own as u64, leader as u64, ours, other, both, at];
         let outcome = lower::call(ix::Intercomm_create, &args);
         must(ix::Comm_free, &[place]);
+        if matches!(outcome, Ok(SUCCESS)) {
+            let c = making::adopt(world, new, Some(named::hash(&name)));
+            put(out, born(c, group, errhandler));
+        }
         outcome
     })
 }

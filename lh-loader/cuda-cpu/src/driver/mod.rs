@@ -49,7 +49,7 @@ pub use {
 
 use crate::engine::Engine;
 use crate::exec;
-use std::ffi::{c_char, CStr};
+use std::ffi::{c_char, c_int, CStr};
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -86,6 +86,8 @@ pub struct Driver {
     launches: AtomicU64,
     printed: Mutex<Vec<u8>>,
     processors: usize,
+    /// How many devices there are.
+    devices: c_int,
 }
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -108,7 +110,7 @@ fn initialise() {
     DRIVER.get_or_init(|| {
         let driver = Driver {
             engine: Engine::new(WORKERS),
-            memory: memory::Memory::default(),
+            memory: memory::Memory::new(device::wanted()),
             contexts: Table::default(),
             modules: Table::default(),
             functions: Table::default(),
@@ -123,6 +125,7 @@ fn initialise() {
             launches: AtomicU64::new(0),
             printed: Mutex::default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            devices: device::wanted(),
         };
         driver.begin();
         driver

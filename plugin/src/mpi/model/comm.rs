@@ -2,14 +2,15 @@
 
 use super::super::abi::*;
 use super::super::bsend::Buffer;
+use super::super::coll::CUT;
 use super::super::lower::{ix, must, Fail};
 use super::super::persistent::{self, Slot};
 use super::objects::Attr;
 use super::table::Table;
 use super::traffic::{self, Traffic};
-use super::{lock, serial, Guard, Locked};
+use super::{ghosts, lock, serial, Guard, Locked};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 
 /// A topology as the application made it.
 #[derive(Clone, Debug)]
@@ -69,6 +70,8 @@ pub struct Comm {
     pub traffic: Box<[&'static Traffic]>,
     /// The same number on all members, and no other communicator's.
     pub id: AtomicU64,
+    /// The identities of its parent, of whose processes it is made, and of that one's.
+    pub ancestors: Vec<u64>,
     /// Creation number.
     pub serial: u64,
     /// Sequence number of the last collective entered.
@@ -110,6 +113,7 @@ impl Comm {
             group,
             remote,
             id: AtomicU64::new(id),
+            ancestors: Vec::new(),
             serial: serial(),
             entered: AtomicU64::new(0),
             left: AtomicU64::new(0),
@@ -122,6 +126,15 @@ impl Comm {
                 ..Meta::default()
             }),
         }
+    }
+
+    /// The same, made of another one's processes.
+    pub fn under(mut self, parent: Option<&Comm>) -> Comm {
+        if let Some(parent) = parent {
+            self.ancestors.clone_from(&parent.ancestors);
+            self.ancestors.push(parent.id.load(Relaxed));
+        }
+        self
     }
 
     /// The lower half's handle, as an argument of a call.
@@ -178,8 +191,11 @@ impl Comm {
     #[cold]
     fn free(&self, guard: &Guard) {
         persistent::end(guard, std::mem::take(&mut self.meta.get(guard).slots));
-        // SAFETY: the lower handle is valid until this call.
-        unsafe { must(ix::Comm_free, &[self.lower.as_ptr() as u64]) };
+        ghosts::keep(guard, self);
+        if self.lower.load(Relaxed) != COMM_NULL {
+            // SAFETY: the lower handle is valid until this call.
+            unsafe { must(ix::Comm_free, &[self.lower.as_ptr() as u64]) };
+        }
         COMMS.remove(guard, self.handle.load(Relaxed) & INDEX_MASK);
     }
 }
@@ -198,8 +214,11 @@ pub fn make_predefined(rank: i32, size: i32) {
     SELF.store(Box::into_raw(Box::new(own)), Relaxed);
 }
 
-/// Registers a user-made communicator and gives its handle.
+/// Registers a user-made communicator and gives its handle. While a cut is taken its collectives are held, as all are.
 pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
+    if CUT.load(SeqCst) != 0 && comm.size() > 1 {
+        comm.target.store(0, SeqCst);
+    }
     let i = COMMS.reserve(guard);
     let handle = V_COMM | i as i32;
     comm.handle.store(handle, Relaxed);
@@ -234,17 +253,21 @@ pub fn all(guard: &Guard) -> Vec<&'static Comm> {
 
 /// An identity that all members of a new communicator compute alike: from the parent, the group and how often the
 /// parent had a child of that group. The two sides of an intercommunicator have no parent in common. A child that is made
-/// apart, by its own members alone, may come in another order among the others on each of them.
+/// apart, by its own members alone, may come in another order among the others on each of them; what tells it from others
+/// that are made at the same time is a part of its identity.
 pub fn new_id(
     guard: &Guard,
     parent: Option<&Comm>,
-    apart: bool,
+    apart: Option<u64>,
     group: &[i32],
     remote: Option<&[i32]>,
 ) -> u64 {
     const NO_PARENT: u64 = 3;
     let parent_id = parent.map_or(NO_PARENT, |p| p.id.load(Relaxed));
-    let mut h = mix(parent_id, 0x5eed + u64::from(apart));
+    let mut h = mix(parent_id, 0x5eed + u64::from(apart.is_some()));
+    if let Some(mark) = apart {
+        h = mix(h, mark);
+    }
     let (first, second) = match remote {
         Some(r) if r.first() < group.first() => (r, Some(group)),
         other => (group, other),

@@ -3,6 +3,7 @@
 pub mod comm;
 pub mod datatype;
 pub mod file;
+pub mod ghosts;
 pub mod lock;
 pub mod objects;
 pub mod request;
