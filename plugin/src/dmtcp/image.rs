@@ -73,8 +73,11 @@ pub fn name_by_rank(main: bool) {
     let (Some(name), Some(folder)) = (image.file_name(), image.parent()) else {
         return;
     };
-    // DMTCP makes the folder later; what a killed process left behind is in the way.
-    let _ = std::fs::DirBuilder::new().mode(0o700).create(folder);
+    // DMTCP makes the folder later, but not the one that it is in.
+    let _ = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
     let generation = generation();
     let together = format!(
         "rank-{rank}-of-{size}.{generation}.{}",
