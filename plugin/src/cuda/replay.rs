@@ -10,6 +10,9 @@ use super::record::Record;
 use super::{contents, context};
 use super::{event, graph, host, managed, memory, module, peers, vmm};
 
+/// Most texture and surface objects that are made to have a wanted number.
+const FILLERS: usize = 4096;
+
 /// Rebuilds the lower half from the model.
 ///
 /// # Errors
@@ -188,13 +191,23 @@ unsafe fn objects() -> Result<(), String> {
             .map(|(s, e)| (*s, e.handle, e.kind, e.context, e.record.clone()))
             .collect()
     };
+    let mut fillers = Vec::new();
     for (serial, handle, kind, of, record) in all {
         let name = lower::NAMES[record.index].to_string_lossy();
+        let of = if of == 0 { any } else { of };
         let mut made = 0_u64;
-        let code = context::with(if of == 0 { any } else { of }, || {
+        let code = context::with(of, || {
             context::ensure()?;
             // SAFETY: images stay, and all else was copied.
-            check(unsafe { record.again(Some(&mut made)) })
+            check(unsafe { record.again(Some(&mut made)) })?;
+            let numbered = matches!(kind, Kind::Texture | Kind::Surface);
+            while numbered && made != handle && fillers.len() < FILLERS {
+                // The number of one that was gone before: it is taken for the time being.
+                fillers.push((of, kind, made));
+                // SAFETY: as above.
+                check(unsafe { record.again(Some(&mut made)) })?;
+            }
+            Ok(())
         });
         code.map_err(failed(&name))?;
         if matches!(kind, Kind::Texture | Kind::Surface) && made != handle {
@@ -203,6 +216,18 @@ unsafe fn objects() -> Result<(), String> {
             ));
         }
         model::lock().renew(serial, made);
+    }
+    for (of, kind, number) in fillers {
+        let function = match kind {
+            Kind::Texture => ix::cuTexObjectDestroy,
+            _ => ix::cuSurfObjectDestroy,
+        };
+        let code = context::with(of, || {
+            context::ensure()?;
+            // SAFETY: an object that was just made.
+            check(unsafe { lower::must(function, &[number]) })
+        });
+        code.map_err(failed("ending a texture object"))?;
     }
     Ok(())
 }
