@@ -6,7 +6,7 @@ use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use super::{contents, context};
+use super::{contents, context, elsewhere};
 use super::{event, host, managed, memory, module};
 
 /// Rebuilds the lower half from the model.
@@ -21,7 +21,7 @@ pub fn restart() -> Result<(), String> {
         return Err("the program uses CUDA, and was restarted without a CUDA half".into());
     }
     // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
-    unsafe { rebuild() }?;
+    unsafe { rebuild() }.map_err(elsewhere::told)?;
     cut::resume();
     Ok(())
 }
@@ -30,6 +30,7 @@ unsafe fn rebuild() -> Result<(), String> {
     // SAFETY: the caller's, of each step.
     unsafe {
         check(context::init_lower()).map_err(failed("cuInit"))?;
+        elsewhere::check()?;
         model::lock().forget_lower();
         contexts()?;
         event::replay().map_err(failed("making an event"))?;

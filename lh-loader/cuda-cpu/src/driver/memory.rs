@@ -1,5 +1,6 @@
 //! Memory of every kind, by address.
 
+use super::other;
 use super::space::Space;
 use super::{api, cu, get, put, put_if, ready, Done, Error, Handle, Pointer};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
@@ -156,9 +157,9 @@ impl Default for Memory {
                 regions: BTreeMap::new(),
                 used: 0,
                 device: Space::new(OWN, 2 * TIB),
-                managed: Space::new(OWN + 2 * TIB, TIB),
+                managed: Space::new(OWN + 2 * TIB + other::offset(), TIB - other::offset()),
                 host: Space::new(OWN + 3 * TIB, TIB),
-                variables: Space::new(OWN + 6 * TIB, TIB),
+                variables: Space::new(OWN + 6 * TIB + other::offset(), TIB - other::offset()),
                 reserved: BTreeMap::new(),
                 anywhere: Space::new(OWN + 4 * TIB, 2 * TIB),
             }),
