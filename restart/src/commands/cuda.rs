@@ -19,16 +19,6 @@ pub enum Device {
     Cpu,
 }
 
-impl Device {
-    /// As the command line and images call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Device::Gpu => "gpu",
-            Device::Cpu => "cpu",
-        }
-    }
-}
-
 /// Does a program that needs this library want CUDA?
 pub fn needed_by(soname: &str) -> bool {
     NEEDED.iter().any(|n| soname.starts_with(n))
