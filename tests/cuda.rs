@@ -1,6 +1,6 @@
 //! CUDA programs, in PTX or built by NVIDIA's compiler.
 
-use crate::{bin, program, repo, text};
+use crate::{bin, lines, program, repo, text, Job, Moments, Scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,4 +94,36 @@ pub fn limit_memory(pid: i32, more: Option<u64>) {
     // SAFETY: the structure is there for the call.
     let done = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &new, std::ptr::null_mut()) };
     assert_eq!(done, 0, "prlimit: {}", std::io::Error::last_os_error());
+}
+
+/// The options that give a program the CPU device.
+pub fn cpu() -> Vec<String> {
+    ["--cuda", "cpu"].map(String::from).to_vec()
+}
+
+/// Launched, and restarted again and again from random moments: its output is as if nothing had happened.
+pub fn survives(scratch: &Scratch, ranks: usize, app: &Path, args: &[&str]) {
+    let launch = || Job::launch_with(scratch, ranks, &cpu(), app, args);
+    let expected = launch().finish().ok().stdout;
+    println!("{}: {} lines", app.display(), lines(&expected));
+    let mut random = Moments::new();
+    let mut job = launch();
+    let mut said = Vec::new();
+    for generation in 0..3 {
+        let more = random.pick(1, lines(&expected) / 5);
+        println!("generation {generation}: after {more} lines");
+        job.must_reach(more);
+        job.checkpoint(scratch);
+        said = job.kill();
+        job = Job::restart(scratch, ranks);
+    }
+    let done = job.finish().ok();
+    assert!(lines(&said) > 0);
+    assert!(
+        expected.ends_with(&done.stdout),
+        "after the restarts:\n{}\nexpected:\n{}",
+        text(&done.stdout),
+        text(&expected)
+    );
+    assert!(lines(&done.stdout) > 0, "nothing came after the restarts");
 }

@@ -30,6 +30,17 @@ pub enum Mpi {
     Mpich,
     /// `mpirun.openmpi`.
     OpenMpi,
+    /// `mpirun.mpich` with ranks that talk over TCP, as those of several machines do: then the rest of a large message is
+    /// sent in the sender's calls.
+    MpichTcp,
+    /// `mpirun.openmpi`, the same.
+    OpenMpiTcp,
+}
+
+impl Mpi {
+    fn open_mpi(self) -> bool {
+        matches!(self, Mpi::OpenMpi | Mpi::OpenMpiTcp)
+    }
 }
 
 /// The same command on so many ranks; 0 means without a launcher.
@@ -42,17 +53,23 @@ pub fn mpirun_of(mpi: Mpi, ranks: usize, command: Command) -> Command {
     if ranks == 0 {
         return command;
     }
-    let mut run = match mpi {
-        Mpi::Mpich => Command::new("mpirun.mpich"),
-        Mpi::OpenMpi => {
-            let mut run = Command::new("mpirun.openmpi");
-            // More ranks than processors, and root in a container, are nothing to it that must not be.
-            run.args(["--oversubscribe", "--bind-to", "none"]);
-            run.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
-            run.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-            run
-        }
-    };
+    let mut run = Command::new(if mpi.open_mpi() {
+        "mpirun.openmpi"
+    } else {
+        "mpirun.mpich"
+    });
+    if mpi.open_mpi() {
+        // More ranks than processors, and root in a container, are nothing to it that must not be.
+        run.args(["--oversubscribe", "--bind-to", "none"]);
+        run.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
+        run.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    }
+    if mpi == Mpi::MpichTcp {
+        run.env("UCX_TLS", "tcp,self");
+    }
+    if mpi == Mpi::OpenMpiTcp {
+        run.env("OMPI_MCA_btl", "tcp,self");
+    }
     run.arg("-n")
         .arg(ranks.to_string())
         .arg(command.get_program())

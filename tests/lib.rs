@@ -10,7 +10,7 @@ mod job;
 mod programs;
 
 pub use case::Case;
-pub use cuda::{cuda_example, cuda_program, limit_memory, nvcc};
+pub use cuda::{cpu, cuda_example, cuda_program, limit_memory, nvcc, survives};
 pub use dmtcp::{dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
 pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};

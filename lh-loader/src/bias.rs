@@ -33,6 +33,8 @@ static MODE: AtomicU32 = AtomicU32::new(OFF);
 /// The FS base of the owner, and of the helper; at first, of the thread that starts the library.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
 static HELPER: AtomicUsize = AtomicUsize::new(0);
+/// That of a thread that makes calls beside the helper; 0: there is none.
+static ASSISTANT: AtomicUsize = AtomicUsize::new(0);
 /// libc's functions.
 static LOCK: AtomicUsize = AtomicUsize::new(0);
 static UNLOCK: AtomicUsize = AtomicUsize::new(0);
@@ -124,7 +126,7 @@ unsafe fn lock_slowly(m: *mut Mutex) -> c_int {
         }
         // A thread of the library's own is none that the bias could ever be on.
         OFF if first(&HELPER) => {}
-        PAUSED if me == HELPER.load(SeqCst) => {}
+        PAUSED if [&HELPER, &ASSISTANT].map(|t| t.load(SeqCst)).contains(&me) => {}
         PAUSED | ENDING if mine() => {}
         NEVER => {}
         _ => {
@@ -176,6 +178,11 @@ pub fn pause() {
     membarrier(PRIVATE_EXPEDITED);
 }
 
+/// The calling thread will call the library while the helper does, or will not any more.
+pub fn assist(on: bool) {
+    ASSISTANT.store(if on { me() } else { 0 }, SeqCst);
+}
+
 fn change(from: &[u32], to: u32) {
     for mode in from {
         let _ = MODE.compare_exchange(*mode, to, SeqCst, SeqCst);
@@ -215,10 +222,11 @@ mod tests {
         }
     }
 
-    /// The owner goes on all the time; the helper comes and goes; then other threads come.
+    /// The owner goes on all the time; the helper comes and goes, now and then with an assistant; then other threads come.
     #[test]
     fn one_at_a_time() {
         const TURNS: u64 = 300;
+        const ASSISTED: u64 = 10;
         const OTHERS: u64 = 2;
         const MANY: u64 = 20_000;
         let shared = &Shared {
@@ -247,12 +255,21 @@ mod tests {
             for turn in 0..TURNS {
                 pause();
                 shared.add();
+                if turn % ASSISTED == 0 {
+                    let assistant = s.spawn(|| {
+                        assist(true);
+                        shared.add();
+                        assist(false);
+                    });
+                    assistant.join().unwrap();
+                }
                 want();
                 for _ in 0..turn % 7 {
                     thread::yield_now();
                 }
                 on += u64::from(MODE.load(SeqCst) == ON);
             }
+            assert_ne!(MODE.load(SeqCst), NEVER, "the helper ended it");
             let others: Vec<_> = (0..OTHERS)
                 .map(|_| s.spawn(|| (0..MANY).for_each(|_| shared.add())))
                 .collect();
@@ -263,7 +280,10 @@ mod tests {
         });
         // SAFETY: nobody else is left.
         let numbers = unsafe { *shared.numbers.get() };
-        assert_eq!(numbers, [seen.0 + TURNS + OTHERS * MANY; 2]);
+        assert_eq!(
+            numbers,
+            [seen.0 + TURNS + TURNS / ASSISTED + OTHERS * MANY; 2]
+        );
         assert!(!shared.torn.load(Relaxed), "two were inside at once");
         assert!(seen.1 > 0, "the bias was never on");
     }

@@ -378,7 +378,7 @@ pub struct LhInfo {
     pub upper: Upper,
     /// Tids of tasks that were born in lower halves (0: free entry).
     pub lower_tasks: [AtomicU32; MAX_LOWER_TASKS],
-    /// Held (1) while a lower half is creating a task, so that the registry is never behind.
+    /// Held (see `futex`) while a task is made, so that the registry is never behind.
     pub clone_lock: AtomicU32,
     /// Number of used entries of `threads`.
     pub thread_count: AtomicU32,

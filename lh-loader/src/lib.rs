@@ -9,6 +9,7 @@ pub mod args;
 pub mod bias;
 pub mod elf;
 pub mod fds;
+pub mod futex;
 pub mod halves;
 pub mod heap;
 pub mod layout;

@@ -17,6 +17,9 @@ pub const RESTART: u32 = 3;
 /// How long calls that must complete are waited for where there is no MPI.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a checkpoint waits for a moment in which no CUDA stream is captured.
+const CAPTURES: Duration = Duration::from_secs(5);
+
 /// Starts the thread.
 pub fn start() {
     let name = "splitproc".into();
@@ -95,10 +98,11 @@ pub fn event(op: u32) -> Result<String, String> {
     match op {
         PRESUSPEND => {
             let said = if mpi::active() {
+                cuda::wait_for_captures(CAPTURES);
                 mpi::presuspend()?;
                 mpi::describe()
             } else {
-                close()?;
+                close_between_captures()?;
                 String::new()
             };
             if let Err(why) = cuda::presuspend() {
@@ -130,6 +134,19 @@ pub fn event(op: u32) -> Result<String, String> {
             done
         }
         other => Err(format!("unknown event {other}")),
+    }
+}
+
+/// Closes the gate while no CUDA stream is captured, if such a moment comes.
+fn close_between_captures() -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        cuda::wait_for_captures(CAPTURES.saturating_sub(start.elapsed()));
+        close()?;
+        if cuda::open_captures() == 0 || start.elapsed() > CAPTURES {
+            return Ok(());
+        }
+        gate::open();
     }
 }
 

@@ -1,4 +1,5 @@
-/* Threads that are born and end all the time, on new stacks and on those of ended ones: births NAME GO-FILE. */
+/* Threads that are born and end all the time, on new stacks and on those of ended ones, each with a pipe of its own:
+ * births NAME GO-FILE. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@ static const char *go;
 
 static void *brief(void *arg)
 {
-	char mark = (char)(long)arg, *heap = malloc(1000);
+	char mark = (char)(long)arg, *heap = malloc(1000), back = 0;
+	int ends[2];
 
 	memset(block, mark, sizeof(block));
 	memset(heap, mark, 1000);
@@ -20,6 +22,12 @@ static void *brief(void *arg)
 			exit(1);
 		}
 	free(heap);
+	if (pipe(ends) != 0 || write(ends[1], &mark, 1) != 1 || read(ends[0], &back, 1) != 1 || back != mark) {
+		puts("a pipe has lost its byte");
+		exit(1);
+	}
+	close(ends[0]);
+	close(ends[1]);
 	return arg;
 }
 

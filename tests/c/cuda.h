@@ -55,3 +55,136 @@ int cuEventSynchronize(void *);
 int cuEventElapsedTime(float *, void *, void *);
 int cuLaunchHostFunc(void *, void (*)(void *), void *);
 int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
+
+/* Graphs. */
+struct kernel_node {
+    void *function;
+    unsigned grid[3], block[3], shared;
+    void **parameters, **extra;
+    void *kernel, *context;
+};
+
+struct fill_node {
+    address to;
+    unsigned long pitch;
+    unsigned value, bytes;
+    unsigned long width, height;
+};
+
+struct host_node {
+    void (*function)(void *);
+    void *data;
+};
+
+struct copy_3d_side {
+    unsigned long x, y, z, level;
+    int type;
+    void *host;
+    address device;
+    void *array, *reserved;
+    unsigned long pitch, height;
+};
+
+struct copy_3d {
+    struct copy_3d_side source, target;
+    unsigned long width, height, depth;
+};
+
+int cuMemsetD8Async(address, unsigned char, unsigned long, void *);
+int cuMemcpyHtoDAsync_v2(address, const void *, unsigned long, void *);
+int cuEventDestroy_v2(void *);
+int cuEventRecordWithFlags(void *, void *, unsigned);
+int cuEventQuery(void *);
+int cuGraphCreate(void **, unsigned);
+int cuGraphDestroy(void *);
+int cuGraphClone(void **, void *);
+int cuGraphNodeFindInClone(void **, void *, void *);
+int cuGraphGetNodes(void *, void **, unsigned long *);
+int cuGraphGetEdges_v2(void *, void **, void **, void *, unsigned long *);
+int cuGraphNodeGetType(void *, unsigned *);
+int cuGraphAddDependencies_v2(void *, void **, void **, void *, unsigned long);
+int cuGraphAddKernelNode_v2(void **, void *, void **, unsigned long, const struct kernel_node *);
+int cuGraphKernelNodeGetParams_v2(void *, struct kernel_node *);
+int cuGraphKernelNodeSetParams_v2(void *, const struct kernel_node *);
+int cuGraphExecKernelNodeSetParams_v2(void *, void *, const struct kernel_node *);
+int cuGraphAddMemcpyNode(void **, void *, void **, unsigned long, const struct copy_3d *, void *);
+int cuGraphMemcpyNodeGetParams(void *, struct copy_3d *);
+int cuGraphAddMemsetNode(void **, void *, void **, unsigned long, const struct fill_node *, void *);
+int cuGraphAddHostNode(void **, void *, void **, unsigned long, const struct host_node *);
+int cuGraphAddEmptyNode(void **, void *, void **, unsigned long);
+int cuGraphAddChildGraphNode(void **, void *, void **, unsigned long, void *);
+int cuGraphChildGraphNodeGetGraph(void *, void **);
+int cuGraphAddEventRecordNode(void **, void *, void **, unsigned long, void *);
+int cuGraphAddEventWaitNode(void **, void *, void **, unsigned long, void *);
+int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
+int cuGraphExecDestroy(void *);
+int cuGraphExecUpdate_v2(void *, void *, void *);
+int cuGraphLaunch(void *, void *);
+int cuGraphNodeSetEnabled(void *, void *, unsigned);
+int cuStreamBeginCapture_v2(void *, int);
+int cuStreamEndCapture(void *, void **);
+int cuStreamIsCapturing(void *, int *);
+int cuStreamGetCaptureInfo_v3(void *, int *, unsigned long long *, void **, void ***, void **, unsigned long *);
+int cuStreamUpdateCaptureDependencies_v2(void *, void **, void *, unsigned long, unsigned);
+
+/* The program's own virtual memory management, and several devices. */
+struct location {
+    int type, number;
+};
+
+struct properties {
+    unsigned type, handles;
+    struct location location;
+    void *windows;
+    unsigned char flags[8];
+};
+
+struct access {
+    struct location location;
+    unsigned flags;
+};
+
+int cuDeviceGetCount(int *);
+int cuDeviceCanAccessPeer(int *, int, int);
+int cuCtxEnablePeerAccess(void *, unsigned);
+int cuMemcpyPeer(address, void *, address, void *, unsigned long);
+int cuPointerGetAttribute(void *, int, address);
+int cuMemAddressReserve(address *, unsigned long, unsigned long, address, unsigned long long);
+int cuMemAddressFree(address, unsigned long);
+int cuMemCreate(unsigned long long *, unsigned long, const struct properties *, unsigned long long);
+int cuMemRelease(unsigned long long);
+int cuMemMap(address, unsigned long, unsigned long, unsigned long long, unsigned long long);
+int cuMemUnmap(address, unsigned long);
+int cuMemSetAccess(address, unsigned long, const struct access *, unsigned long);
+int cuMemGetAccess(unsigned long long *, const struct location *, address);
+int cuMemGetAllocationGranularity(unsigned long *, const struct properties *, unsigned);
+int cuMemGetAllocationPropertiesFromHandle(struct properties *, unsigned long long);
+int cuMemRetainAllocationHandle(unsigned long long *, void *);
+
+/* Textures and surfaces. */
+struct array_3d {
+    unsigned long width, height, depth;
+    unsigned format, channels, flags;
+};
+
+struct resource {
+    unsigned type;
+    address what;
+    unsigned format, channels;
+    unsigned long size, height, pitch;
+    unsigned char rest[96];
+};
+
+struct sampling {
+    unsigned beyond[3], filter, flags, anisotropy, level_filter;
+    float bias, least, most, border[4];
+    int reserved[12];
+};
+
+int cuArray3DCreate_v2(void **, const struct array_3d *);
+int cuMemcpy3D_v2(const struct copy_3d *);
+int cuMipmappedArrayCreate(void **, const struct array_3d *, unsigned);
+int cuMipmappedArrayGetLevel(void **, void *, unsigned);
+int cuTexObjectCreate(unsigned long long *, const struct resource *, const struct sampling *, const void *);
+int cuTexObjectDestroy(unsigned long long);
+int cuSurfObjectCreate(unsigned long long *, const struct resource *);

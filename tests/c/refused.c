@@ -143,6 +143,20 @@ static void with_rights(void)
     CHECK(read(s[1], &c, 1) == 1);
 }
 
+/* A message of no length between others: what comes behind it would be taken for it. */
+static void with_empty(int type)
+{
+    int s[2];
+    char c[2];
+    CHECK(socketpair(AF_UNIX, type, 0, s) == 0);
+    CHECK(send(s[0], "a", 1, 0) == 1 && send(s[0], "", 0, 0) == 0 && send(s[0], "bc", 2, 0) == 2);
+    checkpoint_here();
+    CHECK(recv(s[1], c, 2, 0) == 1 && recv(s[1], c, 2, 0) == 0 && recv(s[1], c, 2, 0) == 2);
+}
+
+static void with_empty_packet(void) { with_empty(SOCK_SEQPACKET); }
+static void with_empty_datagram(void) { with_empty(SOCK_DGRAM); }
+
 static void with_lost_watch(void)
 {
     int p[2], ep = epoll_create1(0);
@@ -210,6 +224,8 @@ int main(int argc, char **argv)
         {"device", with_device},
         {"seccomp", with_seccomp},
         {"rights", with_rights},
+        {"empty-packet", with_empty_packet},
+        {"empty-datagram", with_empty_datagram},
         {"lost-watch", with_lost_watch},
         {"fifo", with_fifo},
         {"udp", with_udp},

@@ -1,44 +1,38 @@
 //! CUDA programs on the CPU device: checkpointed, killed, restarted, alone and with MPI.
 
-use std::path::Path;
-use tests::{cuda_example, cuda_program, lines, nvcc, text, Job, Moments, Scratch};
-
-/// The options that give a program the CPU device.
-fn cpu() -> Vec<String> {
-    ["--cuda", "cpu"].map(String::from).to_vec()
-}
-
-/// Launched, and restarted again and again from random moments: its output is as if nothing had happened.
-fn survives(scratch: &Scratch, ranks: usize, app: &Path, args: &[&str]) {
-    let launch = || Job::launch_with(scratch, ranks, &cpu(), app, args);
-    let expected = launch().finish().ok().stdout;
-    println!("{}: {} lines", app.display(), lines(&expected));
-    let mut random = Moments::new();
-    let mut job = launch();
-    let mut said = Vec::new();
-    for generation in 0..3 {
-        let more = random.pick(1, lines(&expected) / 5);
-        println!("generation {generation}: after {more} lines");
-        job.must_reach(more);
-        job.checkpoint(scratch);
-        said = job.kill();
-        job = Job::restart(scratch, ranks);
-    }
-    let done = job.finish().ok();
-    assert!(lines(&said) > 0);
-    assert!(
-        expected.ends_with(&done.stdout),
-        "after the restarts:\n{}\nexpected:\n{}",
-        text(&done.stdout),
-        text(&expected)
-    );
-    assert!(lines(&done.stdout) > 0, "nothing came after the restarts");
-}
+use tests::{cpu, cuda_example, cuda_program, nvcc, survives, text, Job, Scratch};
 
 #[test]
 fn a_program_of_the_driver_api_goes_on_after_restarts() {
     let scratch = Scratch::new("cuda-driver");
     survives(&scratch, 0, &cuda_program("cuda"), &["40", "40"]);
+}
+
+/// Graphs of every kind of node, captured ones, clones and those that can be launched; often a stream is just captured.
+#[test]
+fn graphs_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-graph");
+    survives(&scratch, 0, &cuda_program("cuda_graph"), &["40", "40"]);
+}
+
+/// What kernels read through textures is compared with what the host computes, and a surface goes on from what it was.
+#[test]
+fn textures_and_surfaces_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-texture");
+    survives(&scratch, 0, &cuda_program("cuda_texture"), &["40", "40"]);
+}
+
+/// A capture can't be saved half: a checkpoint waits for its end, then gives up, and the program goes on.
+#[test]
+fn a_checkpoint_in_a_long_capture_is_refused() {
+    let scratch = Scratch::new("cuda-capture");
+    let app = cuda_program("cuda_graph");
+    let mut job = Job::launch_with(&scratch, 0, &cpu(), &app, ["hold", "7000"]);
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["captured"]);
+    let done = job.finish().ok();
+    assert!(text(&done.stdout).contains("has ended"));
 }
 
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.

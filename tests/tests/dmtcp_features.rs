@@ -5,8 +5,8 @@
 
 use std::path::Path;
 use tests::{
-    bin, dmtcp_is_there, example, half_libraries, lines, program, text, wait_for, Case, Dmtcp, Job,
-    Moments, Scratch, LIMIT, STACK_PROTECTORS,
+    bin, dmtcp_is_there, example, half_libraries, lines, moments, program, text, wait_for, Case,
+    Dmtcp, Job, Moments, Scratch, LIMIT, STACK_PROTECTORS,
 };
 
 fn heat2d(scratch: &Scratch) -> Case {
@@ -137,13 +137,14 @@ fn a_child_that_executes_an_mpi_program_has_halves_of_its_own() {
     );
 }
 
-/// MPICH and Open MPI in one process, and three generations of it.
+/// MPICH and Open MPI in one process, and some generations of it.
 fn two_mpi_libraries(way: &str) {
     if !dmtcp_is_there() {
         return;
     }
     let scratch = Scratch::new(&format!("dmtcp-two-{way}"));
-    let app = words(&example("two-halves"), &["-o", "out.txt", "200", "5"]);
+    let steps = (70 * moments()).to_string();
+    let app = words(&example("two-halves"), &["-o", "out.txt", &steps, "5"]);
     let app: Vec<_> = app.iter().map(String::as_str).collect();
     let halves = "mpich=libmpich.so.12,ompi=libmpi.so.40";
     let env = [("SPLITPROC_LH", halves), ("SPLITPROC_CROSSING", way)];
@@ -151,8 +152,8 @@ fn two_mpi_libraries(way: &str) {
     let expected = dmtcp.start(0, &env, &[], &app).finish().ok().stdout;
     let mut random = Moments::new();
     let mut job = dmtcp.start(0, &env, &[], &app);
-    for generation in 0..3 {
-        let more = random.pick(1, lines(&expected) / 5);
+    for generation in 0..moments() {
+        let more = random.pick(1, lines(&expected) / (moments() + 2));
         println!("generation {generation}: after {more} lines");
         job.must_reach(more);
         dmtcp.checkpoint(1);
@@ -223,6 +224,29 @@ fn threads_that_call_lower_halves() {
 #[test]
 fn threads_that_call_lower_halves_on_borrowed_tcbs() {
     crossing("borrowed", &[("tls", "6"), ("try", "8"), ("signals", "4")]);
+}
+
+/// DMTCP takes both into one checkpoint, and would wait for the second for ever if one were restarted alone.
+#[test]
+fn two_jobs_under_one_coordinator_are_told_of_each_other() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-jobs");
+    let app = words(&program("traps", "traps", &[]), &["in_flight", "go"]);
+    let app: Vec<_> = app.iter().map(String::as_str).collect();
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut jobs = ["one", "two"].map(|folder| dmtcp.start(2, &[], &["--ckptdir", folder], &app));
+    for job in &mut jobs {
+        job.must_reach(1);
+    }
+    dmtcp.checkpoint(4);
+    let other = "another MPI job runs under the same DMTCP coordinator";
+    wait_for("one of them to be told", LIMIT, || {
+        let told = jobs.iter().any(|job| text(&job.stderr()).contains(other));
+        told.then_some(())
+    });
+    jobs.into_iter().for_each(|job| drop(job.kill()));
 }
 
 #[test]

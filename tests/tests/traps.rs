@@ -31,6 +31,17 @@ fn trap_over(from: Mpi, to: &[Mpi], source: &str, name: &str, ranks: usize) {
     }
 }
 
+/// It runs into the trap over `from`, is killed after the checkpoint, and restarted over each of `to`.
+fn trap_killed(from: Mpi, to: &[Mpi], source: &str, name: &str, ranks: usize) {
+    let app: PathBuf = program(source, source, &[]);
+    let scratch = Scratch::new(&format!("trap-{name}-{ranks}-{from:?}"));
+    trapped(&scratch, from, &app, name, ranks).kill();
+    for mpi in to {
+        forget_marks(&scratch);
+        restarted(&scratch, *mpi, ranks);
+    }
+}
+
 /// What the program has told since the checkpoint, by files, is still to come.
 fn forget_marks(scratch: &Scratch) {
     let files = std::fs::read_dir(scratch.path()).expect("the folder");
@@ -101,6 +112,28 @@ macro_rules! over_open_mpi {
         }
     };
 }
+
+/// Traps of which the ranks talk over TCP until they are killed. They do not end there, for natively too MPICH 4.0 now and
+/// then does not come out of MPI_Finalize then.
+macro_rules! traps_over_tcp {
+    ($source:literal $ranks:literal: $($name:ident $trap:literal;)*) => { $(
+        mod $name {
+            use super::{trap_killed, Mpi::*};
+
+            #[test]
+            fn mpich_over_tcp() {
+                trap_killed(MpichTcp, &[Mpich, OpenMpiTcp], $source, $trap, $ranks);
+            }
+
+            #[test]
+            fn open_mpi_over_tcp() {
+                trap_killed(OpenMpiTcp, &[OpenMpiTcp, Mpich], $source, $trap, $ranks);
+            }
+        }
+    )* };
+}
+
+traps_over_tcp! { "trap_p2p" 2: large_messages_in_flight "buffered"; }
 
 traps_over_both! { "traps" 2:
     a_message_in_flight "in_flight";

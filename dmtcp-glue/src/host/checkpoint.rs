@@ -8,6 +8,7 @@ use super::coordinator::{Answer, Failed, Job, Order, Outcome, Work};
 use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
+use super::stop::Stopped;
 use super::turn::{self, Turn};
 use super::{device, disk, save, stop, EVENT_BOUND, STOPPED};
 use anyhow::{anyhow, Context, Result};
@@ -26,6 +27,8 @@ const PRESUSPEND: u32 = 1;
 const RESUME: u32 = 2;
 /// A requester takes its answer within this.
 const ANSWER_BOUND: Duration = Duration::from_secs(5);
+/// How long threads may take to stop when an obstacle has been seen while they ran.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// Time between two signs of life to the other ranks.
 const BEAT: Duration = Duration::from_secs(1);
 /// Signals that come while a checkpoint is taken, or so soon after its beginning, belong to it: a launcher
@@ -219,10 +222,7 @@ impl Run<'_> {
         self.vote(order, 1, EVENT_BOUND, cut)?;
 
         let since = Instant::now();
-        let stopped = self
-            .on_disk(2, save::obstacles)
-            .and_then(|()| stop::stop(timeout));
-        let (stopped, refusal) = match stopped {
+        let (stopped, refusal) = match self.stop(timeout) {
             Ok(stopped) => (Some(stopped), Ok(())),
             Err(error) => (None, Err(error)),
         };
@@ -268,6 +268,22 @@ impl Run<'_> {
         }
         drop(stopped);
         last.map(|_| ())
+    }
+
+    /// Stops the threads, if nothing is found that can't be saved.
+    ///
+    /// It is looked for before, while the program runs: that takes time. But what is being made or closed just then may
+    /// look like an obstacle, so only one that is still there when the threads are stopped counts.
+    fn stop(&self, timeout: Duration) -> Result<Stopped> {
+        let Err(before) = self.on_disk(2, save::obstacles) else {
+            return stop::stop(timeout);
+        };
+        // Who can't be stopped soon, as under a debugger, is the obstacle itself.
+        let Ok(stopped) = stop::stop(timeout.min(SECOND_LOOK)) else {
+            return Err(before);
+        };
+        self.on_disk(2, save::obstacles)?;
+        Ok(stopped)
     }
 
     /// The plugin's cut; gives what it says of MPI's objects.

@@ -57,6 +57,14 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
+/// Says it of the connection.
+fn closed(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "its connection is closed"),
+        _ => error,
+    }
+}
+
 impl Frame {
     /// A frame without a bound.
     pub fn new(kind: u8, key: Key, body: Vec<u8>) -> Self {
@@ -85,7 +93,7 @@ impl Frame {
     /// Reads one frame.
     pub fn read(mut from: impl Read) -> io::Result<Frame> {
         let mut four = [0; 4];
-        from.read_exact(&mut four)?;
+        from.read_exact(&mut four).map_err(closed)?;
         let len = u32::from_le_bytes(four) as usize;
         if !(HEAD..=LIMIT).contains(&len) {
             return Err(io::Error::new(
@@ -94,7 +102,7 @@ impl Frame {
             ));
         }
         let mut bytes = vec![0; len];
-        from.read_exact(&mut bytes)?;
+        from.read_exact(&mut bytes).map_err(closed)?;
         let word = |at: usize| {
             let mut four = [0; 4];
             four.copy_from_slice(&bytes[at..at + 4]);

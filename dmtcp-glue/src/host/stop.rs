@@ -6,6 +6,7 @@
 
 use super::mailbox::{futex_wait, futex_wake};
 use anyhow::{bail, Context, Result};
+use lh_loader::futex;
 use lh_loader::lhinfo::{self, LhInfo, Thread, MAX_THREADS, PARK_SIGNAL};
 use std::collections::HashSet;
 use std::fs;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 /// `Thread::state`: asked to park, parked.
 const ASKED: u32 = 1;
 const PARKED: u32 = 2;
+/// How often the list of tasks is read until it is whole.
+const LISTINGS: u32 = 10_000;
 /// How long threads that park late are waited for before all are let go for another try.
 const TRY: Duration = Duration::from_millis(1000);
 
@@ -78,6 +81,12 @@ fn attempt(until: Instant) -> Result<Result<Vec<usize>, String>> {
     info().upper.release.store(0, Ordering::Release);
     let mut slots: Vec<usize> = Vec::new();
     loop {
+        // Before the list is made: a thread that parks afterwards may have made another first, which is not in it.
+        let parked: HashSet<usize> = slots
+            .iter()
+            .copied()
+            .filter(|&s| state(s) == PARKED)
+            .collect();
         let alive = upper_tasks()?;
         let known: HashSet<u32> = slots.iter().map(|&s| real_tid(s)).collect();
         let new: Vec<u32> = alive
@@ -88,7 +97,7 @@ fn attempt(until: Instant) -> Result<Result<Vec<usize>, String>> {
         if new.is_empty()
             && slots
                 .iter()
-                .all(|&s| state(s) == PARKED || !alive.contains(&real_tid(s)))
+                .all(|&s| parked.contains(&s) || !alive.contains(&real_tid(s)))
         {
             break;
         }
@@ -146,38 +155,39 @@ fn real_tid(slot: usize) -> u32 {
     info().threads[slot].real_tid.load(Ordering::Acquire)
 }
 
-/// The upper half's tasks: all of the process's but those born in lower halves.
+/// The upper half's tasks: all of the process's but those born in lower halves. No task is made meanwhile.
 fn upper_tasks() -> Result<Vec<u32>> {
-    let lock = &info().clone_lock;
-    while lock
-        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-        .is_err()
-    {
-        std::thread::yield_now();
-    }
-    let read = || -> Result<Vec<u32>> {
-        let lower: HashSet<u32> = info()
-            .lower_tasks
-            .iter()
-            .map(|t| t.load(Ordering::Acquire))
-            .filter(|t| *t != 0)
-            .collect();
-        let mut tasks = Vec::new();
-        for entry in fs::read_dir("/proc/self/task").context("/proc/self/task")? {
-            let tid = entry?
-                .file_name()
-                .to_str()
-                .and_then(|n| n.parse().ok())
-                .unwrap_or(0);
-            if tid != 0 && !lower.contains(&tid) {
-                tasks.push(tid);
-            }
+    futex::lock(&info().clone_lock);
+    let lower: HashSet<u32> = info()
+        .lower_tasks
+        .iter()
+        .map(|t| t.load(Ordering::Acquire))
+        .collect();
+    let tasks = all_tasks();
+    futex::unlock(&info().clone_lock);
+    let mut tasks = tasks?;
+    tasks.retain(|tid| !lower.contains(tid) && !is_dead(*tid));
+    Ok(tasks)
+}
+
+/// All tasks, while none is made. The kernel's list ends early where a task ends while it is read: so they are counted first.
+fn all_tasks() -> Result<Vec<u32>> {
+    for _ in 0..LISTINGS {
+        let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Threads:"));
+        let count: usize = count.map_or(Ok(0), |n| n.trim().parse())?;
+        let tasks = fs::read_dir("/proc/self/task")
+            .context("/proc/self/task")?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().parse()?))
+            .collect::<Result<Vec<u32>>>();
+        match tasks {
+            Ok(tasks) if tasks.len() >= count => return Ok(tasks),
+            _ => std::thread::yield_now(),
         }
-        Ok(tasks)
-    };
-    let tasks = read();
-    lock.store(0, Ordering::Release);
-    Ok(tasks?.into_iter().filter(|tid| !is_dead(*tid)).collect())
+    }
+    bail!("the process's threads can't be counted")
 }
 
 /// A first thread that has ended stays in the list as a zombie.

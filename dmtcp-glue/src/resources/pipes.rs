@@ -11,6 +11,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// `RCV_SHUTDOWN`, in what the kernel says of a socket.
+const SHUT_FOR_READING: u8 = 1;
+
 /// A pipe or a socket pair.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Channel {
@@ -110,9 +113,10 @@ impl Ends {
         }
         for (channel, ends) in self.channels.iter_mut().zip(&self.ends) {
             for (i, end) in ends.iter().enumerate() {
-                let Some((_, fd)) = *end else { continue };
+                let Some((ino, fd)) = *end else { continue };
                 if channel.socket.is_some() {
-                    channel.queued[i] = socket::queued(fd, channel.socket)?;
+                    let ended = channel.shut[i] & SHUT_FOR_READING != 0;
+                    channel.queued[i] = socket::queued(fd, ino, channel.socket, ended)?;
                     channel.options[i] = socket::options(fd);
                 } else if !channel.open[1 - i] && !is_closed(fd) {
                     bail!("fd {fd}: a pipe whose other end is in another process can't be checkpointed; close it first");

@@ -4,13 +4,14 @@ use crate::got::Imports;
 use core::ffi::{c_int, CStr};
 use lh_loader::bias::{self, Function};
 
-/// The plugin's helper, which is the calling thread, will call the library (0); it will not any more (1).
+/// The plugin's helper, which is the calling thread, will call the library (0); it will not any more (1). The calling
+/// thread will do so beside the helper (2); it will not any more (3).
 #[no_mangle]
-extern "C" fn splitproc_bias(on: c_int) {
-    if on == 0 {
-        bias::pause();
-    } else {
-        bias::want();
+extern "C" fn splitproc_bias(what: c_int) {
+    match what {
+        0 => bias::pause(),
+        1 => bias::want(),
+        what => bias::assist(what == 2),
     }
 }
 

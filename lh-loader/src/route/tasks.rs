@@ -7,6 +7,7 @@ use super::entry::{splitproc_clone_with_stack, ChildFrame, Regs};
 use super::policy::native;
 use super::signals::set_mask;
 use crate::arch::{is_err, syscall6};
+use crate::futex;
 use crate::layout::Owner;
 use crate::lhinfo::{self, LOWER_MASK};
 use core::mem::size_of;
@@ -94,14 +95,11 @@ fn pause() {
 }
 
 fn lock() {
-    let lock = &info().clone_lock;
-    while lock.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-        pause();
-    }
+    futex::lock(&info().clone_lock);
 }
 
 fn unlock() {
-    info().clone_lock.store(0, Release);
+    futex::unlock(&info().clone_lock);
 }
 
 /// After a restart: what becomes of the thread being made. Its tid, and in the highest bit whether another
@@ -117,10 +115,11 @@ fn await_verdict(tid: u32) {
     let verdict = loop {
         match VERDICT.load(Acquire) {
             v if v & !REJECTED == tid => break v,
-            _ => pause(),
+            v => futex::wait(&VERDICT, v),
         }
     };
     VERDICT.store(0, Release);
+    futex::wake(&VERDICT);
     if verdict & REJECTED != 0 {
         // The next one is made on the same stack: nothing may be cleared in it.
         loop {
@@ -133,9 +132,11 @@ fn await_verdict(tid: u32) {
 /// The parent's side: whether the thread may stay. If not, it is gone afterwards.
 fn pass_verdict(tid: u32) -> bool {
     let rejected = super::ids::taken(tid);
-    VERDICT.store(tid | if rejected { REJECTED } else { 0 }, Release);
-    while VERDICT.load(Acquire) != 0 {
-        pause();
+    let verdict = tid | if rejected { REJECTED } else { 0 };
+    VERDICT.store(verdict, Release);
+    futex::wake(&VERDICT);
+    while VERDICT.load(Acquire) == verdict {
+        futex::wait(&VERDICT, verdict);
     }
     let alive = || {
         // SAFETY: signal 0 is none.
@@ -160,10 +161,10 @@ pub extern "C" fn child_start(frame: &ChildFrame) {
     if frame.kind & CHECKED != 0 {
         await_verdict(tid);
     }
-    if frame.kind & !CHECKED == LOWER_THREAD {
-        while !registered(tid) {
-            pause();
-        }
+    if frame.kind & !CHECKED == LOWER_THREAD && !registered(tid) {
+        // Its parent holds the lock until it has registered it.
+        lock();
+        unlock();
     }
     set_mask(frame.mask);
 }

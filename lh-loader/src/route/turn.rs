@@ -2,7 +2,7 @@
 //! half-written image would be left.
 
 use super::tasks;
-use crate::arch::syscall6;
+use crate::futex;
 use crate::lhinfo::{self, TURN_EXEC, TURN_FREE};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -20,13 +20,6 @@ fn word() -> &'static AtomicU32 {
     &unsafe { lhinfo::get() }.upper.turn
 }
 
-fn futex(operation: i32, value: u32) {
-    let (nr, at) = (libc::SYS_futex as usize, word().as_ptr() as usize);
-    let operation = (operation | libc::FUTEX_PRIVATE_FLAG) as usize;
-    // SAFETY: waits on a word that stays, or wakes who waits there.
-    unsafe { syscall6(nr, at, operation, value as usize, 0, 0, 0) };
-}
-
 /// Waits for the end of a checkpoint that is being taken, and keeps others away. The host bounds a checkpoint.
 pub fn take() -> Turn {
     let own = tasks::tid();
@@ -34,7 +27,7 @@ pub fn take() -> Turn {
         return Turn { nested: true };
     }
     while let Err(seen) = word().compare_exchange(TURN_FREE, TURN_EXEC, AcqRel, Acquire) {
-        futex(libc::FUTEX_WAIT, seen);
+        futex::wait(word(), seen);
     }
     HOLDER.store(own, Relaxed);
     Turn { nested: false }
@@ -45,7 +38,7 @@ impl Drop for Turn {
         if !self.nested {
             HOLDER.store(0, Relaxed);
             word().store(TURN_FREE, Release);
-            futex(libc::FUTEX_WAKE, i32::MAX as u32);
+            futex::wake(word());
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data: build scripts make the plugin's exports, the
+//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data, and the results of calls: build scripts make the plugin's exports, the
 //! fronts and the lower half's table of them.
 
+mod results;
 pub mod tables;
 
 /// The driver's table as text.
@@ -39,15 +40,15 @@ impl Driver {
     /// Has it a place in the lower half's table?
     pub fn crosses(&self) -> bool {
         let classes = ["fwd", "wait", "make", "free", "set"];
-        classes.contains(&self.class.as_str())
-            || self.class.starts_with("over:")
-            || self.class.starts_with("raw:")
+        classes.contains(&self.class.as_str()) || self.class.starts_with("over:")
     }
 
     /// The ending that its name has where stream 0 is the thread's own, if it has such a variant.
     pub fn variant(&self) -> Option<&'static str> {
         let at_once = self.name.starts_with("cuMemcpy") || self.name.starts_with("cuMemset");
-        if self.params.iter().any(|p| p == "S") {
+        // It has a stream in its structure.
+        let inside = self.name == "cuGraphInstantiateWithParams";
+        if inside || self.params.iter().any(|p| p == "S") {
             Some("_ptsz")
         } else {
             at_once.then_some("_ptds")

@@ -103,7 +103,6 @@ fn driver_body(f: &Driver) -> String {
     let name = &f.name;
     let own = |class: &str| format!("call(ix::{name}, Class::{class}, &[{}])", words(&f.params));
     match f.class.split_once(':') {
-        Some(("raw", _)) => format!("refuse(\"{name}\")"),
         Some((_, module)) => format!("crate::cuda::{module}::{name}({})", names(&f.params)),
         None => match f.class.as_str() {
             "fwd" => own("Forward"),
@@ -132,8 +131,7 @@ pub fn driver_exports() -> String {
     };
     for f in driver() {
         // Where the parameters are not looked at there need be none.
-        let unseen = f.class == "no" || f.class.starts_with("raw:");
-        let params: &[String] = if unseen { &[] } else { &f.params };
+        let params: &[String] = if f.class == "no" { &[] } else { &f.params };
         export(&f.name, params, &driver_body(&f));
         if let Some(ending) = f.variant() {
             let body = format!("per_thread(|| {}({}))", f.name, names(params));

@@ -11,12 +11,15 @@ pub const ALIGN: u64 = 512;
 /// From this size on an allocation has a region of its own.
 const LARGE: u64 = 1 << 20;
 
+/// In the place of a device: addresses that the program has reserved.
+pub const RESERVED: i32 = -1;
+
 /// Memory that is mapped at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Its length: whole granules.
     pub len: u64,
-    /// The device that it is on.
+    /// The device that it is on, or [`RESERVED`].
     pub device: i32,
     /// It is shared by small allocations.
     pub shared: bool,
@@ -82,14 +85,43 @@ impl Arena {
             device,
             shared,
         };
-        let mut at = RANGE[0];
+        let at = self.room(len, GRANULE)?;
+        Some(Plan::New(at, region))
+    }
+
+    /// The first address from which on so much is free.
+    fn room(&self, len: u64, align: u64) -> Option<u64> {
+        let mut at = up(RANGE[0], align);
         for (base, r) in &self.regions {
-            if base - at >= len {
+            if base.saturating_sub(at) >= len {
                 break;
             }
-            at = base + r.len;
+            at = up(base + r.len, align);
         }
-        (at.checked_add(len)? <= RANGE[1]).then_some(Plan::New(at, region))
+        (at.checked_add(len)? <= RANGE[1]).then_some(at)
+    }
+
+    /// Takes addresses for the program's own use: those that it wants, or others.
+    pub fn reserve(&mut self, len: u64, align: u64, wanted: u64) -> Option<u64> {
+        let inside = wanted >= RANGE[0] && wanted.checked_add(len)? <= RANGE[1];
+        let before = self.regions.range(..wanted.saturating_add(len)).next_back();
+        let free = before.is_none_or(|(base, r)| base + r.len <= wanted);
+        let at = match inside && free && wanted.is_multiple_of(align) {
+            true => wanted,
+            false => self.room(len, align)?,
+        };
+        let region = Region {
+            len,
+            device: RESERVED,
+            shared: false,
+        };
+        self.regions.insert(at, region);
+        Some(at)
+    }
+
+    /// Gives such addresses back.
+    pub fn give_back(&mut self, at: u64) {
+        self.regions.remove(&at);
     }
 
     fn gap(&self, base: u64, region: &Region, len: u64) -> Option<Plan> {

@@ -6,7 +6,7 @@ use super::cut::failed;
 use super::driver::{self, check, Class};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
-use super::{arrays, context};
+use super::{arrays, context, vmm};
 use crate::host;
 use lh_loader::lhinfo::Piece;
 use std::sync::Mutex;
@@ -61,6 +61,7 @@ fn wanted() -> Result<Vec<Saved>, i32> {
     look_up_levels()?;
     super::runtime::register::look_up_all()?;
     let arrays = arrays::all();
+    let own = vmm::spans()?;
     let model = model::lock();
     let saved = |of, context, len| Saved {
         of,
@@ -70,6 +71,7 @@ fn wanted() -> Result<Vec<Saved>, i32> {
     };
     let memory = |(at, len, context)| saved(Of::Memory(at), context, len);
     let mut all: Vec<Saved> = model.arena.spans().into_iter().map(memory).collect();
+    all.extend(own.into_iter().map(memory));
     let managed = model.managed.iter().map(|m| (m.at, m.len, m.context));
     all.extend(managed.map(memory));
     let globals = model.globals.iter().map(|g| (g.at, g.len, g.context));

@@ -213,6 +213,8 @@ fn clear(device: i32, function: usize) -> Result<(), i32> {
         .handle;
     if handle != 0 {
         super::memory::free_all(handle);
+        super::graph::purge(handle);
+        super::peers::purge(handle);
     }
     // SAFETY: a device that is there; inside the gate.
     check(unsafe { lower::must(function, &[device as u64]) })?;
@@ -310,7 +312,10 @@ pub unsafe fn cuCtxCreate_v3(out: u64, affinity: u64, n: i32, flags: i32, device
 }
 
 pub unsafe fn cuCtxCreate_v4(out: u64, params: u64, flags: i32, device: i32) -> i32 {
-    if params != 0 {
+    /// Words of `CUctxCreateParams`: an execution affinity, how many, graphics.
+    const WORDS: usize = 3;
+    // SAFETY: the program's structure.
+    if params != 0 && unsafe { (params as *const [u64; WORDS]).read() } != [0; WORDS] {
         return super::driver::refuse("cuCtxCreate with parameters");
     }
     unsafe { create(out, flags, device) }
@@ -320,6 +325,8 @@ pub unsafe fn cuCtxDestroy_v2(context: u64) -> i32 {
     inside(|| {
         let lower = model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
         super::memory::free_all(context);
+        super::graph::purge(context);
+        super::peers::purge(context);
         // SAFETY: a lower handle; inside the gate.
         check(unsafe { lower::must(ix::cuCtxDestroy_v2, &[lower]) })?;
         let mut model = model::lock();

@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{contents, context, event, module, pool};
+use super::{contents, context, event, graph, module, pool, vmm};
 use std::time::{Duration, Instant};
 
 /// How long a checkpoint waits for what streams do.
@@ -27,6 +27,9 @@ pub fn presuspend() -> Result<(), String> {
     }
     if let Some(why) = module::unsaved() {
         return Err(why.to_owned());
+    }
+    if graph::open_captures() > 0 {
+        return Err("a stream is being captured, which can't be saved half: ask again when the capture has ended".into());
     }
     // SAFETY: this is the helper thread, and the gate is closed.
     let outcome = unsafe { wait_and_save() };
@@ -97,5 +100,6 @@ fn quiet(device: i32, context: u64) -> Result<(), String> {
 /// The checkpoint is over, or the restart.
 pub fn resume() {
     contents::forget();
+    vmm::resume();
     event::forget_saved();
 }

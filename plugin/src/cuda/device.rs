@@ -141,16 +141,6 @@ pub unsafe fn cuDeviceGetPCIBusId(out: u64, len: i32, device: i32) -> i32 {
     unsafe { text(out, len, device, |d| &d.bus) }
 }
 
-pub unsafe fn cuDeviceCanAccessPeer(out: u64, device: i32, peer: i32) -> i32 {
-    // Memory is mapped for its own device alone: a program copies through the host.
-    let known = |d: i32| model::lock().devices.get(d as usize).is_some();
-    inside(|| match known(device) && known(peer) {
-        // SAFETY: the program's place.
-        true => unsafe { put(out, 0_i32) },
-        false => Err(INVALID_DEVICE),
-    })
-}
-
 pub unsafe fn cuDeviceComputeCapability(major: u64, minor: u64, device: i32) -> i32 {
     let [a, b] = COMPUTE_CAPABILITY;
     match unsafe { ask(major, device, |d| d.attributes[a]) } {

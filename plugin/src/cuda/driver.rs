@@ -1,11 +1,11 @@
 //! The driver's exported functions, generated from `plugin/cuda/driver.txt`, and what they have in common.
 
 use super::codes::*;
-use super::context;
 use super::lower::{self, ix, PARAMS};
 use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
 use super::stream::{self, per_thread};
+use super::{context, graph};
 use crate::gate::{self, Call};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -58,6 +58,17 @@ pub fn inside(f: impl FnOnce() -> Result<(), i32>) -> i32 {
         return NOT_INITIALIZED;
     }
     code(f())
+}
+
+/// Is this stream captured?
+pub fn captured(stream: u64) -> bool {
+    let mut captured = false;
+    let asked = inside(|| {
+        context::ensure()?;
+        captured = graph::capturing(stream);
+        Ok(())
+    });
+    asked == SUCCESS && captured
 }
 
 /// A code of the lower half as an outcome.

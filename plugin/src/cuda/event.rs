@@ -4,10 +4,10 @@
 //! cut. An event that was recorded before a restart is known by its time on that clock.
 
 use super::codes::*;
-use super::context;
 use super::driver::{self, check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
+use super::{context, graph};
 use std::sync::Mutex;
 
 /// `CU_EVENT_DISABLE_TIMING`.
@@ -16,7 +16,8 @@ const NO_TIMING: u64 = 2;
 /// Where the clock begins, by context: the lower event, and what the clock said then.
 static CLOCKS: Mutex<Vec<(u64, u64, f64)>> = Mutex::new(Vec::new());
 
-fn note(event: u64) {
+/// It was recorded.
+pub fn note(event: u64) {
     let mut model = model::lock();
     if let Some(entry) = model.entry(Kind::Event, event) {
         entry.stamp = None;
@@ -27,7 +28,10 @@ fn note(event: u64) {
 unsafe fn record(index: usize, args: &[u64]) -> i32 {
     inside(|| unsafe {
         context::ensure()?;
-        start_clock()?;
+        if graph::capturing(args[1]) {
+            return driver::forward(index, Class::Forward, args);
+        }
+        graph::relaxed(|| start_clock())?;
         driver::forward(index, Class::Forward, args)?;
         note(args[0]);
         Ok(())
@@ -35,7 +39,13 @@ unsafe fn record(index: usize, args: &[u64]) -> i32 {
 }
 
 /// The event that this context's clock began with; it is made and recorded the first time.
-unsafe fn start_clock() -> Result<(), i32> {
+///
+/// # Errors
+/// The driver's.
+///
+/// # Safety
+/// Inside the gate, in a context.
+pub unsafe fn start_clock() -> Result<(), i32> {
     let context = context::current();
     let mut clocks = CLOCKS.lock().unwrap_or_else(|e| e.into_inner());
     if clocks.iter().all(|(c, ..)| *c != context) {

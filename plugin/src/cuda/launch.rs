@@ -5,8 +5,10 @@ use super::driver::{self, check, inside, Class};
 use super::lower::{self, ix};
 use super::model::Kind;
 use super::record;
-use super::{context, stream};
+use super::{context, graph, stream};
 use crate::service;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 /// Kernel, grid, block, shared memory, stream, parameters, extra.
 unsafe fn kernel(index: usize, mut args: [u64; 11], n: usize) -> i32 {
@@ -93,6 +95,50 @@ unsafe extern "C" fn run(data: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u
     0
 }
 
+/// Calls that graphs make, each as often as it is launched.
+static HELD: Mutex<BTreeMap<(u64, [u64; 3]), usize>> = Mutex::new(BTreeMap::new());
+
+/// As [`called`], of a call that may be made again.
+unsafe extern "C" fn called_again(data: u64) {
+    // SAFETY: `run_again` takes the call's address.
+    unsafe { service::upper(run_again, [data, 0, 0, 0, 0, 0]) };
+}
+
+unsafe extern "C" fn run_again(data: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
+    // SAFETY: made in `interned`, and kept.
+    let call = unsafe { &*(data as *const Call) };
+    // SAFETY: the program's function, with its arguments.
+    unsafe { (call.function)(call.words[0], call.words[1], call.words[2]) };
+    0
+}
+
+fn boxed(function: u64, words: [u64; 3]) -> *mut Call {
+    // SAFETY: a function of the program's, which takes up to three words.
+    let function =
+        unsafe { core::mem::transmute::<u64, unsafe extern "C" fn(u64, u64, u64)>(function) };
+    Box::into_raw(Box::new(Call { function, words }))
+}
+
+/// What a lower graph calls for a function of the program's: a function and its argument. One of each is kept for ever, as
+/// nobody tells when the last graph that has it is gone.
+pub fn interned(function: u64, words: [u64; 3]) -> (u64, u64) {
+    service::start();
+    let mut held = HELD.lock().unwrap_or_else(|e| e.into_inner());
+    let call = held
+        .entry((function, words))
+        .or_insert_with(|| boxed(function, words) as usize);
+    (called_again as *const () as u64, *call as u64)
+}
+
+/// The program's function and argument for what a lower graph calls.
+pub fn held(function: u64, data: u64) -> Option<[u64; 2]> {
+    let ours = function == called_again as *const () as u64;
+    let held = HELD.lock().unwrap_or_else(|e| e.into_inner());
+    let mut all = held.iter();
+    let found = all.find(|(_, call)| ours && **call as u64 == data);
+    found.map(|((function, words), _)| [*function, words[0]])
+}
+
 /// Has a stream call a function of the program.
 unsafe fn later(stream: u64, function: u64, words: [u64; 3]) -> i32 {
     service::start();
@@ -100,10 +146,13 @@ unsafe fn later(stream: u64, function: u64, words: [u64; 3]) -> i32 {
         if function == 0 {
             return Err(INVALID_VALUE);
         }
-        let call = Box::into_raw(Box::new(Call {
-            function: core::mem::transmute::<u64, unsafe extern "C" fn(u64, u64, u64)>(function),
-            words,
-        }));
+        context::ensure()?;
+        if graph::capturing(stream) {
+            let (function, data) = interned(function, words);
+            let args = [stream, function, data];
+            return driver::forward(ix::cuLaunchHostFunc, Class::Forward, &args);
+        }
+        let call = boxed(function, words);
         let args = [stream, called as *const () as u64, call as u64];
         let done = driver::forward(ix::cuLaunchHostFunc, Class::Forward, &args);
         if done.is_err() {
@@ -120,6 +169,9 @@ pub unsafe fn cuLaunchHostFunc(stream: u64, function: u64, data: u64) -> i32 {
 pub unsafe fn cuStreamAddCallback(stream: u64, function: u64, data: u64, flags: i32) -> i32 {
     if flags != 0 {
         return INVALID_VALUE;
+    }
+    if graph::open_captures() > 0 && driver::captured(stream) {
+        return STREAM_CAPTURE_UNSUPPORTED;
     }
     // The function is given the stream as the program knows it, and a status: there was no error.
     unsafe { later(stream, function, [stream, 0, data]) }

@@ -5,7 +5,7 @@ use super::codes::*;
 use super::driver::{check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model;
-use super::{context, driver, managed};
+use super::{context, driver, managed, peers, vmm};
 
 /// Alignment of rows of pitched memory.
 const PITCH: u64 = 512;
@@ -23,24 +23,27 @@ struct Properties {
 
 /// `CUmemAccessDesc`.
 #[repr(C)]
-struct Access {
-    location: [i32; 2],
-    flags: u32,
+#[derive(Clone, Copy)]
+pub struct Access {
+    /// Type and number.
+    pub location: [i32; 2],
+    /// `CU_MEM_ACCESS_FLAGS_*`.
+    pub flags: u32,
 }
 
 /// `CU_MEM_LOCATION_TYPE_DEVICE`.
-const DEVICE: i32 = 1;
+pub const DEVICE: i32 = 1;
 /// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
-const READ_WRITE: u32 = 3;
+pub const READ_WRITE: u32 = 3;
 
-/// Maps memory at an address.
+/// Maps memory at an address, for those who may use it.
 ///
 /// # Errors
 /// The driver's; nothing is left.
 ///
 /// # Safety
 /// Inside the gate, in a context; nothing of ours is there.
-pub unsafe fn map(at: u64, region: &Region) -> Result<(), i32> {
+pub unsafe fn map(at: u64, region: &Region, access: &[Access]) -> Result<(), i32> {
     let len = region.len;
     let mut got = 0_u64;
     // SAFETY: places for results, and numbers.
@@ -57,7 +60,7 @@ pub unsafe fn map(at: u64, region: &Region) -> Result<(), i32> {
             ));
             return Err(OUT_OF_MEMORY);
         }
-        let filled = fill(at, region);
+        let filled = fill(at, region, access);
         if filled.is_err() {
             lower::must(ix::cuMemAddressFree, &[at, len]);
         }
@@ -65,7 +68,7 @@ pub unsafe fn map(at: u64, region: &Region) -> Result<(), i32> {
     }
 }
 
-unsafe fn fill(at: u64, region: &Region) -> Result<(), i32> {
+unsafe fn fill(at: u64, region: &Region, access: &[Access]) -> Result<(), i32> {
     let len = region.len;
     let properties = Properties {
         kind: 1,
@@ -81,11 +84,7 @@ unsafe fn fill(at: u64, region: &Region) -> Result<(), i32> {
         // What is mapped stays until it is unmapped.
         lower::must(ix::cuMemRelease, &[handle]);
         check(mapped)?;
-        let access = Access {
-            location: [DEVICE, region.device],
-            flags: READ_WRITE,
-        };
-        let args = [at, len, &raw const access as u64, 1];
+        let args = [at, len, access.as_ptr() as u64, access.len() as u64];
         let allowed = lower::must(ix::cuMemSetAccess, &args);
         if allowed != SUCCESS {
             lower::must(ix::cuMemUnmap, &[at, len]);
@@ -112,11 +111,12 @@ pub fn allocate(len: u64) -> Result<u64, i32> {
     }
     context::ensure()?;
     let (device, context) = (context::device()?, context::current());
+    let access = peers::access(device);
     let mut model = model::lock();
     let plan = model.arena.plan(len, device).ok_or(OUT_OF_MEMORY)?;
     if let Plan::New(at, region) = &plan {
         // SAFETY: the arena says that nothing is there; inside the gate.
-        unsafe { map(*at, region) }?;
+        unsafe { map(*at, region, &access) }?;
     }
     Ok(model.arena.add(plan, len, context))
 }
@@ -229,12 +229,13 @@ pub unsafe fn cuMemGetAddressRange_v2(base: u64, len: u64, at: u64) -> i32 {
 
 /// Where the memory that an address is in begins, and how long it is.
 fn range(at: u64) -> Option<(u64, u64)> {
-    let model = model::lock();
-    let managed = || model.managed.iter().find(|m| m.holds(at));
-    match model.arena.find(at) {
-        Some((base, a)) => Some((base, a.len)),
-        None => managed().map(|m| (m.at, m.len)),
-    }
+    let found = {
+        let model = model::lock();
+        let of_arena = model.arena.find(at).map(|(base, a)| (base, a.len));
+        let of_managed = || model.managed.iter().find(|m| m.holds(at));
+        of_arena.or_else(|| of_managed().map(|m| (m.at, m.len)))
+    };
+    found.or_else(|| vmm::mapping(at).map(|(base, len, _)| (base, len)))
 }
 
 /// Attributes of `cuPointerGetAttribute` that the model answers.

@@ -42,6 +42,12 @@ impl Kind {
     fn outlives_contexts(self) -> bool {
         matches!(self, Kind::Library | Kind::Kernel | Kind::Pool)
     }
+
+    /// Is it made again by more than one call?
+    pub fn has_own_replay(self) -> bool {
+        use Kind::*;
+        matches!(self, Context | Pool | Graph | Node | Exec)
+    }
 }
 
 /// What a handle points to.
@@ -244,6 +250,24 @@ impl Model {
         self.globals.retain(|g| g.owner != handle);
     }
 
+    /// Forgets an object that nothing was found in.
+    pub fn end(&mut self, kind: Kind, handle: u64) {
+        if let Some(object) = object(kind, handle) {
+            self.forget(object.serial.load(Relaxed));
+        }
+    }
+
+    /// The object that has a lower handle.
+    pub fn known(&self, kind: Kind, lower: u64) -> Option<u64> {
+        self.by_lower.get(&(kind, lower)).copied()
+    }
+
+    /// All objects of a kind.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = u64> + '_ {
+        let all = self.live.values().filter(move |e| e.kind == kind);
+        all.map(|e| e.handle)
+    }
+
     fn forget(&mut self, serial: u64) {
         let Some(entry) = self.live.remove(&serial) else {
             return;
@@ -288,6 +312,13 @@ impl Model {
                 object.lower.store(lower, Relaxed);
             }
             self.by_lower.insert((entry.kind, lower), entry.handle);
+        }
+    }
+
+    /// The same for an object that is known by its handle.
+    pub fn renew_handle(&mut self, kind: Kind, handle: u64, lower: u64) {
+        if let Some(object) = object(kind, handle) {
+            self.renew(object.serial.load(Relaxed), lower);
         }
     }
 

@@ -226,7 +226,7 @@ pub unsafe fn cuModuleLoad(out: u64, path: u64) -> i32 {
             bytes.push(0);
             unsafe { cuModuleLoadData(out, bytes.as_ptr() as u64) }
         }
-        Err(_) => 301, // CUDA_ERROR_FILE_NOT_FOUND
+        Err(_) => FILE_NOT_FOUND,
     }
 }
 

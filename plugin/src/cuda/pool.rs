@@ -2,11 +2,11 @@
 //! stream has come to where it was freed.
 
 use super::codes::*;
-use super::driver::{check, inside, put};
+use super::driver::{check, inside, put, refuse};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use super::{context, memory, stream};
+use super::{context, graph, memory, stream};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -68,6 +68,10 @@ fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
 /// The driver's.
 pub fn reap(all: bool) -> Result<(), i32> {
     let list = std::mem::take(&mut pools().freed);
+    graph::relaxed(|| reap_these(list, all))
+}
+
+fn reap_these(list: Vec<(u64, u64)>, all: bool) -> Result<(), i32> {
     let mut waiting = Vec::new();
     for (at, event) in list {
         // SAFETY: a lower event of ours.
@@ -86,6 +90,9 @@ pub fn reap(all: bool) -> Result<(), i32> {
 
 fn allocate(len: u64, stream: u64) -> Result<u64, i32> {
     context::ensure()?;
+    if graph::capturing(stream) {
+        return Err(refuse("cuMemAllocAsync in a stream that is captured"));
+    }
     // SAFETY: looks the stream up.
     unsafe { stream::lower(stream) }?;
     reap(false)?;
@@ -121,6 +128,9 @@ pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
             return Err(INVALID_VALUE);
         }
         context::ensure()?;
+        if graph::capturing(stream) {
+            return Err(refuse("cuMemFreeAsync in a stream that is captured"));
+        }
         let stream = stream::lower(stream)?;
         let mut event = 0_u64;
         // CU_EVENT_DISABLE_TIMING
@@ -222,7 +232,7 @@ pub unsafe fn cuMemPoolSetAccess(pool: u64, list: u64, n: u64) -> i32 {
         let own = unsafe { location(list + 12 * i) };
         let known = pools().all.get(&pool).map(|p| [1, p.device]);
         if own.ok() != known {
-            return super::driver::refuse("cuMemPoolSetAccess for other devices");
+            return refuse("cuMemPoolSetAccess for other devices");
         }
     }
     SUCCESS
@@ -262,7 +272,7 @@ pub unsafe fn cuMemGetDefaultMemPool(out: u64, at: u64, _kind: i32) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
         Ok([1, device]) => get(out, device, 0),
-        _ => super::driver::refuse("a memory pool that is not a device's"),
+        _ => refuse("a memory pool that is not a device's"),
     }
 }
 
@@ -270,7 +280,7 @@ pub unsafe fn cuMemGetMemPool(out: u64, at: u64, _kind: i32) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
         Ok([1, device]) => get(out, device, 1),
-        _ => super::driver::refuse("a memory pool that is not a device's"),
+        _ => refuse("a memory pool that is not a device's"),
     }
 }
 
@@ -278,6 +288,6 @@ pub unsafe fn cuMemSetMemPool(at: u64, _kind: i32, pool: u64) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
         Ok([1, device]) => unsafe { cuDeviceSetMemPool(device, pool) },
-        _ => super::driver::refuse("a memory pool that is not a device's"),
+        _ => refuse("a memory pool that is not a device's"),
     }
 }

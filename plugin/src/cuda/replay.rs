@@ -1,5 +1,6 @@
 //! Replay: what the model has is made again in a fresh lower half, in the order of making, each checked.
 
+use super::arena::RESERVED;
 use super::codes::*;
 use super::cut::{self, failed};
 use super::driver::check;
@@ -7,7 +8,10 @@ use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
 use super::{contents, context, elsewhere};
-use super::{event, host, managed, memory, module};
+use super::{event, graph, host, managed, memory, module, peers, vmm};
+
+/// Most texture and surface objects that are made to have a wanted number.
+const FILLERS: usize = 4096;
 
 /// Rebuilds the lower half from the model.
 ///
@@ -33,11 +37,14 @@ unsafe fn rebuild() -> Result<(), String> {
         elsewhere::check()?;
         model::lock().forget_lower();
         contexts()?;
+        peers::replay().map_err(failed("letting devices reach each other's memory"))?;
         event::replay().map_err(failed("making an event"))?;
         device_memory()?;
+        vmm::replay().map_err(failed("mapping the program's memory"))?;
         managed_memory()?;
         pinned()?;
         objects()?;
+        graph::replay().map_err(failed("building a graph"))?;
         settings()?;
     }
     globals()?;
@@ -101,7 +108,7 @@ unsafe fn device_memory() -> Result<(), String> {
     };
     for (device, handle) in cut::contexts() {
         let mine = regions.iter().filter(|(_, r)| r.device == device);
-        let needed: u64 = mine.map(|(_, r)| r.len).sum();
+        let needed = mine.map(|(_, r)| r.len).sum::<u64>() + vmm::total(device);
         let (mut free, mut total) = (0_u64, 0_u64);
         context::with(handle, context::ensure).map_err(failed("setting a context"))?;
         // SAFETY: places for numbers.
@@ -118,9 +125,9 @@ unsafe fn device_memory() -> Result<(), String> {
             ));
         }
     }
-    for (at, region) in regions {
+    for (at, region) in regions.into_iter().filter(|(_, r)| r.device != RESERVED) {
         // SAFETY: nothing is there yet.
-        unsafe { memory::map(at, &region) }.map_err(&mapping)?;
+        unsafe { memory::map(at, &region, &peers::access(region.device)) }.map_err(&mapping)?;
     }
     Ok(())
 }
@@ -181,27 +188,67 @@ unsafe fn objects() -> Result<(), String> {
     let all: Vec<(u64, u64, Kind, u64, Record)> = {
         let model = model::lock();
         let made = model.live.iter();
-        made.filter(|(_, e)| !matches!(e.kind, Kind::Context | Kind::Pool))
+        made.filter(|(_, e)| !e.kind.has_own_replay())
             .map(|(s, e)| (*s, e.handle, e.kind, e.context, e.record.clone()))
             .collect()
     };
+    let mut fillers = Fillers::default();
     for (serial, handle, kind, of, record) in all {
         let name = lower::NAMES[record.index].to_string_lossy();
+        let of = if of == 0 { any } else { of };
+        let numbered = matches!(kind, Kind::Texture | Kind::Surface);
         let mut made = 0_u64;
-        let code = context::with(if of == 0 { any } else { of }, || {
+        let code = context::with(of, || {
             context::ensure()?;
+            if numbered {
+                fillers.end(|f| (f.0, f.2) == (of, handle))?;
+            }
             // SAFETY: images stay, and all else was copied.
-            check(unsafe { record.again(Some(&mut made)) })
+            check(unsafe { record.again(Some(&mut made)) })?;
+            while numbered && made != handle && fillers.0.len() < FILLERS {
+                fillers.0.push((of, kind, made));
+                // SAFETY: as above.
+                check(unsafe { record.again(Some(&mut made)) })?;
+            }
+            Ok(())
         });
         code.map_err(failed(&name))?;
-        if matches!(kind, Kind::Texture | Kind::Surface) && made != handle {
+        if numbered && made != handle {
             return Err(format!(
                 "texture or surface object {handle:#x} is {made:#x} now, which kernels can't know"
             ));
         }
         model::lock().renew(serial, made);
     }
-    Ok(())
+    let ended = fillers.end(|_| true);
+    ended.map_err(failed("ending a texture object"))
+}
+
+/// Texture and surface objects that have the numbers of those that were gone before: the driver gives the lowest that is free.
+#[derive(Default)]
+struct Fillers(Vec<Filler>);
+
+/// Its context, what it is, its number.
+type Filler = (u64, Kind, u64);
+
+impl Fillers {
+    /// Ends those that are meant.
+    fn end(&mut self, meant: impl Fn(&Filler) -> bool) -> Result<(), i32> {
+        let (gone, left): (Vec<_>, Vec<_>) = self.0.drain(..).partition(meant);
+        self.0 = left;
+        for (of, kind, number) in gone {
+            let function = match kind {
+                Kind::Texture => ix::cuTexObjectDestroy,
+                _ => ix::cuSurfObjectDestroy,
+            };
+            context::with(of, || {
+                context::ensure()?;
+                // SAFETY: an object of ours; on the helper thread, in its context.
+                check(unsafe { lower::must(function, &[number]) })
+            })?;
+        }
+        Ok(())
+    }
 }
 
 unsafe fn settings() -> Result<(), String> {

@@ -8,7 +8,7 @@ use crate::host::{Host, HostError};
 use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -37,12 +37,34 @@ static PLACE: AtomicU64 = AtomicU64::new(0);
 /// What the ranks' images of the newest checkpoint have in common.
 static MARK: AtomicU64 = AtomicU64::new(0);
 
-/// The ranks agree on a mark of the checkpoint that all are ready for.
+/// The ranks agree on a mark of the checkpoint that all are ready for. A rank that has said its word here is bound by
+/// it, however long the others take, unless one of them has started over and so never said it: a rank that gave up
+/// while another has read its word would start over alone.
 pub fn mark() -> Result<(), String> {
-    let all = Coordinator.all(&random::<8>())?;
+    let all = Coordinator.all(&random::<8>(), true)?;
     let mark = all[0].as_slice().try_into();
     MARK.store(mark.map_or(0, u64::from_ne_bytes), Ordering::Relaxed);
     Ok(())
+}
+
+/// Tells the user, once, of another MPI job under the same coordinator: DMTCP takes both into one checkpoint, and waits
+/// for both at a restart. The first rank asks before a cut and after it, so that at least one job sees the other's name.
+pub fn look_for_others(checkpoint: u32) -> Result<(), String> {
+    const NAMES: &str = "splitproc.jobs";
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let job = JOB.lock().unwrap_or_else(|e| e.into_inner());
+    let Some(job) = job.as_ref().filter(|job| job.rank == 0 && job.size > 1) else {
+        return Ok(());
+    };
+    let key = checkpoint.to_string();
+    let other = get(NAMES, &key)?.is_some_and(|name| name != job.id);
+    if other && !TOLD.swap(true, Ordering::Relaxed) {
+        eprintln!(
+            "splitproc: another MPI job runs under the same DMTCP coordinator: this checkpoint holds both, and a restart \
+             waits until both are started; give each job a coordinator of its own"
+        );
+    }
+    set(NAMES, &key, &job.id)
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -148,17 +170,16 @@ pub fn meet() -> Result<(), String> {
     };
     let mut attempt = job.sequence / ATTEMPT + 1;
     let (id, rank, size) = (job.id.clone(), job.rank, job.size);
-    let key = |rank: u32| format!("attempt.{rank}");
-    set(&id, &key(rank), &attempt.to_string())?;
+    let key = attempt_key(rank);
+    set(&id, &key, &attempt.to_string())?;
     let mut absent = 0;
     let together = poll(MEETING, || {
         for other in 0..size {
-            let theirs = get(&id, &key(other))?.and_then(|v| v.parse::<u64>().ok());
-            match theirs {
+            match attempt_of(&id, other)? {
                 Some(n) if n == attempt => {}
                 Some(n) if n > attempt => {
                     attempt = n;
-                    set(&id, &key(rank), &attempt.to_string())?;
+                    set(&id, &key, &attempt.to_string())?;
                     return Ok(None);
                 }
                 _ => {
@@ -176,8 +197,19 @@ pub fn meet() -> Result<(), String> {
     together.ok_or_else(missing)
 }
 
+/// The key under which a rank has the number of its attempt.
+fn attempt_key(rank: u32) -> String {
+    format!("attempt.{rank}")
+}
+
+/// The number of a rank's newest attempt.
+fn attempt_of(id: &str, rank: u32) -> Result<Option<u64>, String> {
+    Ok(get(id, &attempt_key(rank))?.and_then(|n| n.parse().ok()))
+}
+
 impl Coordinator {
-    fn all(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    /// What all ranks say. Who is `bound` waits until all have said it.
+    fn all(&self, bytes: &[u8], bound: bool) -> Result<Vec<Vec<u8>>, String> {
         let mut job = JOB.lock().unwrap_or_else(|e| e.into_inner());
         let Some(job) = job.as_mut() else {
             return Ok(vec![bytes.to_vec()]);
@@ -190,24 +222,32 @@ impl Coordinator {
             let _ = write!(value, "{byte:02x}");
         }
         set(&job.id, &key(job.rank), &value)?;
+        let said = |rank: u32| {
+            let value = get(&job.id, &key(rank))?;
+            if let Some((number, hex)) = value.as_deref().and_then(|v| v.split_once(' ')) {
+                if number.parse() == Ok(sequence) {
+                    return unhex(hex).map(Some);
+                }
+            }
+            match attempt_of(&job.id, rank)? {
+                Some(n) if n > sequence / ATTEMPT => Err(format!("rank {rank} has started over")),
+                _ => Ok(None),
+            }
+        };
         let one = |rank: u32| {
             if rank == job.rank {
                 return Ok(bytes.to_vec());
             }
-            let answer = poll(LIMIT, || {
-                let value = get(&job.id, &key(rank))?;
-                let Some((number, hex)) = value.as_deref().and_then(|v| v.split_once(' ')) else {
-                    return Ok(None);
-                };
-                match number.parse::<u64>() {
-                    Ok(n) if n == sequence => unhex(hex).map(Some),
-                    Ok(n) if n / ATTEMPT > sequence / ATTEMPT => {
-                        Err(format!("rank {rank} has started over"))
-                    }
-                    _ => Ok(None),
+            loop {
+                if let Some(said) = poll(LIMIT, || said(rank))? {
+                    return Ok(said);
                 }
-            })?;
-            answer.ok_or_else(|| format!("rank {rank} has not answered for {} s", LIMIT.as_secs()))
+                let late = format!("rank {rank} has not answered for {} s", LIMIT.as_secs());
+                if !bound {
+                    return Err(late);
+                }
+                eprintln!("splitproc: the checkpoint waits: {late}");
+            }
         };
         (0..job.size).map(one).collect()
     }
@@ -226,7 +266,7 @@ fn unhex(text: &str) -> Result<Vec<u8>, String> {
 
 impl Host for Coordinator {
     fn exchange(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, HostError> {
-        self.all(bytes).map_err(|message| HostError {
+        self.all(bytes, false).map_err(|message| HostError {
             errno: libc::ETIMEDOUT,
             message,
         })

@@ -187,10 +187,13 @@ fn presuspend() {
     // SAFETY: the block is this thread's own. The gate must not hold the thread that closes it.
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
+    let checkpoint = parents::wanted();
     let cut = || {
         early::settle()?;
         kvdb::meet()?;
+        kvdb::look_for_others(checkpoint)?;
         helper::event(helper::PRESUSPEND)?;
+        kvdb::look_for_others(checkpoint)?;
         kvdb::mark()
     };
     let begin = Instant::now();

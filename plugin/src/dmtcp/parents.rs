@@ -24,7 +24,7 @@ const TEXT: usize = 19;
 static READY: AtomicU32 = AtomicU32::new(0);
 
 /// The number of the checkpoint that has been asked for.
-fn wanted() -> u32 {
+pub fn wanted() -> u32 {
     let get = symbols::find(abi::COMPUTATION_ID);
     // SAFETY: the function has this type.
     let id = get.map(|get| unsafe { core::mem::transmute::<usize, GetComputationId>(get)() });

@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{ghosts, lock, Comm, Guard};
-use super::{drain, env, lower, reopen, segment, settle};
+use super::{assistant, drain, env, lower, reopen, segment};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -246,7 +246,7 @@ pub fn presuspend() -> Result<(), String> {
     }
     super::model::lock::share();
     // SAFETY: this is the helper thread, which no restart interrupts.
-    unsafe { lower::bias(false) };
+    unsafe { lower::bias(lower::Callers::Helper) };
     let guard = lock();
     let whole = whole(&guard);
     // One that is registered from now on is held, too.
@@ -257,13 +257,13 @@ pub fn presuspend() -> Result<(), String> {
     }
     drop(guard);
     super::model::lock::barrier();
-    let begun = whole.and_then(|()| settle::begin());
+    let begun = whole.and_then(|()| assistant::begin());
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
-    settle::end(outcome.is_ok());
+    assistant::end(outcome.is_ok());
     match outcome {
         Ok(()) => {
             segment::save_once(true);
@@ -307,7 +307,7 @@ pub fn resume() {
             unshare_when_quiet();
         }
         // SAFETY: as above; what follows does not call the lower half.
-        unsafe { lower::bias(true) };
+        unsafe { lower::bias(lower::Callers::Program) };
         CUT.store(0, SeqCst);
         wake();
     }

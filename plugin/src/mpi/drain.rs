@@ -7,7 +7,7 @@ use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
 use super::model::{comm as comms, lock, request, traffic, Comm};
-use super::{fileio, probe, settle, sync, unexpected};
+use super::{assistant, fileio, probe, sync, unexpected};
 use crate::host;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ pub unsafe fn run() -> Result<(), String> {
     loop {
         progress();
         let busy = inside::busy().or_else(|| fileio::in_flight(&lock()));
-        let busy = busy.or_else(settle::flushing);
+        let busy = busy.or_else(assistant::flushing);
         let busy = busy.unwrap_or_default();
         let all = traffic::all();
         let mut say: Vec<u8> = (all.iter().map(|t| &t.sent))

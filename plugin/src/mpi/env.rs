@@ -136,7 +136,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
         libc::_exit(1);
     }
     on_exit(leave, 0);
-    lower::bias(true);
+    lower::bias(lower::Callers::Program);
     UP.store(true, Relaxed);
     Ok(())
 }

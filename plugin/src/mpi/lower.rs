@@ -54,16 +54,29 @@ pub fn resolve() {
     }
 }
 
-/// Tells the half whether it is one thread of the program that calls the library from now on, or the calling thread, the
-/// helper, as well.
+/// Who calls the library from now on.
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub enum Callers {
+    /// The calling thread, the helper, as well as the program.
+    Helper = 0,
+    /// The program alone.
+    Program = 1,
+    /// The calling thread beside the helper.
+    Assistant = 2,
+    /// The calling thread no more.
+    NoAssistant = 3,
+}
+
+/// Tells the half, whose locks are biased to one thread of the program (see `lh_loader::bias`).
 ///
 /// # Safety
 /// From a place that no restart can interrupt.
-pub unsafe fn bias(one: bool) {
+pub unsafe fn bias(to: Callers) {
     let f = BIAS.load(Relaxed);
     if f != 0 {
         // SAFETY: the function takes an int; the caller answers for the rest.
-        unsafe { crossing::cross_must(HALF.load(Relaxed), f, &[u64::from(one)]) };
+        unsafe { crossing::cross_must(HALF.load(Relaxed), f, &[to as u64]) };
     }
 }
 

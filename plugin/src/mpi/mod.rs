@@ -13,6 +13,7 @@
 
 pub mod abi;
 pub mod apart;
+pub mod assistant;
 pub mod attrs;
 pub mod bsend;
 pub mod codes;

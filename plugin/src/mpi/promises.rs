@@ -14,7 +14,7 @@ const UNIVERSE_SIZE: i32 = 0x6440_0009;
 /// The key of the last error code in use.
 const LASTUSEDCODE: i32 = 0x6440_000b;
 /// No tag is higher, though the library may take more: there are libraries that don't, and a restart may be over one.
-const HIGHEST_TAG: i32 = (1 << 23) - 1;
+pub const HIGHEST_TAG: i32 = (1 << 23) - 1;
 
 /// `MPI_MAX_LIBRARY_VERSION_STRING`.
 const LONGEST: usize = 8192;

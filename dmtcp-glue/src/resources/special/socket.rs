@@ -6,8 +6,10 @@ pub use super::listening::Listening;
 pub use super::options::{make_room, options, set_options};
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
 
 /// Netlink's numbers for asking about one Unix socket.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -220,8 +222,19 @@ fn peek(fd: RawFd, buffer: &mut [u8]) -> (isize, bool) {
     }
 }
 
-/// What can be read from a socket, without taking it.
-pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
+/// Sockets, by their inodes, in which an empty message was seen: the kernel shows it at an offset only once. So where one was,
+/// the next checkpoint must wait until all is received.
+static EMPTY: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+/// Is there nothing to read?
+fn nothing(fd: RawFd) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: nothing is written to a buffer of no length.
+    unsafe { libc::recv(fd, std::ptr::null_mut(), 0, flags) < 0 }
+}
+
+/// What can be read from a socket, without taking it; `ended`: nothing more will come.
+pub fn queued(fd: RawFd, inode: u64, kind: Option<i32>, ended: bool) -> Result<Vec<Blob>> {
     let off = |value: i32| {
         let len = size_of::<i32>() as libc::socklen_t;
         // SAFETY: the kernel reads one int.
@@ -235,9 +248,15 @@ pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
             )
         }
     };
+    let mut empty = EMPTY.lock().unwrap_or_else(|e| e.into_inner());
+    if empty.contains(&inode) && nothing(fd) {
+        empty.remove(&inode);
+    }
     check(off(0)).with_context(|| format!("fd {fd}: what is in the socket can't be read"))?;
     let mut found = Vec::new();
     let mut buffer = vec![0_u8; 1 << 18];
+    // Nothing was read: an empty packet, or the end, which comes again and again.
+    let mut nothing_read = 0;
     let result = loop {
         let (got, carries) = peek(fd, &mut buffer);
         if carries {
@@ -246,13 +265,28 @@ pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
             ));
         }
         match got {
-            0 => break Ok(()),
+            0 if kind == Some(libc::SOCK_STREAM) => break Ok(()),
+            0 => {
+                let end = ended && kind == Some(libc::SOCK_SEQPACKET);
+                if end && nothing_read > 0 {
+                    break Ok(());
+                }
+                if !end {
+                    empty.insert(inode);
+                }
+                nothing_read += 1;
+            }
             1.. if got as usize > buffer.len() => {
                 break Err(anyhow::anyhow!(
                     "fd {fd}: a message of {got} bytes is in the socket; it can't be checkpointed"
                 ))
             }
-            1.. => found.push(Blob(buffer[..got as usize].to_vec())),
+            1.. => {
+                if nothing_read > 0 {
+                    empty.insert(inode);
+                }
+                found.push(Blob(buffer[..got as usize].to_vec()));
+            }
             _ => break Ok(()),
         }
         if found.iter().map(|b| b.0.len()).sum::<usize>() > LIMIT {
@@ -260,6 +294,9 @@ pub fn queued(fd: RawFd, kind: Option<i32>) -> Result<Vec<Blob>> {
         }
     };
     off(-1);
+    if empty.contains(&inode) {
+        bail!("fd {fd}: an empty message is in the socket; it can't be checkpointed before that is received");
+    }
     if kind == Some(libc::SOCK_STREAM) && found.len() > 1 {
         found = vec![Blob(found.into_iter().flat_map(|b| b.0).collect())];
     }

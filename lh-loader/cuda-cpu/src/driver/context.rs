@@ -2,15 +2,19 @@
 
 use super::{api, cu, device, driver, lock, put, put_if, Done, Error, Handle};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::{Arc, Mutex};
 
 /// What is remembered of a context.
 #[derive(Clone)]
 pub struct Context {
+    device: c_int,
     primary: bool,
     flags: Arc<Mutex<c_uint>>,
     limits: Arc<Mutex<[usize; LIMITS]>>,
+    /// Contexts whose memory it may reach.
+    peers: Arc<Mutex<BTreeSet<Handle>>>,
 }
 
 const LIMITS: usize = 10;
@@ -27,13 +31,17 @@ thread_local! {
     static STACK: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The primary context: how often it is retained, and its flags for when it begins.
-static PRIMARY: Mutex<(Handle, u32, c_uint)> = Mutex::new((0, 0, 0));
+/// Primary contexts, by device: how often each is retained, and its flags for when it begins.
+static PRIMARY: Mutex<[Primary; device::MOST]> = Mutex::new([(0, 0, 0); device::MOST]);
+
+type Primary = (Handle, u32, c_uint);
 
 impl Context {
-    fn new(primary: bool, flags: c_uint) -> Context {
+    fn new(device: c_int, primary: bool, flags: c_uint) -> Context {
         Context {
+            device,
             primary,
+            peers: Arc::default(),
             flags: Arc::new(Mutex::new(flags)),
             limits: Arc::new(Mutex::new(AT_FIRST)),
         }
@@ -66,8 +74,13 @@ fn mine() -> Result<Context, Error> {
     of(current()?)
 }
 
+/// The device of the thread's context.
+pub fn of_thread() -> Result<c_int, Error> {
+    Ok(mine()?.device)
+}
+
 /// Ends the primary context, and what it had.
-fn end_primary(primary: &mut (Handle, u32, c_uint)) -> Done {
+fn end_primary(primary: &mut Primary) -> Done {
     let driver = driver()?;
     driver.wait_all();
     // What it had is gone with it, a fault as well.
@@ -81,9 +94,10 @@ api! {
     /// The primary context.
     fn cuDevicePrimaryCtxRetain(context: *mut Handle, device: c_int) {
         device::check(device)?;
-        let mut primary = lock(&PRIMARY);
+        let mut all = lock(&PRIMARY);
+        let primary = &mut all[device as usize];
         if primary.1 == 0 {
-            primary.0 = driver()?.contexts.add(Context::new(true, primary.2));
+            primary.0 = driver()?.contexts.add(Context::new(device, true, primary.2));
         }
         put(context, primary.0)?;
         primary.1 += 1;
@@ -93,10 +107,11 @@ api! {
     /// It is used by one less.
     fn cuDevicePrimaryCtxRelease_v2(device: c_int) {
         device::check(device)?;
-        let mut primary = lock(&PRIMARY);
+        let mut all = lock(&PRIMARY);
+        let primary = &mut all[device as usize];
         match primary.1 {
             0 => Err(Error::INVALID_CONTEXT),
-            1 => end_primary(&mut primary),
+            1 => end_primary(primary),
             _ => {
                 primary.1 -= 1;
                 Ok(())
@@ -110,7 +125,8 @@ api! {
         if flags & !FLAGS != 0 {
             return Err(Error::INVALID_VALUE);
         }
-        let mut primary = lock(&PRIMARY);
+        let mut all = lock(&PRIMARY);
+        let primary = &mut all[device as usize];
         primary.2 = flags;
         if let Ok(context) = of(primary.0) {
             *lock(&context.flags) = flags;
@@ -121,7 +137,7 @@ api! {
     /// Its flags, and whether it has begun.
     fn cuDevicePrimaryCtxGetState(device: c_int, flags: *mut c_uint, active: *mut c_int) {
         device::check(device)?;
-        let primary = lock(&PRIMARY);
+        let primary = lock(&PRIMARY)[device as usize];
         put(flags, primary.2)?;
         put(active, c_int::from(primary.1 > 0))
     }
@@ -129,14 +145,15 @@ api! {
     /// Ends it, whoever uses it.
     fn cuDevicePrimaryCtxReset_v2(device: c_int) {
         device::check(device)?;
-        let mut primary = lock(&PRIMARY);
+        let mut all = lock(&PRIMARY);
+        let primary = &mut all[device as usize];
         if primary.1 == 0 {
             return Ok(());
         }
         let (handle, uses) = (primary.0, primary.1);
-        end_primary(&mut primary)?;
+        end_primary(primary)?;
         // Who has retained it goes on with it.
-        driver()?.contexts.put_back(handle, Context::new(true, primary.2));
+        driver()?.contexts.put_back(handle, Context::new(device, true, primary.2));
         (primary.0, primary.1) = (handle, uses);
         Ok(())
     }
@@ -150,7 +167,7 @@ api! {
         if !parameters.is_null() {
             return Err(super::refused::say("cuCtxCreate with an execution affinity"));
         }
-        let handle = driver()?.contexts.add(Context::new(false, flags));
+        let handle = driver()?.contexts.add(Context::new(device, false, flags));
         STACK.with_borrow_mut(|stack| stack.push(handle));
         put(context, handle)
     }
@@ -214,14 +231,32 @@ api! {
 
     /// Its device.
     fn cuCtxGetDevice(device: *mut c_int) {
-        mine()?;
-        put(device, 0)
+        put(device, mine()?.device)
     }
 
     /// Its device.
     fn cuCtxGetDevice_v2(device: *mut c_int, context: Handle) {
-        of(context)?;
-        put(device, 0)
+        put(device, of(context)?.device)
+    }
+
+    /// Reaches another device's memory. (A kernel that does so without is not stopped here.)
+    fn cuCtxEnablePeerAccess(peer: Handle, flags: c_uint) {
+        let (mine, other) = (mine()?, of(peer)?);
+        if flags != 0 {
+            return Err(Error::INVALID_VALUE);
+        }
+        if mine.device == other.device {
+            return Err(Error::PEER_ACCESS_UNSUPPORTED);
+        }
+        let new = lock(&mine.peers).insert(peer);
+        new.then_some(()).ok_or(Error::PEER_ACCESS_ALREADY_ENABLED)
+    }
+
+    /// Reaches it no more.
+    fn cuCtxDisablePeerAccess(peer: Handle) {
+        of(peer)?;
+        let known = lock(&mine()?.peers).remove(&peer);
+        known.then_some(()).ok_or(Error::PEER_ACCESS_NOT_ENABLED)
     }
 
     /// Its flags.

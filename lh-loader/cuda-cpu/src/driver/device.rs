@@ -1,4 +1,4 @@
-//! The device: there is one.
+//! Devices: one, or as many as `SPLITPROC_CPU_DEVICES` says. All are the same processors; each has memory of its own.
 
 use super::attributes::{attribute, number};
 use super::{api, cu, driver, initialise, put, put_if, text, Done, Error};
@@ -19,13 +19,39 @@ pub struct DeviceProperties {
     others: [c_int; 7],
 }
 
-/// Refuses another device than the first.
+/// The most devices.
+pub const MOST: usize = 16;
+
+/// How many devices there are to be.
+pub fn wanted() -> c_int {
+    let given = std::env::var("SPLITPROC_CPU_DEVICES").ok();
+    let number = given.and_then(|n| n.parse().ok()).unwrap_or(1);
+    number.clamp(1, MOST as c_int)
+}
+
+/// Refuses a device that is not there.
 pub fn check(device: c_int) -> Done {
-    driver()?;
-    match device {
-        0 => Ok(()),
-        _ => Err(Error::INVALID_DEVICE),
+    match (0..driver()?.devices).contains(&device) {
+        true => Ok(()),
+        false => Err(Error::INVALID_DEVICE),
     }
+}
+
+/// Refuses two devices that are not two, or not there.
+fn check_peers(device: c_int, peer: c_int) -> Done {
+    check(device)?;
+    check(peer)?;
+    match device == peer {
+        true => Err(Error::INVALID_DEVICE),
+        false => Ok(()),
+    }
+}
+
+/// A device's place on a bus that there is not.
+fn bus(device: c_int) -> Vec<u8> {
+    let mut place = BUS.to_vec();
+    place[6] = b"0123456789abcdef"[device as usize];
+    place
 }
 
 /// Copies a text, cut to the room there is.
@@ -73,8 +99,7 @@ api! {
 
     /// How many there are.
     fn cuDeviceGetCount(count: *mut c_int) {
-        driver()?;
-        put(count, 1)
+        put(count, driver()?.devices)
     }
 
     /// Its name.
@@ -86,7 +111,9 @@ api! {
     /// Its identity.
     fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: c_int) {
         check(device)?;
-        put(uuid, UUID)
+        let mut own = UUID;
+        own[14] += device as u8;
+        put(uuid, own)
     }
 
     /// Its identity, as before CUDA 13.
@@ -147,17 +174,15 @@ api! {
 
     /// A device by its place.
     fn cuDeviceGetByPCIBusId(device: *mut c_int, place: *const c_char) {
-        driver()?;
-        match text(place)?.as_bytes() == BUS {
-            true => put(device, 0),
-            false => Err(Error::INVALID_DEVICE),
-        }
+        let place = text(place)?.as_bytes();
+        let found = (0..driver()?.devices).find(|d| bus(*d) == place);
+        put(device, found.ok_or(Error::INVALID_DEVICE)?)
     }
 
     /// Its place.
     fn cuDeviceGetPCIBusId(place: *mut c_char, len: c_int, device: c_int) {
         check(device)?;
-        copy_text(place, len, BUS)
+        copy_text(place, len, &bus(device))
     }
 
     /// Can it share out its processors among contexts?
@@ -166,30 +191,21 @@ api! {
         put(supported, 0)
     }
 
-    /// Can it reach another's memory? There is no other.
+    /// Can it reach another's memory? It is all the host's.
     fn cuDeviceCanAccessPeer(can: *mut c_int, device: c_int, peer: c_int) {
         check(device)?;
         check(peer)?;
-        put(can, 0)
+        put(can, (device != peer).into())
     }
 
-    /// What it is like to reach another's memory.
-    fn cuDeviceGetP2PAttribute(_value: *mut c_int, _attribute: c_uint, device: c_int, peer: c_int) {
-        check(device)?;
-        check(peer)?;
-        Err(Error::INVALID_DEVICE)
-    }
-
-    /// Reaches another context's memory: they all share one device.
-    fn cuCtxEnablePeerAccess(_peer: u64, _flags: c_uint) {
-        super::ready()?;
-        Err(Error::PEER_ACCESS_UNSUPPORTED)
-    }
-
-    /// Reaches it no more.
-    fn cuCtxDisablePeerAccess(_peer: u64) {
-        super::ready()?;
-        Err(Error::PEER_ACCESS_UNSUPPORTED)
+    /// What it is like to reach another's memory: rank, access, atomics, arrays.
+    fn cuDeviceGetP2PAttribute(value: *mut c_int, attribute: c_uint, device: c_int, peer: c_int) {
+        check_peers(device, peer)?;
+        match attribute {
+            1 | 5 => put(value, 0),
+            2..=4 => put(value, 1),
+            _ => Err(Error::INVALID_VALUE),
+        }
     }
 
     /// A function's address by name and version: there is one version of each.

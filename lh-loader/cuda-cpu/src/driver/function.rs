@@ -16,7 +16,7 @@ pub struct Function {
     /// Its name.
     pub name: CString,
     /// What can be set of it: see `ATTRIBUTES`.
-    settings: Mutex<[c_int; ATTRIBUTES]>,
+    settings: Arc<Mutex<[c_int; ATTRIBUTES]>>,
 }
 
 /// `CUfunction_attribute`.
@@ -48,8 +48,22 @@ impl Function {
             module: module.clone(),
             index,
             name,
-            settings: Mutex::new(settings),
+            settings: Arc::new(Mutex::new(settings)),
         }
+    }
+
+    /// The function as the device of the thread's context has it.
+    pub fn here(self: &Arc<Self>) -> Result<Arc<Function>, Error> {
+        let module = self.module.here()?;
+        if Arc::ptr_eq(&module, &self.module) {
+            return Ok(self.clone());
+        }
+        Ok(Arc::new(Function {
+            module,
+            index: self.index,
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+        }))
     }
 
     /// Its code.

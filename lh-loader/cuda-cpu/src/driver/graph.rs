@@ -1,7 +1,5 @@
 //! Graphs: work, and what of it comes after what.
 
-use super::nodes::FillNode;
-use super::transfer::Copy3d;
 use super::work::Work;
 use super::{all, api, driver, get, lock, put, put_if, ready, Done, Error, Handle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,19 +13,10 @@ pub struct Node {
     pub work: Work,
     /// What it comes after.
     pub after: BTreeSet<Handle>,
-    /// What its parameters were, of a copy or a fill.
-    pub source: Source,
-}
-
-/// Parameters as they were given.
-#[derive(Clone)]
-pub enum Source {
-    /// They are in the work, or were captured.
-    Captured,
-    /// A copy.
-    Copy(Copy3d),
-    /// A fill.
-    Fill(FillNode),
+    /// A child's graph, and its handle.
+    pub child: Option<(Handle, Shared)>,
+    /// The node that it is a clone of.
+    original: Handle,
 }
 
 /// A graph.
@@ -82,13 +71,14 @@ impl Shared {
         lock(&self.0)
     }
 
-    /// Adds a node.
-    pub fn add(&self, work: Work, after: &[Handle]) -> Result<Handle, Error> {
-        self.add_from(work, after, Source::Captured)
-    }
-
-    /// Adds a node whose parameters are kept.
-    pub fn add_from(&self, work: Work, after: &[Handle], source: Source) -> Result<Handle, Error> {
+    /// Adds a node, or a child that is a copy of another graph.
+    pub fn add(
+        &self,
+        work: Work,
+        after: &[Handle],
+        child: Option<&Shared>,
+    ) -> Result<Handle, Error> {
+        let child = child.map(Shared::enrolled_copy).transpose()?;
         let mut graph = self.lock();
         if after.iter().any(|node| !graph.nodes.contains_key(node)) {
             return Err(Error::INVALID_VALUE);
@@ -99,7 +89,8 @@ impl Shared {
             Node {
                 work,
                 after: after.iter().copied().collect(),
-                source,
+                child,
+                original: 0,
             },
         );
         Ok(handle)
@@ -128,41 +119,74 @@ impl Shared {
                 .iter()
                 .find(|(h, n)| !done.contains(*h) && n.after.is_subset(&done));
             let (handle, node) = next.ok_or(Error::INVALID_VALUE)?;
-            plan.0.push((*handle, node.work.clone(), true));
+            let work = match &node.child {
+                Some((_, child)) => Work::Graph(Arc::new(child.plan()?)),
+                None => node.work.clone(),
+            };
+            plan.0.push((*handle, work, true));
             done.insert(*handle);
         }
         Ok(plan)
     }
 
-    fn copy(&self) -> Result<(Shared, BTreeMap<Handle, Handle>), Error> {
+    fn copy(&self) -> Result<Shared, Error> {
         let graph = self.lock();
         let copy = Shared::new(Graph::default());
         let mut names = BTreeMap::new();
         for handle in graph.nodes.keys() {
             names.insert(*handle, driver()?.nodes.add(copy.clone()));
         }
-        let renamed = graph.nodes.iter().filter_map(|(handle, node)| {
-            let after = node
-                .after
-                .iter()
-                .filter_map(|a| names.get(a).copied())
-                .collect();
-            Some((
-                *names.get(handle)?,
-                Node {
-                    after,
-                    ..node.clone()
-                },
-            ))
-        });
-        copy.lock().nodes = renamed.collect();
-        Ok((copy, names))
+        for (handle, node) in &graph.nodes {
+            let after = node.after.iter().filter_map(|a| names.get(a).copied());
+            let child = node.child.as_ref().map(|(_, c)| c.enrolled_copy());
+            let node = Node {
+                work: node.work.clone(),
+                after: after.collect(),
+                child: child.transpose()?,
+                original: *handle,
+            };
+            copy.lock().nodes.insert(names[handle], node);
+        }
+        Ok(copy)
+    }
+
+    /// A copy, with a handle.
+    fn enrolled_copy(&self) -> Result<(Handle, Shared), Error> {
+        let copy = self.copy()?;
+        Ok((driver()?.graphs.add(copy.clone()), copy))
+    }
+
+    /// Ends the handles of what is in it.
+    fn end(&self) -> Done {
+        let driver = driver()?;
+        for (handle, node) in &self.lock().nodes {
+            driver.nodes.remove(*handle).ok();
+            node.end_child();
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn end_child(&self) {
+        if let (Some((handle, child)), Ok(driver)) = (&self.child, driver()) {
+            driver.graphs.remove(*handle).ok();
+            child.end().ok();
+        }
     }
 }
 
 /// The graph of a node.
 pub fn of(node: Handle) -> Result<Shared, Error> {
     ready()?.nodes.get(node)
+}
+
+/// A child's graph, and its handle.
+pub fn child_of(node: Handle) -> Result<(Handle, Shared), Error> {
+    let graph = of(node)?;
+    let graph = graph.lock();
+    let node = graph.nodes.get(&node).ok_or(Error::INVALID_HANDLE)?;
+    node.child.clone().ok_or(Error::INVALID_VALUE)
 }
 
 /// A node's work.
@@ -199,7 +223,7 @@ pub fn change_exec(exec: Handle, node: Handle, work: Option<Work>, enabled: Opti
 pub fn kind(work: &Work) -> c_uint {
     match work {
         Work::Kernel(_) => 0,
-        Work::Copy(_) => 1,
+        Work::Copy(..) => 1,
         Work::Fill(_) => 2,
         Work::Host(..) | Work::Callback(..) => 3,
         Work::Graph(_) => 4,
@@ -270,24 +294,29 @@ api! {
     /// Its end.
     fn cuGraphDestroy(graph: Handle) {
         let driver = ready()?;
-        let graph = driver.graphs.remove(graph)?;
-        let nodes: Vec<Handle> = graph.lock().nodes.keys().copied().collect();
-        nodes.iter().for_each(|n| drop(driver.nodes.remove(*n)));
-        Ok(())
+        driver.graphs.remove(graph)?.end()
     }
 
     /// Another that is like it.
     fn cuGraphClone(out: *mut Handle, graph: Handle) {
         let driver = ready()?;
         get(out)?;
-        put(out, driver.graphs.add(driver.graphs.get(graph)?.copy()?.0))
+        put(out, driver.graphs.get(graph)?.enrolled_copy()?.0)
+    }
+
+    /// The node of a clone that is like this one of the original.
+    fn cuGraphNodeFindInClone(out: *mut Handle, node: Handle, clone: Handle) {
+        let clone = ready()?.graphs.get(clone)?;
+        let clone = clone.lock();
+        let found = clone.nodes.iter().find(|(_, n)| n.original == node);
+        put(out, *found.ok_or(Error::INVALID_VALUE)?.0)
     }
 
     /// Takes a node out; what came after it comes after nothing of it any more.
     fn cuGraphDestroyNode(node: Handle) {
         let graph = of(node)?;
         let mut graph = graph.lock();
-        graph.nodes.remove(&node).ok_or(Error::INVALID_HANDLE)?;
+        graph.nodes.remove(&node).ok_or(Error::INVALID_HANDLE)?.end_child();
         graph.nodes.values_mut().for_each(|n| {
             n.after.remove(&node);
         });
@@ -415,6 +444,9 @@ api! {
     fn cuGraphLaunch(exec: Handle, stream: Handle) {
         let driver = ready()?;
         let exec = driver.execs.get(exec)?;
+        if lock(&driver.stream(stream)?.part).is_some() {
+            return Err(super::refused::say("cuGraphLaunch in a stream that is captured"));
+        }
         let plan = lock(&exec.0).clone();
         driver.submit(stream, Work::Graph(plan)).map(|_| ())
     }

@@ -65,6 +65,17 @@ const MOST_THREADS: [u32; 3] = [1024, 1024, 64];
 const BUFFER: usize = 1;
 const SIZE: usize = 2;
 
+/// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
+const COOPERATIVE: c_uint = 2;
+
+/// Where each parameter begins.
+fn pointers(function: &Function, parameters: &[u8]) -> Box<[usize]> {
+    let layout = function.code().layout.iter();
+    layout
+        .map(|(at, _)| parameters.as_ptr() as usize + at)
+        .collect()
+}
+
 impl Launch {
     /// A launch, checked.
     ///
@@ -78,7 +89,7 @@ impl Launch {
         parameters: *const *const c_void,
         extra: *const usize,
     ) -> Result<Launch, Error> {
-        let function = ready()?.functions.get(handle)?;
+        let function = ready()?.functions.get(handle)?.here()?;
         let bad =
             |n: [u32; 3], most: [u32; 3]| n.iter().zip(most).any(|(n, most)| *n == 0 || *n > most);
         let threads = block.iter().map(|n| u64::from(*n)).product::<u64>();
@@ -115,11 +126,7 @@ impl Launch {
                 return Err(Error::INVALID_VALUE);
             }
         }
-        let pointers = code
-            .layout
-            .iter()
-            .map(|(at, _)| bytes.as_ptr() as usize + at)
-            .collect();
+        let pointers = pointers(&function, &bytes);
         Ok(Launch {
             function,
             handle,
@@ -157,6 +164,42 @@ impl Launch {
             extra: std::ptr::null(),
             kernel: 0,
             context: 0,
+        }
+    }
+
+    /// An attribute, as far as there is one here.
+    pub fn attribute(&self, which: c_uint) -> [u64; 8] {
+        let mut value = [0; 8];
+        value[0] = u64::from(which == COOPERATIVE && self.cooperative);
+        value
+    }
+
+    /// The same with another attribute.
+    pub fn with(&self, which: c_uint, value: &[u64; 8]) -> Result<Launch, Error> {
+        let parameters = self.parameters.clone();
+        let same = Launch {
+            function: self.function.clone(),
+            handle: self.handle,
+            pointers: pointers(&self.function, &parameters),
+            parameters,
+            ..*self
+        };
+        same.given(which, value)
+    }
+
+    fn given(mut self, which: c_uint, value: &[u64; 8]) -> Result<Launch, Error> {
+        match which {
+            // Where blocks and memory should be, priorities, and an earlier start: what a device may, but need not do.
+            0 | 1 | 3 | 5 | 6 | 8..=10 | 14 | 16 => Ok(self),
+            COOPERATIVE if value[0] as u32 != 0 => self.cooperative(),
+            COOPERATIVE => {
+                self.cooperative = false;
+                Ok(self)
+            }
+            // A cluster of one block is what every block is.
+            4 | 11 if value[0] == 1 | 1 << 32 && value[1] as u32 == 1 => Ok(self),
+            4 | 11 => Err(refused::say("a launch with clusters of blocks")),
+            _ => Err(refused::say("a launch with events of its own")),
         }
     }
 
@@ -217,16 +260,7 @@ api! {
         let config = get(config)?;
         let mut launch = Launch::new(function, config.grid, config.block, config.shared, parameters, extra)?;
         for attribute in all(config.attributes, config.count as usize)? {
-            match attribute.which {
-                // Where blocks and memory should be, priorities, and an earlier start: what a device may, but need not do.
-                0 | 1 | 3 | 5 | 6 | 8..=10 | 14 | 16 => (),
-                2 if attribute.value[0] as u32 != 0 => launch = launch.cooperative()?,
-                2 => (),
-                // A cluster of one block is what every block is.
-                4 | 11 if attribute.value[0] == 1 | 1 << 32 && attribute.value[1] as u32 == 1 => (),
-                4 | 11 => return Err(refused::say("cuLaunchKernelEx with clusters of blocks")),
-                _ => return Err(refused::say("cuLaunchKernelEx with events of its own")),
-            }
+            launch = launch.given(attribute.which, &attribute.value)?;
         }
         launch.submit(config.stream)
     }

@@ -1,8 +1,9 @@
 //! Memory of every kind, by address.
 
+use super::device::MOST;
 use super::other;
 use super::space::Space;
-use super::{api, cu, get, put, put_if, ready, Done, Error, Handle, Pointer};
+use super::{api, context, cu, get, put, put_if, ready, Done, Error, Handle, Pointer};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint};
@@ -54,10 +55,13 @@ pub struct Region {
     pub id: u64,
     /// The flags that it was made with; of mapped memory, who may use it.
     pub flags: c_uint,
+    /// The device that has it, or had asked for it.
+    pub device: c_int,
 }
 
 /// All memory.
 pub struct Memory {
+    /// What each device has.
     total: u64,
     inner: RwLock<Inner>,
 }
@@ -66,8 +70,8 @@ pub struct Memory {
 pub struct Inner {
     /// Pieces by address.
     pub regions: BTreeMap<Pointer, Region>,
-    /// Bytes of the device's that are in use.
-    pub used: u64,
+    /// Bytes that are in use, by device.
+    used: [u64; MOST],
     device: Space,
     managed: Space,
     host: Space,
@@ -115,7 +119,7 @@ impl Inner {
     }
 
     /// Takes note of a piece.
-    pub fn add(&mut self, start: Pointer, size: u64, kind: Kind, flags: c_uint) {
+    pub fn add(&mut self, device: c_int, start: Pointer, size: u64, kind: Kind, flags: c_uint) {
         static IDS: AtomicU64 = AtomicU64::new(1);
         let id = IDS.fetch_add(1, Relaxed);
         let region = Region {
@@ -124,6 +128,7 @@ impl Inner {
             kind,
             id,
             flags,
+            device,
         };
         self.regions.insert(start, region);
     }
@@ -138,9 +143,9 @@ impl Inner {
     }
 }
 
-impl Default for Memory {
-    /// Half of the machine's memory is the device's, or so many MiB as the environment says.
-    fn default() -> Memory {
+impl Memory {
+    /// Half of the machine's memory is the devices', or so many MiB each as the environment says.
+    pub fn new(devices: c_int) -> Memory {
         let wish = std::env::var("SPLITPROC_CUDA_CPU_MEMORY").ok();
         let wish = wish
             .and_then(|mib| mib.parse::<u64>().ok())
@@ -150,12 +155,12 @@ impl Default for Memory {
             libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64
                 * libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64
         };
-        let total = wish.unwrap_or((ram / 2).clamp(256 << 20, TIB));
+        let total = wish.unwrap_or((ram / 2 / devices as u64).clamp(256 << 20, TIB));
         Memory {
             total: total.min(TIB) / PAGE * PAGE,
             inner: RwLock::new(Inner {
                 regions: BTreeMap::new(),
-                used: 0,
+                used: [0; MOST],
                 device: Space::new(OWN, 2 * TIB),
                 managed: Space::new(OWN + 2 * TIB + other::offset(), TIB - other::offset()),
                 host: Space::new(OWN + 3 * TIB, TIB),
@@ -168,7 +173,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// How much the device has.
+    /// How much a device has.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -195,21 +200,34 @@ impl Memory {
     }
 
     /// Counts bytes of the device's as used, if there are so many.
-    pub fn count(&self, inner: &mut Inner, size: u64) -> Done {
-        match self.total - inner.used >= size {
-            true => inner.used += size,
+    fn count(&self, inner: &mut Inner, device: c_int, size: u64) -> Done {
+        let used = &mut inner.used[device as usize];
+        match self.total - *used >= size {
+            true => *used += size,
             false => return Err(Error::OUT_OF_MEMORY),
         }
         Ok(())
     }
 
-    /// Memory for this.
+    /// Memory for this, on the device of the thread's context.
     pub fn allocate(&self, kind: Kind, size: u64, align: u64) -> Result<Pointer, Error> {
-        self.allocate_with(kind, size, align, 0)
+        self.allocate_on(context::of_thread().unwrap_or(0), kind, size, align, 0)
     }
 
     fn allocate_with(
         &self,
+        kind: Kind,
+        size: u64,
+        align: u64,
+        flags: c_uint,
+    ) -> Result<Pointer, Error> {
+        self.allocate_on(context::of_thread()?, kind, size, align, flags)
+    }
+
+    /// The same on this device.
+    pub fn allocate_on(
+        &self,
+        device: c_int,
         kind: Kind,
         size: u64,
         align: u64,
@@ -224,13 +242,13 @@ impl Memory {
         let mut inner = self.write();
         let whole = size.next_multiple_of(ALIGN);
         let counted = kind.counted(whole);
-        self.count(&mut inner, counted)?;
+        self.count(&mut inner, device, counted)?;
         let (space, own) = inner.space(kind);
         let Some(at) = space.take(whole, own.max(align)) else {
-            inner.used -= counted;
+            inner.used[device as usize] -= counted;
             return Err(Error::OUT_OF_MEMORY);
         };
-        inner.add(at, size, kind, flags);
+        inner.add(device, at, size, kind, flags);
         Ok(at)
     }
 
@@ -240,8 +258,9 @@ impl Memory {
         match inner.regions.get(&at) {
             Some(region) if region.kind == kind => {
                 let whole = region.size.next_multiple_of(ALIGN);
+                let device = region.device as usize;
                 inner.regions.remove(&at);
-                inner.used -= kind.counted(whole);
+                inner.used[device] -= kind.counted(whole);
                 inner.space(kind).0.give(at, whole);
                 Ok(())
             }
@@ -300,7 +319,8 @@ api! {
     /// How much memory is free, and how much there is.
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
         let memory = &ready()?.memory;
-        put_if(free, (memory.total - memory.read().used) as usize);
+        let used = memory.read().used[context::of_thread()? as usize];
+        put_if(free, (memory.total - used) as usize);
         put_if(total, memory.total as usize);
         Ok(())
     }
@@ -402,7 +422,7 @@ api! {
         if memory.any(at..end) {
             return Err(Error::HOST_MEMORY_ALREADY_REGISTERED);
         }
-        memory.add(at, size as u64, Kind::Registered, flags);
+        memory.add(context::of_thread()?, at, size as u64, Kind::Registered, flags);
         Ok(())
     }
 

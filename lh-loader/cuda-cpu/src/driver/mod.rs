@@ -8,7 +8,7 @@
 //! | `copy`, `transfer` | copies and fills: what is done, and the calls |
 //! | `module`, `function`, `launch` | code, kernels, launches |
 //! | `stream`, `event`, `work` | order: what is given to a stream, and done |
-//! | `pool`, `array` | memory in stream order, arrays |
+//! | `pool`, `array`, `texture` | memory in stream order, arrays, textures and surfaces |
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
 //! | `other` | the device as another one, for tests |
@@ -39,6 +39,7 @@ mod refused;
 mod space;
 mod stream;
 mod table;
+mod texture;
 mod touched;
 mod transfer;
 mod work;
@@ -46,12 +47,12 @@ mod work;
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
     launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
-    stream::*, touched::*, transfer::*,
+    stream::*, texture::*, touched::*, transfer::*,
 };
 
 use crate::engine::Engine;
 use crate::exec;
-use std::ffi::{c_char, CStr};
+use std::ffi::{c_char, c_int, CStr};
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -79,6 +80,9 @@ pub struct Driver {
     streams: Table<Arc<stream::Stream>>,
     events: Table<Arc<event::Event>>,
     arrays: Table<Arc<array::Array>>,
+    /// Levels of arrays that have some.
+    mipmapped: Table<Arc<[Handle]>>,
+    textures: Mutex<texture::Objects>,
     pools: Table<Arc<pool::Pool>>,
     graphs: Table<graph::Shared>,
     nodes: Table<graph::NodeOf>,
@@ -88,6 +92,8 @@ pub struct Driver {
     launches: AtomicU64,
     printed: Mutex<Vec<u8>>,
     processors: usize,
+    /// How many devices there are.
+    devices: c_int,
 }
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
@@ -110,13 +116,15 @@ fn initialise() {
     DRIVER.get_or_init(|| {
         let driver = Driver {
             engine: Engine::new(WORKERS),
-            memory: memory::Memory::default(),
+            memory: memory::Memory::new(device::wanted()),
             contexts: Table::default(),
             modules: Table::default(),
             functions: Table::default(),
             streams: Table::default(),
             events: Table::default(),
             arrays: Table::default(),
+            mipmapped: Table::default(),
+            textures: Mutex::default(),
             pools: Table::default(),
             graphs: Table::default(),
             nodes: Table::default(),
@@ -125,6 +133,7 @@ fn initialise() {
             launches: AtomicU64::new(0),
             printed: Mutex::default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            devices: device::wanted(),
         };
         driver.begin();
         driver
@@ -192,6 +201,10 @@ impl exec::Device for Driver {
     fn free(&self, address: u64) {
         // A wrong address is the kernel's mistake, of which `free` says nothing.
         let _ = self.memory.release(address, memory::Kind::Device);
+    }
+
+    fn texture(&self, number: u64) -> Option<Arc<exec::Texture>> {
+        self.texture_of(number)
     }
 
     fn processors(&self) -> usize {

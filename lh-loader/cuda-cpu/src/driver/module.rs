@@ -20,6 +20,8 @@ pub struct Module {
     variables: HashMap<String, (Pointer, usize, bool)>,
     /// Kernels by name, with their handles once they have been asked for.
     kernels: Mutex<BTreeMap<String, Option<Handle>>>,
+    /// A library on other devices, from the second on: each has variables of its own.
+    elsewhere: Vec<Arc<Module>>,
 }
 
 /// What an image of a module is, by its first bytes.
@@ -68,8 +70,35 @@ fn has_memory(v: &Variable) -> bool {
 }
 
 impl Module {
-    /// Loads a module.
-    pub fn load(driver: &Driver, text: &str) -> Result<Module, Error> {
+    /// Loads a module for the device of the thread's context.
+    fn load(driver: &Driver, text: &str) -> Result<Module, Error> {
+        Module::load_on(driver, super::context::of_thread()?, text, None)
+    }
+
+    /// Loads a library, which is there on all devices.
+    fn load_library(driver: &Driver, text: &str) -> Result<Module, Error> {
+        let mut first = Module::load_on(driver, 0, text, None)?;
+        for device in 1..driver.devices {
+            let other = Module::load_on(driver, device, text, Some(&first))?;
+            first.elsewhere.push(Arc::new(other));
+        }
+        Ok(first)
+    }
+
+    /// The module as the device of the thread's context has it.
+    pub fn here(self: &Arc<Self>) -> Result<Arc<Module>, Error> {
+        let device = super::context::of_thread()? as usize;
+        let other = device.checked_sub(1).and_then(|i| self.elsewhere.get(i));
+        Ok(other.unwrap_or(self).clone())
+    }
+
+    /// Loads a module; managed variables are those of a module that it is the same as on another device.
+    fn load_on(
+        driver: &Driver,
+        device: c_int,
+        text: &str,
+        same: Option<&Module>,
+    ) -> Result<Module, Error> {
         let parsed = ptx::parse(text).map_err(|error| {
             eprintln!("splitproc: CUDA on the CPU device: {error}");
             Error::INVALID_PTX
@@ -85,9 +114,12 @@ impl Module {
             } else {
                 Kind::Variable
             };
-            let at = driver
-                .memory
-                .allocate(kind, v.size().max(1) as u64, v.align.max(1) as u64)?;
+            if let Some(shared) = same.filter(|_| v.managed) {
+                variables.insert(v.name.to_owned(), shared.variables[v.name]);
+                continue;
+            }
+            let (size, align) = (v.size().max(1) as u64, v.align.max(1) as u64);
+            let at = driver.memory.allocate_on(device, kind, size, align, 0)?;
             // SAFETY: it was just allocated; what was there before is forgotten.
             unsafe { std::ptr::write_bytes(at as *mut u8, 0, v.size()) };
             variables.insert(v.name.to_owned(), (at, v.size(), v.managed));
@@ -97,7 +129,8 @@ impl Module {
             .map(|(name, v)| (name.clone(), v.0))
             .collect();
         let program = Program::new(&parsed, &addresses);
-        for v in parsed.variables.iter().filter(|v| has_memory(v)) {
+        let own = |v: &&Variable| has_memory(v) && !(v.managed && same.is_some());
+        for v in parsed.variables.iter().filter(own) {
             let Some((at, size, _)) = variables.get(v.name) else {
                 continue;
             };
@@ -130,6 +163,7 @@ impl Module {
             program,
             variables,
             kernels: Mutex::new(kernels),
+            elsewhere: Vec::new(),
         })
     }
 
@@ -161,14 +195,17 @@ impl Driver {
         self.functions
             .remove_all(|f| Arc::ptr_eq(&f.module, &module));
         for (at, _, managed) in module.variables.values() {
-            self.memory.release(
-                *at,
-                if *managed {
-                    Kind::Managed
-                } else {
-                    Kind::Variable
-                },
-            )?;
+            let kind = if *managed {
+                Kind::Managed
+            } else {
+                Kind::Variable
+            };
+            self.memory.release(*at, kind)?;
+        }
+        for other in &module.elsewhere {
+            for (at, ..) in other.variables.values().filter(|v| !v.2) {
+                self.memory.release(*at, Kind::Variable)?;
+            }
         }
         Ok(())
     }
@@ -179,16 +216,19 @@ impl Driver {
     }
 }
 
+/// How an image is loaded: as a module, or as a library.
+type How = fn(&Driver, &str) -> Result<Module, Error>;
+
 /// Loads an image.
 ///
 /// # Safety
 /// As `ptx_of`.
-unsafe fn load(out: *mut Handle, image: *const c_void) -> Done {
+unsafe fn load(out: *mut Handle, image: *const c_void, how: How) -> Done {
     // SAFETY: the caller's.
     unsafe {
         get(out)?;
         let driver = ready()?;
-        let module = Module::load(driver, &ptx_of(image)?)?;
+        let module = how(driver, &ptx_of(image)?)?;
         put(out, driver.modules.add(Arc::new(module)))
     }
 }
@@ -197,7 +237,7 @@ unsafe fn load(out: *mut Handle, image: *const c_void) -> Done {
 ///
 /// # Safety
 /// `path` must be null or a C string; `out` as in `put`.
-unsafe fn load_file(out: *mut Handle, path: *const c_char) -> Done {
+unsafe fn load_file(out: *mut Handle, path: *const c_char, how: How) -> Done {
     // SAFETY: the caller's; the NUL ends a text, and the length of the others is in them: what is cut short fails.
     unsafe {
         let mut image = std::fs::read(text(path)?).map_err(|_| Error::FILE_NOT_FOUND)?;
@@ -208,7 +248,7 @@ unsafe fn load_file(out: *mut Handle, path: *const c_char) -> Done {
             return Err(Error::INVALID_IMAGE);
         }
         image.extend([0; 16]);
-        load(out, image.as_ptr().cast())
+        load(out, image.as_ptr().cast(), how)
     }
 }
 
@@ -225,7 +265,11 @@ unsafe fn global(
 ) -> Done {
     // SAFETY: the caller's.
     unsafe {
-        let found = ready()?.modules.get(module)?.variable(text(name)?)?;
+        let found = ready()?
+            .modules
+            .get(module)?
+            .here()?
+            .variable(text(name)?)?;
         if managed && !found.2 {
             return Err(Error::NOT_FOUND);
         }
@@ -252,22 +296,22 @@ unsafe fn kernels(out: *mut Handle, n: c_uint, module: Handle) -> Done {
 api! {
     /// Loads a module from a file.
     fn cuModuleLoad(out: *mut Handle, path: *const c_char) {
-        load_file(out, path)
+        load_file(out, path, Module::load)
     }
 
     /// Loads a module.
     fn cuModuleLoadData(out: *mut Handle, image: *const c_void) {
-        load(out, image)
+        load(out, image, Module::load)
     }
 
     /// Loads a module; there is no compiler that the options could be for.
     fn cuModuleLoadDataEx(out: *mut Handle, image: *const c_void, _n: c_uint, _options: *const c_uint, _values: *const u64) {
-        load(out, image)
+        load(out, image, Module::load)
     }
 
     /// Loads a module from a fat binary.
     fn cuModuleLoadFatBinary(out: *mut Handle, image: *const c_void) {
-        load(out, image)
+        load(out, image, Module::load)
     }
 
     /// Ends a module.
@@ -307,12 +351,12 @@ api! {
 
     /// Loads a library.
     fn cuLibraryLoadData(out: *mut Handle, image: *const c_void, _options: *const c_uint, _values: *const u64, _n: c_uint, _library: *const c_uint, _library_values: *const u64, _library_n: c_uint) {
-        load(out, image)
+        load(out, image, Module::load_library)
     }
 
     /// Loads a library from a file.
     fn cuLibraryLoadFromFile(out: *mut Handle, path: *const c_char, _options: *const c_uint, _values: *const u64, _n: c_uint, _library: *const c_uint, _library_values: *const u64, _library_n: c_uint) {
-        load_file(out, path)
+        load_file(out, path, Module::load_library)
     }
 
     /// Ends a library.

@@ -5,7 +5,9 @@
 
 use super::memory::Kind;
 use super::space::map;
-use super::{all, api, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer};
+use super::{
+    all, api, device, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer,
+};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint, c_void};
@@ -49,6 +51,8 @@ pub struct Access {
 struct Physical {
     /// Where it lies while it is mapped nowhere.
     home: Pointer,
+    /// On this device.
+    device: c_int,
     size: u64,
     mapped: Option<Pointer>,
     /// Times that it is to be released.
@@ -68,15 +72,10 @@ static ALL: Mutex<All> = Mutex::new(All {
 
 impl Properties {
     fn check(&self) -> Done {
-        if self.kind != PINNED
-            || self.location
-                != (Location {
-                    kind: DEVICE,
-                    id: 0,
-                })
-        {
+        if self.kind != PINNED || self.location.kind != DEVICE {
             return Err(Error::INVALID_VALUE);
         }
+        device::check(self.location.id)?;
         match self.handles {
             0 => Ok(()),
             _ => Err(refused::say(
@@ -190,16 +189,17 @@ api! {
     fn cuMemCreate(out: *mut Handle, size: usize, properties: *const Properties, flags: u64) {
         let driver = ready()?;
         get(out)?;
-        get(properties)?.check()?;
-        let size = size as u64;
+        let properties = get(properties)?;
+        properties.check()?;
+        let (size, device) = (size as u64, properties.location.id);
         if !whole(size) || flags != 0 {
             return Err(Error::INVALID_VALUE);
         }
-        let home = driver.memory.allocate(Kind::Made, size, GRANULARITY)?;
+        let home = driver.memory.allocate_on(device, Kind::Made, size, GRANULARITY, 0)?;
         let mut all = lock(&ALL);
         all.next += 16;
         let handle = all.next;
-        all.made.insert(handle, Physical { home, size, mapped: None, held: 1 });
+        all.made.insert(handle, Physical { home, device, size, mapped: None, held: 1 });
         put(out, handle)
     }
 
@@ -231,7 +231,7 @@ api! {
         }
         move_pages(physical.home, at, size)?;
         physical.mapped = Some(at);
-        memory.add(at, size, Kind::Mapped, 0);
+        memory.add(physical.device, at, size, Kind::Mapped, 0);
         Ok(())
     }
 
@@ -260,9 +260,9 @@ api! {
         let driver = ready()?;
         let mut memory = driver.memory.write();
         let end = at.checked_add(size as u64).filter(|end| *end > at).ok_or(Error::INVALID_VALUE)?;
-        let device = Location { kind: DEVICE, id: 0 };
         let wanted = all(wanted, n)?;
-        if wanted.iter().any(|w| w.location != device || !matches!(w.flags, 0 | 1 | 3)) {
+        let known = |l: &Location| l.kind == DEVICE && device::check(l.id).is_ok();
+        if wanted.iter().any(|w| !known(&w.location) || !matches!(w.flags, 0 | 1 | 3)) {
             return Err(Error::INVALID_VALUE);
         }
         let mut next = at;
@@ -271,7 +271,8 @@ api! {
             next = region.range().end;
         }
         for (_, region) in memory.regions.range_mut(..end).rev().take_while(|(_, r)| r.range().end > at) {
-            if let Some(access) = wanted.last() {
+            // Whoever may use it: a device that may not is not told from one that may.
+            for access in wanted.iter().filter(|w| w.flags != 0 || w.location.id == region.device) {
                 region.flags = access.flags;
             }
         }
@@ -296,10 +297,8 @@ api! {
     /// What memory was made of.
     fn cuMemGetAllocationPropertiesFromHandle(properties: *mut Properties, handle: Handle) {
         ready()?;
-        if !lock(&ALL).made.contains_key(&handle) {
-            return Err(Error::INVALID_VALUE);
-        }
-        let location = Location { kind: DEVICE, id: 0 };
+        let device = lock(&ALL).made.get(&handle).map(|p| p.device);
+        let location = Location { kind: DEVICE, id: device.ok_or(Error::INVALID_VALUE)? };
         put(properties, Properties { kind: PINNED, handles: 0, location, win32: std::ptr::null(), flags: [0; 8] })
     }
 

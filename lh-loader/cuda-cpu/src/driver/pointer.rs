@@ -40,7 +40,7 @@ unsafe fn attribute(
             6 | 10 | 15 | 21 => put(out.cast::<u8>(), 0),
             7 => put(out.cast::<u64>(), region.map_or(0, |r| r.id)),
             8 => put(out.cast::<u8>(), u8::from(managed)),
-            9 => put(out.cast::<c_int>(), region.map_or(-2, |_| 0)),
+            9 => put(out.cast::<c_int>(), region.map_or(-2, |r| r.device)),
             11 => put(out.cast::<Pointer>(), region.map_or(0, |r| r.start)),
             12 => put(out.cast::<usize>(), region.map_or(0, |r| r.size as usize)),
             13 => put(out.cast::<u8>(), u8::from(region.is_some())),

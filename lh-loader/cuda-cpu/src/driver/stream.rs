@@ -2,7 +2,9 @@
 
 use super::capture::Part;
 use super::work::{Callback, HostFunction, Work};
-use super::{api, driver, get, lock, put, put_if, ready, Done, Driver, Error, Handle, Pointer};
+use super::{
+    api, context, driver, get, lock, put, put_if, ready, Done, Driver, Error, Handle, Pointer,
+};
 use crate::engine::{self, LEGACY};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_uint};
@@ -21,6 +23,7 @@ const ATTRIBUTES: usize = 17;
 pub struct Stream {
     /// Its queue.
     pub queue: engine::Stream,
+    device: c_int,
     flags: c_uint,
     priority: c_int,
     /// What of a graph's capture it is.
@@ -50,6 +53,7 @@ impl Stream {
     fn new(queue: engine::Stream, flags: c_uint, priority: c_int) -> Stream {
         Stream {
             queue,
+            device: context::of_thread().unwrap_or(0),
             flags,
             priority,
             part: Mutex::default(),
@@ -193,8 +197,8 @@ api! {
 
     /// Its device.
     fn cuStreamGetDevice(stream: Handle, device: *mut c_int) {
-        ready()?.stream(stream)?;
-        put(device, 0)
+        let stream = ready()?.stream(stream)?;
+        put(device, if stream.queue == LEGACY { context::of_thread()? } else { stream.device })
     }
 
     /// Is all done that it was given?

@@ -6,8 +6,9 @@
 use super::array;
 use super::copy::{Copy, Fill, Side};
 use super::work::Work;
-use super::{api, cu, get, ready, Done, Error, Handle, Pointer};
+use super::{api, cu, get, lock, ready, Done, Error, Handle, Pointer};
 use std::ffi::c_uint;
+use std::sync::Arc;
 
 /// `CUDA_MEMCPY2D_v2`, one side.
 #[repr(C)]
@@ -127,7 +128,58 @@ impl Solid {
     }
 }
 
+/// A side of a copy in a line.
+fn line(at: Pointer, host: bool, size: u64) -> Solid {
+    let (kind, host, device) = if host { (HOST, at, 0) } else { (4, 0, at) };
+    Solid {
+        kind,
+        host,
+        device,
+        pitch: size as usize,
+        height: 1,
+        ..Solid::NOWHERE
+    }
+}
+
+impl Solid {
+    const NOWHERE: Solid = Solid {
+        x: 0,
+        y: 0,
+        z: 0,
+        level: 0,
+        kind: 0,
+        host: 0,
+        device: 0,
+        array: 0,
+        context: 0,
+        pitch: 0,
+        height: 0,
+    };
+
+    /// A place in the first row of an array.
+    fn in_array(array: Handle, x: usize) -> Solid {
+        Solid {
+            x,
+            kind: ARRAY,
+            array,
+            ..Solid::NOWHERE
+        }
+    }
+}
+
 impl Copy3d {
+    /// The description of a copy in a line.
+    fn line(copy: &Copy, host: [bool; 2]) -> Copy3d {
+        let size = copy.size[0];
+        Copy3d {
+            from: line(copy.from.start, host[0], size),
+            to: line(copy.to.start, host[1], size),
+            width: size as usize,
+            height: 1,
+            depth: 1,
+        }
+    }
+
     /// The copy that it describes.
     pub fn copy(&self) -> Result<Copy, Error> {
         let size = [self.width, self.height, self.depth].map(|n| n as u64);
@@ -162,16 +214,27 @@ fn is_host(at: Pointer) -> Result<bool, Error> {
 /// Copies, and waits.
 fn now(copy: Copy, host: [bool; 2]) -> Done {
     check(&copy, host)?;
-    ready()?.now(Work::Copy(copy))
+    ready()?.now(Work::Copy(copy, None))
 }
 
-/// Copies in the order of a stream.
+/// Copies in a line, in the order of a stream.
 fn later(copy: Copy, host: [bool; 2], stream: Handle) -> Done {
+    later_as(copy, host, stream, || Copy3d::line(&copy, host))
+}
+
+/// Copies in the order of a stream; a graph that captures it wants its description.
+fn later_as(copy: Copy, host: [bool; 2], stream: Handle, as_a: impl FnOnce() -> Copy3d) -> Done {
     check(&copy, host)?;
     let driver = ready()?;
+    let captured = lock(&driver.stream(stream)?.part).is_some();
+    let described = captured.then(|| {
+        let described = as_a();
+        // What goes on in the next rows of an array has none.
+        described.copy().map(|_| Arc::new(described))
+    });
     let pageable =
         driver.memory.is_pageable(copy.from.start) || driver.memory.is_pageable(copy.to.start);
-    match driver.submit(stream, Work::Copy(copy))? {
+    match driver.submit(stream, Work::Copy(copy, described.transpose()?))? {
         Some(mark) if pageable => {
             driver.engine.wait(mark);
             driver.check()
@@ -235,9 +298,10 @@ pub fn filled(
 /// The work of a described copy, checked.
 pub fn copied(copy: &Copy3d) -> Result<Work, Error> {
     let host = sides(copy)?;
+    let described = Some(Arc::new(*copy));
     let copy = copy.copy()?;
     check(&copy, host)?;
-    Ok(Work::Copy(copy))
+    Ok(Work::Copy(copy, described))
 }
 
 /// Functions that fill memory, now or in the order of a stream: `now, later: type, bytes`.
@@ -339,7 +403,7 @@ api! {
     /// Copies rows, in order.
     fn cuMemcpy2DAsync_v2(what: *const Copy2d, stream: Handle) {
         let copy = get(what)?.solid();
-        later(copy.copy()?, sides(&copy)?, stream)
+        later_as(copy.copy()?, sides(&copy)?, stream, || copy)
     }
 
     /// Copies slices.
@@ -351,7 +415,7 @@ api! {
     /// Copies slices, in order.
     fn cuMemcpy3DAsync_v2(what: *const Copy3d, stream: Handle) {
         let copy = get(what)?;
-        later(copy.copy()?, sides(copy)?, stream)
+        later_as(copy.copy()?, sides(copy)?, stream, || *copy)
     }
 
     /// Copies slices between contexts.
@@ -363,7 +427,7 @@ api! {
     /// The same, in order.
     fn cuMemcpy3DPeerAsync(what: *const Copy3d, stream: Handle) {
         let copy = get(what)?;
-        later(copy.copy()?, sides(copy)?, stream)
+        later_as(copy.copy()?, sides(copy)?, stream, || *copy)
     }
 
     /// Copies to an array.
@@ -378,12 +442,16 @@ api! {
 
     /// Copies to an array, in order.
     fn cuMemcpyHtoAAsync_v2(to: Handle, offset: usize, from: Pointer, size: usize, stream: Handle) {
-        later(array::copy_to(to, offset, from, size)?, [true, false], stream)
+        let copy = array::copy_to(to, offset, from, size)?;
+        let described = |d: Copy3d| Copy3d { to: Solid::in_array(to, offset), ..d };
+        later_as(copy, [true, false], stream, || described(Copy3d::line(&copy, [true, false])))
     }
 
     /// Copies from an array, in order.
     fn cuMemcpyAtoHAsync_v2(to: Pointer, from: Handle, offset: usize, size: usize, stream: Handle) {
-        later(array::copy_from(to, from, offset, size)?, [false, true], stream)
+        let copy = array::copy_from(to, from, offset, size)?;
+        let described = |d: Copy3d| Copy3d { from: Solid::in_array(from, offset), ..d };
+        later_as(copy, [false, true], stream, || described(Copy3d::line(&copy, [false, true])))
     }
 
     /// Copies to an array.

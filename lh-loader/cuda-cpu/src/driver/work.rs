@@ -4,6 +4,7 @@ use super::copy::{Copy, Fill};
 use super::event::Event;
 use super::graph::Plan;
 use super::launch::Launch;
+use super::transfer::Copy3d;
 use super::{driver, Driver, Error, Handle, Pointer};
 use crate::engine::{Mark, LEGACY};
 use crate::exec;
@@ -24,8 +25,8 @@ pub enum Work {
     Nothing,
     /// A kernel.
     Kernel(Arc<Launch>),
-    /// A copy.
-    Copy(Copy),
+    /// A copy, and its description where a graph keeps one.
+    Copy(Copy, Option<Arc<Copy3d>>),
     /// Memory filled with a value.
     Fill(Fill),
     /// A function of the program's; its argument.
@@ -64,7 +65,7 @@ impl Work {
             _ if fault.is_some() => (),
             Work::Nothing => (),
             Work::Kernel(launch) => driver.run(launch),
-            Work::Copy(copy) => copy.run(),
+            Work::Copy(copy, _) => copy.run(),
             Work::Fill(fill) => fill.run(),
             // SAFETY: as above.
             Work::Host(call, data) => unsafe { call(*data as *mut c_void) },

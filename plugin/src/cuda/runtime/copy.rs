@@ -81,7 +81,10 @@ pub unsafe fn cudaMemcpyPeerAsync(to: u64, a: i32, from: u64, b: i32, n: u64, st
 }
 
 /// A part of a variable.
-fn part(variable: u64, n: u64, offset: u64) -> Result<u64, i32> {
+///
+/// # Errors
+/// It is none, or not so long.
+pub fn part(variable: u64, n: u64, offset: u64) -> Result<u64, i32> {
     let (at, len) = symbol(variable)?;
     match offset.checked_add(n) {
         Some(end) if end <= len => Ok(at + offset),
@@ -370,7 +373,7 @@ fn words3(b: &Box3, kind: u64, element: u64, context: u64) -> [u64; 11] {
     }
 }
 
-/// The words of both sides and the extent; contexts where they are peers.
+/// `CUDA_MEMCPY3D`'s words of both sides and the extent; contexts where they are peers.
 fn copy3(
     from: &Box3,
     to: &Box3,
@@ -390,61 +393,102 @@ fn copy3(
     Ok(copy)
 }
 
-unsafe fn cube(at: u64, stream: Stream) -> i32 {
-    with_context(|| {
-        if at == 0 {
-            return Err(INVALID_VALUE);
+/// `CUDA_MEMCPY3D` for a `cudaMemcpy3DParms`: 20 words, the last of them the kind.
+///
+/// # Errors
+/// There is none, or it can't be.
+///
+/// # Safety
+/// `at` must be 0 or such a structure.
+pub unsafe fn cube(at: u64) -> Result<[u64; 25], i32> {
+    // SAFETY: the caller's.
+    let w = unsafe { structure(at, 20) }?;
+    copy3(&box3(w), &box3(&w[8..]), &w[16..19], w[19] as i32, [0; 2])
+}
+
+/// `CUDA_MEMCPY3D_PEER` for a `cudaMemcpy3DPeerParms`: 21 words, each side is followed by its device.
+unsafe fn peers(at: u64) -> Result<[u64; 25], i32> {
+    // SAFETY: the caller's.
+    let w = unsafe { structure(at, 21) }?;
+    let contexts = [
+        context::primary(w[8] as i32)?,
+        context::primary(w[17] as i32)?,
+    ];
+    copy3(&box3(w), &box3(&w[9..]), &w[18..], DEFAULT, contexts)
+}
+
+/// `CUDA_MEMCPY3D` for a copy of bytes in a line.
+///
+/// # Errors
+/// There is no such kind.
+pub fn line(to: u64, from: u64, n: u64, kind: i32) -> Result<[u64; 25], i32> {
+    let side = |at| box3(&[0, 0, 0, 0, at, n, n, 1]);
+    copy3(&side(from), &side(to), &[n, 1, 1], kind, [0; 2])
+}
+
+/// The words of a structure of the program's.
+unsafe fn structure<'a>(at: u64, n: usize) -> Result<&'a [u64], i32> {
+    if at == 0 {
+        return Err(INVALID_VALUE);
+    }
+    // SAFETY: the caller's.
+    Ok(unsafe { core::slice::from_raw_parts(at as *const u64, n) })
+}
+
+/// `cudaMemcpy3DParms` for a `CUDA_MEMCPY3D`.
+///
+/// # Errors
+/// The driver's, of an array.
+pub fn uncube(copy: &[u64; 25]) -> Result<[u64; 20], i32> {
+    let kind = |i: usize| copy[i] & 0xffff_ffff;
+    let array = |side: usize| (kind(side + 4) == ARRAY).then(|| copy[side + 7]);
+    let element = match array(0).or(array(11)) {
+        Some(array) => super::with_result(|| arrays::element_size(array))?,
+        None => 1,
+    };
+    let mut out = [0_u64; 20];
+    for (from, to) in [(0, 0), (11, 8)] {
+        let s = &copy[from..from + 11];
+        match array(from) {
+            Some(array) => out[to..to + 4].copy_from_slice(&[array, s[0] / element, s[1], s[2]]),
+            None => {
+                let at = if kind(from + 4) == HOST { s[5] } else { s[6] };
+                out[to + 1..to + 8].copy_from_slice(&[s[0], s[1], s[2], at, s[9], s[9], s[10]]);
+            }
         }
-        // SAFETY: cudaMemcpy3DParms is 20 words, the last of them the kind.
-        let w = unsafe { core::slice::from_raw_parts(at as *const u64, 20) };
-        let copy = copy3(&box3(w), &box3(&w[8..]), &w[16..19], w[19] as i32, [0; 2])?;
-        if copy[22..].contains(&0) {
+    }
+    out[16..19].copy_from_slice(&[copy[22] / element, copy[23], copy[24]]);
+    let of = |side: usize| match kind(side) {
+        ARRAY => DEVICE,
+        other => other,
+    };
+    let known = (HOST_TO_HOST..=DEFAULT).find(|k| sides(*k) == Ok([of(4), of(15)]));
+    out[19] = known.unwrap_or(DEFAULT) as u64;
+    Ok(out)
+}
+
+/// Copies what the words describe, with the function that waits or the one for a stream.
+unsafe fn solid(words: Result<[u64; 25], i32>, copy: impl FnOnce(u64) -> i32) -> i32 {
+    driver::code(words.and_then(|words| {
+        if words[22..].contains(&0) {
             return Ok(());
         }
-        let at = copy.as_ptr() as u64;
-        // SAFETY: the structure as cuda.h has it, and the caller's memory.
-        check(unsafe {
-            match stream {
-                Some(stream) => driver::cuMemcpy3DAsync_v2(at, stream),
-                None => driver::cuMemcpy3D_v2(at),
-            }
-        })
-    })
+        check(copy(words.as_ptr() as u64))
+    }))
 }
 
 pub unsafe fn cudaMemcpy3D(at: u64) -> i32 {
-    unsafe { cube(at, None) }
+    with_context(|| check(unsafe { solid(cube(at), |w| driver::cuMemcpy3D_v2(w)) }))
 }
 
 pub unsafe fn cudaMemcpy3DAsync(at: u64, stream: u64) -> i32 {
-    unsafe { cube(at, Some(stream)) }
-}
-
-unsafe fn peers(at: u64, stream: Stream) -> i32 {
-    with_context(|| {
-        if at == 0 {
-            return Err(INVALID_VALUE);
-        }
-        // SAFETY: cudaMemcpy3DPeerParms is 21 words: each side is followed by its device.
-        let w = unsafe { core::slice::from_raw_parts(at as *const u64, 21) };
-        let of = |i: usize| context::primary(w[i] as i32);
-        let contexts = [of(8)?, of(17)?];
-        let copy = copy3(&box3(w), &box3(&w[9..]), &w[18..], DEFAULT, contexts)?;
-        let at = copy.as_ptr() as u64;
-        // SAFETY: the structure as cuda.h has it, and the caller's memory.
-        check(unsafe {
-            match stream {
-                Some(stream) => driver::cuMemcpy3DPeerAsync(at, stream),
-                None => driver::cuMemcpy3DPeer(at),
-            }
-        })
-    })
+    with_context(|| check(unsafe { solid(cube(at), |w| driver::cuMemcpy3DAsync_v2(w, stream)) }))
 }
 
 pub unsafe fn cudaMemcpy3DPeer(at: u64) -> i32 {
-    unsafe { peers(at, None) }
+    with_context(|| check(unsafe { solid(peers(at), |w| driver::cuMemcpy3DPeer(w)) }))
 }
 
 pub unsafe fn cudaMemcpy3DPeerAsync(at: u64, stream: u64) -> i32 {
-    unsafe { peers(at, Some(stream)) }
+    with_context(|| check(unsafe { solid(peers(at), |w| driver::cuMemcpy3DPeerAsync(w, stream)) }))
 }

@@ -149,6 +149,22 @@ pub unsafe fn cudaSetDevice(device: i32) -> i32 {
     driver::code(set_device(device))
 }
 
+/// The primary context of another device.
+fn peer(device: i32) -> Result<u64, i32> {
+    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    context::primary(device)
+}
+
+pub unsafe fn cudaDeviceEnablePeerAccess(device: i32, flags: i32) -> i32 {
+    // SAFETY: a context.
+    with_context(|| check(unsafe { driver::cuCtxEnablePeerAccess(peer(device)?, flags) }))
+}
+
+pub unsafe fn cudaDeviceDisablePeerAccess(device: i32) -> i32 {
+    // SAFETY: a context.
+    with_context(|| check(unsafe { driver::cuCtxDisablePeerAccess(peer(device)?) }))
+}
+
 pub unsafe fn cudaInitDevice(device: i32, flags: i32, which: i32) -> i32 {
     driver::code(initialise().and_then(|()| {
         // cudaInitDeviceFlagsAreValid

@@ -2,7 +2,7 @@
 
 use super::super::codes::*;
 use super::super::driver::{self, check, put};
-use super::super::{context, model};
+use super::super::{context, model, vmm};
 use super::{with_context, Extent, Pitched};
 
 /// Memory of no bytes is null.
@@ -108,7 +108,13 @@ pub unsafe fn cudaPointerGetAttributes(out: u64, at: u64) -> i32 {
             (unregistered, 0, at)
         };
         drop(model);
+        let mapped = vmm::mapping(at);
+        let (kind, on_device, on_host) = match mapped {
+            Some(_) => (device, at, 0),
+            None => (kind, on_device, on_host),
+        };
         let of = super::super::memory::context_of(at).and_then(context::device_of);
+        let of = of.or(mapped.map(|(.., device)| device));
         let device = match kind {
             0 => -2, // cudaInvalidDeviceId
             _ => of.unwrap_or_else(super::device),

@@ -4,6 +4,7 @@ pub mod arrays;
 pub mod copy;
 pub mod device;
 pub mod fill;
+pub mod graphs;
 pub mod hand;
 pub mod kernels;
 pub mod memory;

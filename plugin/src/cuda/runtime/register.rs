@@ -6,7 +6,7 @@ use super::super::driver::{self, Class};
 use super::super::globals;
 use super::super::lower::ix;
 use super::super::model::{self, Kind};
-use super::super::{context, cut, lower, module};
+use super::super::{context, cut, graph, lower, module};
 use super::{ready, Dim3};
 use crate::gate::{self, Call};
 use std::cell::RefCell;
@@ -199,7 +199,7 @@ fn library(index: usize) -> Result<u64, i32> {
         return Ok(fatbin.library);
     }
     // SAFETY: the program's image stays until it is unregistered.
-    let library = unsafe { module::library(fatbin.image) }?;
+    let library = graph::relaxed(|| unsafe { module::library(fatbin.image) })?;
     // SAFETY: as above.
     let names = unsafe { module::variables(fatbin.image) };
     {
@@ -285,6 +285,15 @@ pub fn kernel(host: u64) -> Result<u64, i32> {
         kernel.handle = handle;
     }
     Ok(handle)
+}
+
+/// The host function of a kernel; the kernel itself where it has none.
+pub fn host_of(handle: u64) -> u64 {
+    let _inside = gate::enter(Call::MustComplete);
+    let model = model::lock();
+    let mut all = model.fatbins.kernels.iter();
+    all.find(|(_, k)| k.handle == handle)
+        .map_or(handle, |(host, _)| *host)
 }
 
 /// Where a variable is in the thread's context, and how long.

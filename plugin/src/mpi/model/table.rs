@@ -1,6 +1,7 @@
 //! Tables of model objects: stable addresses, look-ups without a lock.
 
 use super::lock::{Guard, Locked};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 const CHUNK: usize = 1024;
@@ -8,10 +9,12 @@ const CHUNKS: usize = 4096;
 
 type Slots<T> = [AtomicPtr<T>; CHUNK];
 
-/// Objects by index.
+/// Objects by index. An empty table is all zeros, so a static one takes no room in the library's file nor, as long as
+/// it is not used, in an image.
 pub struct Table<T: 'static> {
     chunks: [AtomicPtr<Slots<T>>; CHUNKS],
-    free: Locked<(u32, Vec<u32>)>,
+    /// The first index that was never used, and those that are free again.
+    free: Locked<(u32, BTreeSet<u32>)>,
 }
 
 impl<T> Default for Table<T> {
@@ -25,7 +28,7 @@ impl<T> Table<T> {
     pub const fn new() -> Self {
         Table {
             chunks: [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS],
-            free: Locked::new((0, Vec::new())),
+            free: Locked::new((0, BTreeSet::new())),
         }
     }
 
@@ -48,7 +51,7 @@ impl<T> Table<T> {
     /// Reserves an index.
     pub fn reserve(&self, guard: &Guard) -> u32 {
         let (next, free) = self.free.get(guard);
-        if let Some(i) = free.pop() {
+        if let Some(i) = free.pop_first() {
             return i;
         }
         let i = *next;
@@ -86,7 +89,7 @@ impl<T> Table<T> {
             if !p.is_null() {
                 // SAFETY: the pointer came from a box and the slot no longer names it.
                 drop(unsafe { Box::from_raw(p) });
-                self.free.get(guard).1.push(index as u32);
+                self.free.get(guard).1.insert(index as u32);
             }
         }
     }

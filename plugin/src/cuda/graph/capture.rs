@@ -1,0 +1,365 @@
+//! Capture: a stream's work becomes a graph. The lower half does it; what came of it is read from there.
+
+use super::{lock, lower_of, plain_edges, words, Graphs};
+use crate::cuda::codes::*;
+use crate::cuda::driver::{check, inside, put};
+use crate::cuda::lower::{self, ix};
+use crate::cuda::model::{self, Kind};
+use crate::cuda::{context, stream};
+use crate::exports::splitproc_generation;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// `CU_STREAM_CAPTURE_MODE_RELAXED`.
+const RELAXED: u32 = 2;
+/// `CU_STREAM_CAPTURE_STATUS_NONE` and `_ACTIVE`.
+const NONE: u32 = 0;
+const ACTIVE: u32 = 1;
+
+/// A capture that has begun.
+struct Open {
+    /// Its graph, as far as it is known.
+    graph: u64,
+    /// The program has given it.
+    given: bool,
+}
+
+#[derive(Default)]
+struct Captures {
+    /// By the stream that they began with.
+    open: BTreeMap<u64, Open>,
+    /// What each stream's next work comes after, as it was told last.
+    told: BTreeMap<u64, Vec<u64>>,
+}
+
+static CAPTURES: Mutex<Captures> = Mutex::new(Captures {
+    open: BTreeMap::new(),
+    told: BTreeMap::new(),
+});
+/// How many have begun and not ended.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The thread's capture mode, and since which restart the lower half knows of it.
+    static MODE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+fn captures() -> std::sync::MutexGuard<'static, Captures> {
+    CAPTURES.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Captures {
+    fn count(&mut self) {
+        // A stream that is destroyed takes its capture with it.
+        let alive = |stream: &u64| model::object(Kind::Stream, *stream).is_some();
+        self.open.retain(|stream, _| alive(stream));
+        if self.open.is_empty() {
+            self.told.clear();
+        }
+        COUNT.store(self.open.len(), Relaxed);
+    }
+}
+
+/// How many captures have begun and not ended.
+pub fn open_captures() -> usize {
+    if COUNT.load(Relaxed) > 0 {
+        captures().count();
+    }
+    COUNT.load(Relaxed)
+}
+
+/// Waits until no stream is captured, for so long at the most.
+pub fn wait_for_captures(limit: Duration) {
+    let begin = Instant::now();
+    while open_captures() > 0 && begin.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn status(stream: u64) -> Result<u32, i32> {
+    let mut status = NONE;
+    // SAFETY: a lower handle, and a place for a number; inside the gate.
+    unsafe {
+        let args = [stream::lower(stream)?, &raw mut status as u64];
+        check(lower::must(ix::cuStreamIsCapturing, &args))?;
+    }
+    Ok(status)
+}
+
+/// Is this stream captured? Inside the gate, in a context.
+pub fn capturing(stream: u64) -> bool {
+    COUNT.load(Relaxed) > 0 && status(stream).is_ok_and(|s| s != NONE)
+}
+
+unsafe fn exchange(mut mode: u32) {
+    // SAFETY: a mode's place; the old one is known.
+    unsafe {
+        lower::must(
+            ix::cuThreadExchangeStreamCaptureMode,
+            &[&raw mut mode as u64],
+        )
+    };
+}
+
+/// Runs what a capture elsewhere does not forbid: calls that are ours, of which the program knows nothing.
+pub fn relaxed<R>(f: impl FnOnce() -> R) -> R {
+    if COUNT.load(Relaxed) == 0 {
+        return f();
+    }
+    // SAFETY: inside the gate.
+    unsafe { exchange(RELAXED) };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { exchange(MODE.get().0) };
+    result
+}
+
+/// After a restart the lower half has to be told of the thread's mode.
+fn tell_mode() {
+    let (mode, told) = MODE.get();
+    let generation = splitproc_generation();
+    if told != generation {
+        // SAFETY: inside the gate.
+        unsafe { exchange(mode) };
+        MODE.set((mode, generation));
+    }
+}
+
+pub unsafe fn cuThreadExchangeStreamCaptureMode(at: u64) -> i32 {
+    inside(|| unsafe {
+        let wanted = words(at, 1)?[0] as u32;
+        if wanted > RELAXED {
+            return Err(INVALID_VALUE);
+        }
+        let (before, _) = MODE.get();
+        exchange(wanted);
+        MODE.set((wanted, splitproc_generation()));
+        put(at, before)
+    })
+}
+
+fn begun(stream: u64, graph: u64) {
+    let mut captures = captures();
+    let open = Open {
+        graph,
+        given: graph != 0,
+    };
+    captures.open.insert(stream, open);
+    captures.count();
+}
+
+pub unsafe fn cuStreamBeginCapture_v2(stream: u64, mode: i32) -> i32 {
+    inside(|| unsafe {
+        context::ensure()?;
+        tell_mode();
+        let stream = stream::resolve(stream)?;
+        let args = [stream::lower(stream)?, mode as u64];
+        check(lower::must(ix::cuStreamBeginCapture_v2, &args))?;
+        begun(stream, 0);
+        Ok(())
+    })
+}
+
+/// Lower nodes for the program's.
+unsafe fn lowers(after: u64, edges: u64, n: u64) -> Result<Vec<u64>, i32> {
+    // SAFETY: the caller's.
+    unsafe {
+        plain_edges(edges, n)?;
+        let after = words(after, n)?.iter();
+        after.map(|a| lower_of(Kind::Node, *a)).collect()
+    }
+}
+
+pub unsafe fn cuStreamBeginCaptureToGraph(
+    stream: u64,
+    graph: u64,
+    after: u64,
+    edges: u64,
+    n: u64,
+    mode: i32,
+) -> i32 {
+    inside(|| unsafe {
+        context::ensure()?;
+        tell_mode();
+        let stream = stream::resolve(stream)?;
+        let after = lowers(after, edges, n)?;
+        let args = [
+            stream::lower(stream)?,
+            lower_of(Kind::Graph, graph)?,
+            after.as_ptr() as u64,
+            0,
+            n,
+            mode as u64,
+        ];
+        check(lower::must(ix::cuStreamBeginCaptureToGraph, &args))?;
+        begun(stream, graph);
+        Ok(())
+    })
+}
+
+/// The graph that a capture makes, with all that it has now.
+unsafe fn known_graph(all: &mut Graphs, lower: u64) -> Result<u64, i32> {
+    let known = model::lock().known(Kind::Graph, lower);
+    match known {
+        Some(graph) => {
+            // SAFETY: its lower graph.
+            unsafe { all.sync(graph, lower) }?;
+            Ok(graph)
+        }
+        None => all.take_in(lower, 0),
+    }
+}
+
+pub unsafe fn cuStreamEndCapture(stream: u64, out: u64) -> i32 {
+    inside(|| unsafe {
+        if out == 0 {
+            return Err(INVALID_VALUE);
+        }
+        context::ensure()?;
+        put(out, 0_u64)?;
+        let stream = stream::resolve(stream)?;
+        let mut lower = 0_u64;
+        let args = [stream::lower(stream)?, &raw mut lower as u64];
+        let ended = check(lower::must(ix::cuStreamEndCapture, &args));
+        let over = status(stream) == Ok(NONE);
+        let open = {
+            let mut captures = captures();
+            let open = over.then(|| captures.open.remove(&stream)).flatten();
+            captures.count();
+            open
+        };
+        let mut all = lock();
+        let graph = ended.and_then(|()| known_graph(&mut all, lower));
+        if let (
+            Err(_),
+            Some(Open {
+                graph,
+                given: false,
+            }),
+        ) = (graph, open)
+        {
+            // What was known of it is gone with it.
+            all.forget_graph(graph);
+            if lower != 0 {
+                lower::must(ix::cuGraphDestroy, &[lower]);
+            }
+        }
+        put(out, graph?)
+    })
+}
+
+pub unsafe fn cuStreamGetCaptureInfo_v3(
+    stream: u64,
+    told: u64,
+    id: u64,
+    graph: u64,
+    after: u64,
+    edges: u64,
+    n: u64,
+) -> i32 {
+    inside(|| unsafe {
+        if told == 0 {
+            return Err(INVALID_VALUE);
+        }
+        context::ensure()?;
+        let stream = stream::resolve(stream)?;
+        let [mut status, mut number, mut lower, mut list, mut data, mut len] = [0_u64; 6];
+        let [a, b, c, d, e] = [&mut status, &mut number, &mut lower, &mut list, &mut len];
+        let [a, b, c, d, e] = [a, b, c, d, e].map(|place| core::ptr::from_mut(place) as u64);
+        let lowered = stream::lower(stream)?;
+        let new = lower::has(ix::cuStreamGetCaptureInfo_v3);
+        check(if new {
+            let data = &raw mut data as u64;
+            lower::must(
+                ix::cuStreamGetCaptureInfo_v3,
+                &[lowered, a, b, c, d, data, e],
+            )
+        } else {
+            lower::must(ix::cuStreamGetCaptureInfo_v2, &[lowered, a, b, c, d, e])
+        })?;
+        plain_edges(data, len)?;
+        put(told, status as u32)?;
+        if status as u32 != ACTIVE {
+            return Ok(());
+        }
+        if id != 0 {
+            put(id, number)?;
+        }
+        if graph != 0 || after != 0 {
+            let known = known_graph(&mut lock(), lower)?;
+            let model = model::lock();
+            let nodes = words(list, len)?.iter();
+            let nodes: Option<Vec<u64>> = nodes.map(|n| model.known(Kind::Node, *n)).collect();
+            drop(model);
+            let mut captures = captures();
+            if let Some(open) = captures.open.get_mut(&stream) {
+                open.graph = known;
+            }
+            // The list stays until it is asked for again.
+            captures.told.insert(stream, nodes.ok_or(INVALID_HANDLE)?);
+            if graph != 0 {
+                put(graph, known)?;
+            }
+            if after != 0 {
+                let list = captures.told.get(&stream);
+                put(after, list.map_or(0, |l| l.as_ptr() as u64))?;
+            }
+        }
+        if edges != 0 {
+            put(edges, 0_u64)?;
+        }
+        if n != 0 {
+            put(n, len)?;
+        }
+        Ok(())
+    })
+}
+
+pub unsafe fn cuStreamGetCaptureInfo_v2(
+    stream: u64,
+    status: u64,
+    id: u64,
+    graph: u64,
+    after: u64,
+    n: u64,
+) -> i32 {
+    unsafe { cuStreamGetCaptureInfo_v3(stream, status, id, graph, after, 0, n) }
+}
+
+pub unsafe fn cuStreamGetCaptureInfo(stream: u64, status: u64, id: u64) -> i32 {
+    unsafe { cuStreamGetCaptureInfo_v3(stream, status, id, 0, 0, 0, 0) }
+}
+
+pub unsafe fn cuStreamUpdateCaptureDependencies_v2(
+    stream: u64,
+    after: u64,
+    edges: u64,
+    n: u64,
+    flags: i32,
+) -> i32 {
+    inside(|| unsafe {
+        context::ensure()?;
+        let after = lowers(after, edges, n)?;
+        let (stream, flags) = (stream::lower(stream)?, flags as u64);
+        let list = after.as_ptr() as u64;
+        check(if lower::has(ix::cuStreamUpdateCaptureDependencies_v2) {
+            let args = [stream, list, 0, n, flags];
+            lower::must(ix::cuStreamUpdateCaptureDependencies_v2, &args)
+        } else {
+            let args = [stream, list, n, flags];
+            lower::must(ix::cuStreamUpdateCaptureDependencies, &args)
+        })
+    })
+}
+
+pub unsafe fn cuStreamUpdateCaptureDependencies(
+    stream: u64,
+    after: u64,
+    n: u64,
+    flags: i32,
+) -> i32 {
+    unsafe { cuStreamUpdateCaptureDependencies_v2(stream, after, 0, n, flags) }
+}
