@@ -7,7 +7,7 @@ use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use super::{contents, context};
+use super::{contents, context, elsewhere};
 use super::{event, graph, host, managed, memory, module, peers, vmm};
 
 /// Most texture and surface objects that are made to have a wanted number.
@@ -25,7 +25,7 @@ pub fn restart() -> Result<(), String> {
         return Err("the program uses CUDA, and was restarted without a CUDA half".into());
     }
     // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
-    unsafe { rebuild() }?;
+    unsafe { rebuild() }.map_err(elsewhere::told)?;
     cut::resume();
     Ok(())
 }
@@ -34,6 +34,7 @@ unsafe fn rebuild() -> Result<(), String> {
     // SAFETY: the caller's, of each step.
     unsafe {
         check(context::init_lower()).map_err(failed("cuInit"))?;
+        elsewhere::check()?;
         model::lock().forget_lower();
         contexts()?;
         peers::replay().map_err(failed("letting devices reach each other's memory"))?;

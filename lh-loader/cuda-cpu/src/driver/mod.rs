@@ -11,6 +11,7 @@
 //! | `pool`, `array`, `texture` | memory in stream order, arrays, textures and surfaces |
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
+//! | `other` | the device as another one, for tests |
 //! | `touched` | what only this device has: a word for whoever saves its memory |
 //!
 //! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
@@ -30,6 +31,7 @@ mod launch;
 mod memory;
 mod module;
 mod nodes;
+mod other;
 mod physical;
 mod pointer;
 mod pool;
