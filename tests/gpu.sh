@@ -1,7 +1,8 @@
 #!/bin/sh
 # Everything that needs a GPU, on a machine that has one: builds the examples with nvcc, runs each natively and over splitproc,
 # checkpoints it in the middle, kills it, restarts it, compares, and prints a table (the last time is the restart's with the rest of
-# the run). `--cuda cpu` as the first arguments: on the CPU device, where there is no native run.
+# the run). Then what it costs: launches, a long computation, checkpoint and restart bandwidth (benches/cuda/run). `--cuda cpu` as
+# the first arguments: on the CPU device, where there is no native run. SIZES: MiB of device memory, one after the other.
 set -eu
 cd "$(dirname "$0")/.."
 device=gpu
@@ -61,4 +62,40 @@ for job in $jobs; do
     [ "$result" = same ] || failed=1
     printf '%-10s %10s %10s %12s %14s  %s\n' "$name" "$native" "$ours" "$checkpoint" "$restart" "$result"
 done
+
+# Programs that go on after a restart reach device memory, variables and managed memory by the addresses that they had: the same.
+[ $failed = 0 ] && echo 'addresses after the restarts: the same; managed memory (UVM): the same'
+
+"$NVCC" ${CXX:+-ccbin "$CXX"} -cudart shared -L"$home/lib" -gencode 'arch=compute_90,code=[sm_90,compute_90]' \
+    -o "$work/device" benches/cuda/device.cu
+over() { "$splitproc" launch --cuda $device --ckpt-dir "$work/cost" -- "$@"; }
+# The best of three rounds.
+best() { for _ in 1 2 3; do "$@"; done | sort -n | head -1; }
+seconds() {
+    begin=$(now)
+    "$@" >/dev/null
+    took "$begin" "$(now)"
+    echo
+}
+n=100000
+steps='5000 16384 0'
+[ $device = gpu ] || { n=200; steps='20 256 0'; }
+printf '\n%-34s %16s %16s %8s\n' '' native ours ratio
+compare() { awk -v name="$1" -v a="$2" -v b="$3" 'BEGIN { printf "%-34s %16s %16s %8s\n", name, a, b, a + 0 ? sprintf("%.3f", b / a) : "-" }'; }
+native='- -' computed=-
+if [ $device = gpu ]; then
+    native=$(best "$work/device" launches $n)
+    # shellcheck disable=SC2086
+    computed=$(best seconds "$work/nbody" $steps)
+fi
+ours=$(best over "$work/device" launches $n)
+compare 'us a launch, many in a row' "${native% *}" "${ours% *}"
+compare 'us a launch and a wait' "${native#* }" "${ours#* }"
+# shellcheck disable=SC2086
+compare 'nbody, s, with start and end' "$computed" "$(best seconds over "$work/nbody" $steps)"
+
+echo
+default='8192 32768'
+[ $device = gpu ] || default=64
+SIZES=${SIZES:-$default} benches/cuda/run --cuda $device || failed=1
 exit $failed

@@ -129,6 +129,8 @@ static void with_nameless_files(void)
     strcpy(at, "shared");
     checkpoint_here();
     CHECK(pread(unnamed, text, 7, 0) == 7 && strcmp(text, "unnamed") == 0);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", unnamed);
+    CHECK(linkat(AT_FDCWD, name, AT_FDCWD, "named-at-last", AT_SYMLINK_FOLLOW) == 0);
     CHECK(strcmp(at, "shared") == 0 && pwrite(shm, "more", 5, 100) == 5 && strcmp(at + 100, "more") == 0);
     at[200] = 'x';
     CHECK(pread(reads, text, 1, 200) == 1 && text[0] == 'x');

@@ -15,6 +15,13 @@ fn graphs_go_on_after_restarts() {
     survives(&scratch, 0, &cuda_program("cuda_graph"), &["40", "40"]);
 }
 
+/// What kernels read through textures is compared with what the host computes, and a surface goes on from what it was.
+#[test]
+fn textures_and_surfaces_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-texture");
+    survives(&scratch, 0, &cuda_program("cuda_texture"), &["40", "40"]);
+}
+
 /// A capture can't be saved half: a checkpoint waits for its end, then gives up, and the program goes on.
 #[test]
 fn a_checkpoint_in_a_long_capture_is_refused() {

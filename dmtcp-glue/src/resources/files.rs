@@ -11,7 +11,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Devices without state: opening them again is all there is to do.
@@ -37,6 +37,8 @@ pub struct File {
     offset: u64,
     size: u64,
     mtime: i64,
+    /// Permissions.
+    mode: u32,
     /// Device number at the checkpoint.
     pub dev: u64,
     /// Inode at the checkpoint.
@@ -70,6 +72,7 @@ impl File {
             offset: info.pos,
             size: info.size,
             mtime: info.mtime,
+            mode: info.mode & 0o7777,
             dev: info.dev,
             ino: info.ino,
             regular,
@@ -147,31 +150,24 @@ impl File {
         Ok(file.into())
     }
 
-    /// Makes a file without a name again.
+    /// Makes a file without a name again: where it was, so that it can be given a name there, or else in memory.
     fn remake(&self, bytes: &[u8]) -> Result<OwnedFd> {
         let name = self.path.to_string_lossy();
-        let name = name
-            .trim_end_matches(" (deleted)")
-            .trim_start_matches("/memfd:")
-            .replace('/', "-");
-        let name = CString::new(if self.memfd.is_some() {
-            name.as_str()
-        } else {
-            "deleted"
-        })?;
-        let sealing = if self.memfd.is_some() {
-            libc::MFD_ALLOW_SEALING
-        } else {
-            0
+        let name = name.trim_end_matches(" (deleted)");
+        let fd = match self.memfd {
+            Some(_) => {
+                let name = name.trim_start_matches("/memfd:").replace('/', "-");
+                in_memory(&name, libc::MFD_ALLOW_SEALING)?
+            }
+            None => match nameless(Path::new(name)) {
+                Ok(fd) => fd,
+                Err(_) => in_memory("deleted", 0)?,
+            },
         };
-        // SAFETY: makes a new descriptor, which becomes ours.
-        let fd = up(unsafe {
-            OwnedFd::from_raw_fd(crate::sys::check(libc::memfd_create(
-                name.as_ptr(),
-                sealing | libc::MFD_CLOEXEC,
-            ))?)
-        })?;
         let mut file = fs::File::from(fd);
+        if self.memfd.is_none() {
+            file.set_permissions(fs::Permissions::from_mode(self.mode))?;
+        }
         file.write_all(bytes)?;
         if let Some(seals @ 1..) = self.memfd {
             // SAFETY: seals our own memfd.
@@ -226,13 +222,33 @@ impl File {
     }
 }
 
+/// A file without a name in the folder of this path.
+fn nameless(path: &Path) -> Result<OwnedFd> {
+    let folder = path.parent().unwrap_or(path);
+    open(folder, libc::O_TMPFILE | libc::O_RDWR)
+}
+
+/// A file in memory.
+fn in_memory(name: &str, flags: u32) -> Result<OwnedFd> {
+    let name = CString::new(name)?;
+    let flags = flags | libc::MFD_CLOEXEC;
+    // SAFETY: makes a new descriptor, which becomes ours.
+    up(unsafe {
+        OwnedFd::from_raw_fd(crate::sys::check(libc::memfd_create(name.as_ptr(), flags))?)
+    })
+}
+
 /// Opens a path, at a number of the host's own.
 fn open(path: &Path, flags: i32) -> Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     let flags =
         flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC) | libc::O_CLOEXEC | libc::O_NOCTTY;
     // SAFETY: makes a new descriptor, which becomes ours.
-    up(unsafe { OwnedFd::from_raw_fd(crate::sys::check(libc::open(name.as_ptr(), flags))?) })
+    up(
+        unsafe {
+            OwnedFd::from_raw_fd(crate::sys::check(libc::open(name.as_ptr(), flags, 0o600))?)
+        },
+    )
 }
 
 /// Whether the open file is a kernel object that looks like a file.

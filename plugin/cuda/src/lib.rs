@@ -1,6 +1,7 @@
-//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data: build scripts make the plugin's exports, the
+//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data, and the results of calls: build scripts make the plugin's exports, the
 //! fronts and the lower half's table of them.
 
+mod results;
 pub mod tables;
 
 /// The driver's table as text.

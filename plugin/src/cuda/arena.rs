@@ -106,7 +106,7 @@ impl Arena {
         let inside = wanted >= RANGE[0] && wanted.checked_add(len)? <= RANGE[1];
         let before = self.regions.range(..wanted.saturating_add(len)).next_back();
         let free = before.is_none_or(|(base, r)| base + r.len <= wanted);
-        let at = match inside && free && wanted % align == 0 {
+        let at = match inside && free && wanted.is_multiple_of(align) {
             true => wanted,
             false => self.room(len, align)?,
         };

@@ -312,7 +312,10 @@ pub unsafe fn cuCtxCreate_v3(out: u64, affinity: u64, n: i32, flags: i32, device
 }
 
 pub unsafe fn cuCtxCreate_v4(out: u64, params: u64, flags: i32, device: i32) -> i32 {
-    if params != 0 {
+    /// Words of `CUctxCreateParams`: an execution affinity, how many, graphics.
+    const WORDS: usize = 3;
+    // SAFETY: the program's structure.
+    if params != 0 && unsafe { (params as *const [u64; WORDS]).read() } != [0; WORDS] {
         return super::driver::refuse("cuCtxCreate with parameters");
     }
     unsafe { create(out, flags, device) }

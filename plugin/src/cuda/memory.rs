@@ -229,14 +229,13 @@ pub unsafe fn cuMemGetAddressRange_v2(base: u64, len: u64, at: u64) -> i32 {
 
 /// Where the memory that an address is in begins, and how long it is.
 fn range(at: u64) -> Option<(u64, u64)> {
-    let model = model::lock();
-    let managed = || model.managed.iter().find(|m| m.holds(at));
-    match model.arena.find(at) {
-        Some((base, a)) => Some((base, a.len)),
-        None => managed()
-            .map(|m| (m.at, m.len))
-            .or_else(|| vmm::mapping(at).map(|(base, len, _)| (base, len))),
-    }
+    let found = {
+        let model = model::lock();
+        let of_arena = model.arena.find(at).map(|(base, a)| (base, a.len));
+        let of_managed = || model.managed.iter().find(|m| m.holds(at));
+        of_arena.or_else(|| of_managed().map(|m| (m.at, m.len)))
+    };
+    found.or_else(|| vmm::mapping(at).map(|(base, len, _)| (base, len)))
 }
 
 /// Attributes of `cuPointerGetAttribute` that the model answers.

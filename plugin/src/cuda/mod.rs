@@ -14,6 +14,7 @@ pub mod context;
 pub mod cut;
 pub mod device;
 pub mod driver;
+mod elsewhere;
 pub mod event;
 pub mod globals;
 pub mod graph;

@@ -127,6 +127,27 @@ pub fn look_up(owner: (Kind, u64), names: &[CString]) -> Result<(), i32> {
     Ok(())
 }
 
+/// The image of a live module or library.
+pub fn image(record: &Record) -> Option<&'static [u8]> {
+    let loaded = [ix::cuModuleLoadData, ix::cuLibraryLoadData].contains(&record.index);
+    let at = *record.words.get(1).filter(|_| loaded)?;
+    // SAFETY: images stay where they are for as long as what was loaded of them is alive.
+    Some(unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) })
+}
+
+/// The text of an image's PTX; the error says why there is none.
+///
+/// # Errors
+/// It is code for one kind of GPU only, or damaged.
+pub fn text(image: &[u8]) -> Result<String, String> {
+    let magic = image.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
+    match magic {
+        Some(FATBIN) => cuda_fatbin::ptx(image).map_err(|why| why.to_string()),
+        Some(ELF) => Err("it is an ELF file, without PTX".into()),
+        _ => Ok(String::from_utf8_lossy(image).into_owned()),
+    }
+}
+
 /// A copy of an image, which stays.
 unsafe fn keep(at: u64) -> u64 {
     // SAFETY: the caller's.
@@ -205,7 +226,7 @@ pub unsafe fn cuModuleLoad(out: u64, path: u64) -> i32 {
             bytes.push(0);
             unsafe { cuModuleLoadData(out, bytes.as_ptr() as u64) }
         }
-        Err(_) => 301, // CUDA_ERROR_FILE_NOT_FOUND
+        Err(_) => FILE_NOT_FOUND,
     }
 }
 

@@ -7,8 +7,11 @@ use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use super::{contents, context};
+use super::{contents, context, elsewhere};
 use super::{event, graph, host, managed, memory, module, peers, vmm};
+
+/// Most texture and surface objects that are made to have a wanted number.
+const FILLERS: usize = 4096;
 
 /// Rebuilds the lower half from the model.
 ///
@@ -22,7 +25,7 @@ pub fn restart() -> Result<(), String> {
         return Err("the program uses CUDA, and was restarted without a CUDA half".into());
     }
     // SAFETY: the half is fresh, the gate closed, and this is the helper thread.
-    unsafe { rebuild() }?;
+    unsafe { rebuild() }.map_err(elsewhere::told)?;
     cut::resume();
     Ok(())
 }
@@ -31,6 +34,7 @@ unsafe fn rebuild() -> Result<(), String> {
     // SAFETY: the caller's, of each step.
     unsafe {
         check(context::init_lower()).map_err(failed("cuInit"))?;
+        elsewhere::check()?;
         model::lock().forget_lower();
         contexts()?;
         peers::replay().map_err(failed("letting devices reach each other's memory"))?;
@@ -188,23 +192,63 @@ unsafe fn objects() -> Result<(), String> {
             .map(|(s, e)| (*s, e.handle, e.kind, e.context, e.record.clone()))
             .collect()
     };
+    let mut fillers = Fillers::default();
     for (serial, handle, kind, of, record) in all {
         let name = lower::NAMES[record.index].to_string_lossy();
+        let of = if of == 0 { any } else { of };
+        let numbered = matches!(kind, Kind::Texture | Kind::Surface);
         let mut made = 0_u64;
-        let code = context::with(if of == 0 { any } else { of }, || {
+        let code = context::with(of, || {
             context::ensure()?;
+            if numbered {
+                fillers.end(|f| (f.0, f.2) == (of, handle))?;
+            }
             // SAFETY: images stay, and all else was copied.
-            check(unsafe { record.again(Some(&mut made)) })
+            check(unsafe { record.again(Some(&mut made)) })?;
+            while numbered && made != handle && fillers.0.len() < FILLERS {
+                fillers.0.push((of, kind, made));
+                // SAFETY: as above.
+                check(unsafe { record.again(Some(&mut made)) })?;
+            }
+            Ok(())
         });
         code.map_err(failed(&name))?;
-        if matches!(kind, Kind::Texture | Kind::Surface) && made != handle {
+        if numbered && made != handle {
             return Err(format!(
                 "texture or surface object {handle:#x} is {made:#x} now, which kernels can't know"
             ));
         }
         model::lock().renew(serial, made);
     }
-    Ok(())
+    let ended = fillers.end(|_| true);
+    ended.map_err(failed("ending a texture object"))
+}
+
+/// Texture and surface objects that have the numbers of those that were gone before: the driver gives the lowest that is free.
+#[derive(Default)]
+struct Fillers(Vec<Filler>);
+
+/// Its context, what it is, its number.
+type Filler = (u64, Kind, u64);
+
+impl Fillers {
+    /// Ends those that are meant.
+    fn end(&mut self, meant: impl Fn(&Filler) -> bool) -> Result<(), i32> {
+        let (gone, left): (Vec<_>, Vec<_>) = self.0.drain(..).partition(meant);
+        self.0 = left;
+        for (of, kind, number) in gone {
+            let function = match kind {
+                Kind::Texture => ix::cuTexObjectDestroy,
+                _ => ix::cuSurfObjectDestroy,
+            };
+            context::with(of, || {
+                context::ensure()?;
+                // SAFETY: an object of ours; on the helper thread, in its context.
+                check(unsafe { lower::must(function, &[number]) })
+            })?;
+        }
+        Ok(())
+    }
 }
 
 unsafe fn settings() -> Result<(), String> {

@@ -138,7 +138,7 @@ impl All {
     unsafe fn map(&mut self, at: u64, len: u64, handle: u64, ours: bool) -> Result<(), i32> {
         let made = self.made.get(&handle).ok_or(INVALID_VALUE)?;
         let inside = self.reserved.range(..=at).next_back();
-        if !inside.is_some_and(|(base, room)| at + len <= base + room) {
+        if inside.is_none_or(|(base, room)| at + len > base + room) {
             return Err(INVALID_VALUE);
         }
         // SAFETY: numbers and a lower handle; inside the gate.

@@ -291,6 +291,9 @@ pub unsafe fn pcontrol(_level: i32) -> i32 {
 }
 
 pub unsafe fn alloc_mem(size: i64, _info: i32, out: usize) -> i32 {
+    if size < 0 {
+        return finish(COMM_WORLD, Ok(ERR_ARG));
+    }
     let p = libc::malloc(size.max(1) as usize);
     put(out, p);
     if p.is_null() {

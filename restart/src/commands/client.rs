@@ -135,7 +135,9 @@ impl Job {
         let stream = self.connect()?;
         let talk = self.talk(&stream, request, wait, timeout, &mut progress);
         talk.map_err(|e| {
-            let why = if is_timeout(&e) {
+            let why = if e.kind() == io::ErrorKind::Other {
+                e.to_string()
+            } else if is_timeout(&e) {
                 "it did not answer in time; the checkpoint may still be taken, look at `splitproc status`".into()
             } else {
                 format!("it gave no answer ({e}); it may have ended, look at its own messages")
@@ -186,15 +188,24 @@ impl Job {
         let timeout = if wait { timeout } else { Some(BEGIN) };
         let deadline = timeout.map(|t| Instant::now() + t);
         let mut lines = BufReader::new(stream);
+        let mut line = String::new();
         loop {
-            if let Some(deadline) = deadline {
-                let left = deadline.saturating_duration_since(Instant::now());
-                stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            }
-            let mut line = String::new();
+            let left = deadline.map_or(BEGIN, |d| d.saturating_duration_since(Instant::now()));
+            stream.set_read_timeout(Some(left.clamp(Duration::from_millis(1), BEGIN)))?;
             match lines.read_line(&mut line) {
-                // Another checkpoint is under way, and this one comes after it.
-                Err(e) if !wait && is_timeout(&e) => return Ok(begun),
+                Err(e) if is_timeout(&e) => {
+                    if self.is_stopped() {
+                        return Err(io::Error::other(format!(
+                            "its process {0} is stopped, by ^Z, SIGSTOP or a debugger; `kill -CONT {0}` lets it go on, and then take the checkpoint",
+                            self.pid
+                        )));
+                    }
+                    if deadline.is_none_or(|d| Instant::now() < d) {
+                        continue;
+                    }
+                    // Another checkpoint is under way, and this one comes after it.
+                    return if wait { Err(e) } else { Ok(begun) };
+                }
                 read => read?,
             };
             if line.is_empty() {
@@ -206,7 +217,20 @@ impl Job {
                 Ok(step) => progress(step.done, step.total),
                 Err(_) => return Ok(serde_json::from_str(&line)?),
             }
+            line.clear();
         }
+    }
+
+    /// Is rank 0, if it is on this machine, stopped?
+    fn is_stopped(&self) -> bool {
+        let about = |what: &str| format!("/proc/{}/{what}", self.pid);
+        let ours = std::fs::read_link(about("exe")).is_ok_and(|exe| exe.ends_with("lh-loader"));
+        let stat = std::fs::read_to_string(about("stat")).unwrap_or_default();
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        ours && matches!(state, Some('T' | 't'))
     }
 }
 

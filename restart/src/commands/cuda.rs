@@ -19,16 +19,6 @@ pub enum Device {
     Cpu,
 }
 
-impl Device {
-    /// As the command line and images call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Device::Gpu => "gpu",
-            Device::Cpu => "cpu",
-        }
-    }
-}
-
 /// Does a program that needs this library want CUDA?
 pub fn needed_by(soname: &str) -> bool {
     NEEDED.iter().any(|n| soname.starts_with(n))
@@ -66,16 +56,15 @@ pub fn device_for_restart(wish: Cuda, had: Option<&str>) -> Result<Option<Device
     };
     match (wish, had) {
         (Cuda::None, _) => refused("--cuda none: this job was checkpointed with CUDA and cannot go on without it".into()),
-        (Cuda::Gpu, Device::Cpu) | (Cuda::Cpu, Device::Gpu) => refused(format!(
-            "--cuda {}: this job was checkpointed on the {} device, and cannot go on on another kind yet; restart it with --cuda {1}",
-            wish.name(),
-            had.name()
-        )),
+        // Whether its objects can go to another kind of device, only the program's model knows.
+        (Cuda::Cpu, _) | (Cuda::Auto, Device::Cpu) => Ok(Some(Device::Cpu)),
+        (Cuda::Gpu, Device::Cpu) => device(wish, true),
         (_, Device::Gpu) => match gpu() {
             Ok(()) => Ok(Some(Device::Gpu)),
-            Err(why) => refused(format!("this job was checkpointed on a GPU: {why}; restart it on a machine that has one")),
+            Err(why) => refused(format!(
+                "this job was checkpointed on a GPU: {why}; restart it on a machine that has one, or try --cuda cpu"
+            )),
         },
-        (_, Device::Cpu) => Ok(Some(Device::Cpu)),
     }
 }
 
@@ -150,12 +139,13 @@ mod tests {
         let of = |wish, had| device_for_restart(wish, had).map_err(|f| f.error.to_string());
         assert_eq!(of(Cuda::Auto, None), Ok(None));
         assert_eq!(of(Cuda::Auto, Some("cpu")), Ok(Some(Device::Cpu)));
-        assert!(of(Cuda::Gpu, Some("cpu"))
-            .unwrap_err()
-            .contains("restart it with --cuda cpu"));
-        assert!(of(Cuda::Cpu, Some("gpu"))
-            .unwrap_err()
-            .contains("restart it with --cuda gpu"));
+        // Or another kind, if that is wished for and there.
+        assert_eq!(of(Cuda::Cpu, Some("gpu")), Ok(Some(Device::Cpu)));
+        if gpu().is_err() {
+            let refused = of(Cuda::Auto, Some("gpu")).unwrap_err();
+            assert!(refused.contains("try --cuda cpu"), "{refused}");
+            assert!(of(Cuda::Gpu, Some("cpu")).is_err());
+        }
         assert!(of(Cuda::None, Some("cpu"))
             .unwrap_err()
             .contains("without it"));

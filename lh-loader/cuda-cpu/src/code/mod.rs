@@ -7,7 +7,7 @@
 //! | `program` | a module's functions, and where its shared variables are |
 //! | `scope` | names: registers, variables, labels |
 //! | `build` | a function's statements into steps |
-//! | `arithmetic`, `memory`, `control` | instructions into steps |
+//! | `arithmetic`, `memory`, `texture`, `control` | instructions into steps |
 //!
 //! # Addresses
 //! Device memory, constants, a thread's local memory and a kernel's parameters are at the addresses of the process; an
@@ -24,10 +24,12 @@ pub mod lanes;
 mod memory;
 mod program;
 mod scope;
+mod texture;
 
 pub use convert::Convert;
 pub use integer::{insert, lookup};
 pub use program::{Program, FUNCTION};
+pub use texture::{Access, Geometry, Outside, Sample};
 
 use crate::ptx::Type;
 use lanes::{Compare, Lanes, One, Three, Two};
@@ -295,6 +297,12 @@ pub enum Op {
         b: Slot,
         c: Slot,
     },
+    /// Reads a texture.
+    Texture(Box<Sample>),
+    /// Loads values from a surface.
+    SurfaceLoad(Box<Access>, Vec<Option<Slot>>),
+    /// Stores values in a surface.
+    SurfaceStore(Box<Access>, Vec<Slot>),
     /// Goes to a step.
     Branch(u32),
     /// Goes to the step whose number is at the index.

@@ -3,6 +3,7 @@
 use super::copy::{Copy, Side};
 use super::memory::{Kind, ALIGN};
 use super::{api, get, put, ready, refused, Error, Handle, Pointer};
+use crate::exec::{Format, Image};
 use std::ffi::c_uint;
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub struct Array {
 
 /// Flags that need nothing: layers, surfaces, cubes, gathers.
 const FLAGS: c_uint = 0x0f;
+/// Of these, layers, and six sides.
+const LAYERED: c_uint = 1;
+const CUBE: c_uint = 4;
 
 impl Description {
     /// Bytes of an element.
@@ -60,6 +64,28 @@ impl Description {
 }
 
 impl Array {
+    /// Its elements, for textures and surfaces.
+    pub fn image(&self) -> Result<Image, Error> {
+        let [row, rows, _] = self.about.size()?;
+        let Description {
+            width,
+            height,
+            depth,
+            ..
+        } = self.about;
+        if self.about.flags & CUBE != 0 {
+            return Err(refused::say("a texture of cubes"));
+        }
+        Ok(Image {
+            at: self.at,
+            size: [width, height, depth].map(|n| n as u32),
+            pitch: row,
+            slice: row * rows,
+            format: Format::of(self.about.format).ok_or(Error::INVALID_VALUE)?,
+            channels: self.about.channels,
+        })
+    }
+
     /// Part of it, from a place on.
     pub fn part(&self, [x, y, z]: [u64; 3], size: [u64; 3]) -> Result<Side, Error> {
         let whole = self.about.size()?;
@@ -149,6 +175,39 @@ api! {
     /// What it is.
     fn cuArray3DGetDescriptor_v2(out: *mut Description, array: Handle) {
         put(out, ready()?.arrays.get(array)?.about)
+    }
+
+    /// An array with levels, each half as large as the one before.
+    fn cuMipmappedArrayCreate(out: *mut Handle, about: *const Description, levels: c_uint) {
+        get(out)?;
+        let mut about = *get(about)?;
+        let mut all = Vec::new();
+        let most = about.width.max(about.height).max(about.depth).max(1).ilog2() + 1;
+        for _ in 0..levels.clamp(1, most) {
+            all.push(create(about)?);
+            let half = |n: usize| if n == 0 { 0 } else { (n / 2).max(1) };
+            (about.width, about.height) = (half(about.width), half(about.height));
+            if about.flags & LAYERED == 0 {
+                about.depth = half(about.depth);
+            }
+        }
+        put(out, ready()?.mipmapped.add(all.into()))
+    }
+
+    /// A level of it.
+    fn cuMipmappedArrayGetLevel(out: *mut Handle, array: Handle, level: c_uint) {
+        let levels = ready()?.mipmapped.get(array)?;
+        put(out, *levels.get(level as usize).ok_or(Error::INVALID_VALUE)?)
+    }
+
+    /// Its end.
+    fn cuMipmappedArrayDestroy(array: Handle) {
+        let driver = ready()?;
+        driver.wait_all();
+        for level in driver.mipmapped.remove(array)?.iter() {
+            driver.memory.release(driver.arrays.remove(*level)?.at, Kind::Device)?;
+        }
+        Ok(())
     }
 
     /// Its end.

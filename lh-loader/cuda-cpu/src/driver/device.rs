@@ -105,7 +105,7 @@ api! {
     /// Its name.
     fn cuDeviceGetName(name: *mut c_char, len: c_int, device: c_int) {
         check(device)?;
-        copy_text(name, len, NAME)
+        copy_text(name, len, super::other::name().map_or(NAME, str::as_bytes))
     }
 
     /// Its identity.

@@ -1,6 +1,7 @@
 //! Memory of every kind, by address.
 
 use super::device::MOST;
+use super::other;
 use super::space::Space;
 use super::{api, context, cu, get, put, put_if, ready, Done, Error, Handle, Pointer};
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
@@ -161,9 +162,9 @@ impl Memory {
                 regions: BTreeMap::new(),
                 used: [0; MOST],
                 device: Space::new(OWN, 2 * TIB),
-                managed: Space::new(OWN + 2 * TIB, TIB),
+                managed: Space::new(OWN + 2 * TIB + other::offset(), TIB - other::offset()),
                 host: Space::new(OWN + 3 * TIB, TIB),
-                variables: Space::new(OWN + 6 * TIB, TIB),
+                variables: Space::new(OWN + 6 * TIB + other::offset(), TIB - other::offset()),
                 reserved: BTreeMap::new(),
                 anywhere: Space::new(OWN + 4 * TIB, 2 * TIB),
             }),

@@ -8,9 +8,10 @@
 //! | `copy`, `transfer` | copies and fills: what is done, and the calls |
 //! | `module`, `function`, `launch` | code, kernels, launches |
 //! | `stream`, `event`, `work` | order: what is given to a stream, and done |
-//! | `pool`, `array` | memory in stream order, arrays |
+//! | `pool`, `array`, `texture` | memory in stream order, arrays, textures and surfaces |
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
+//! | `other` | the device as another one, for tests |
 //! | `touched` | what only this device has: a word for whoever saves its memory |
 //!
 //! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
@@ -30,6 +31,7 @@ mod launch;
 mod memory;
 mod module;
 mod nodes;
+mod other;
 mod physical;
 mod pointer;
 mod pool;
@@ -37,6 +39,7 @@ mod refused;
 mod space;
 mod stream;
 mod table;
+mod texture;
 mod touched;
 mod transfer;
 mod work;
@@ -44,7 +47,7 @@ mod work;
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
     launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
-    stream::*, touched::*, transfer::*,
+    stream::*, texture::*, touched::*, transfer::*,
 };
 
 use crate::engine::Engine;
@@ -77,6 +80,9 @@ pub struct Driver {
     streams: Table<Arc<stream::Stream>>,
     events: Table<Arc<event::Event>>,
     arrays: Table<Arc<array::Array>>,
+    /// Levels of arrays that have some.
+    mipmapped: Table<Arc<[Handle]>>,
+    textures: Mutex<texture::Objects>,
     pools: Table<Arc<pool::Pool>>,
     graphs: Table<graph::Shared>,
     nodes: Table<graph::NodeOf>,
@@ -117,6 +123,8 @@ fn initialise() {
             streams: Table::default(),
             events: Table::default(),
             arrays: Table::default(),
+            mipmapped: Table::default(),
+            textures: Mutex::default(),
             pools: Table::default(),
             graphs: Table::default(),
             nodes: Table::default(),
@@ -193,6 +201,10 @@ impl exec::Device for Driver {
     fn free(&self, address: u64) {
         // A wrong address is the kernel's mistake, of which `free` says nothing.
         let _ = self.memory.release(address, memory::Kind::Device);
+    }
+
+    fn texture(&self, number: u64) -> Option<Arc<exec::Texture>> {
+        self.texture_of(number)
     }
 
     fn processors(&self) -> usize {

@@ -19,14 +19,18 @@
 mod block;
 mod data;
 mod grid;
+mod picture;
 mod print;
 mod step;
+mod texture;
 mod together;
 mod warp;
 
 pub use grid::{run, Launch};
+pub use texture::{Beyond, Format, Image, Texture};
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What kernels need of the device they run on.
 pub trait Device: Sync {
@@ -38,6 +42,8 @@ pub trait Device: Sync {
     fn malloc(&self, size: u64) -> u64;
     /// Takes it back.
     fn free(&self, address: u64);
+    /// A texture or a surface.
+    fn texture(&self, number: u64) -> Option<Arc<Texture>>;
     /// How many workers may run blocks.
     fn processors(&self) -> usize;
 }

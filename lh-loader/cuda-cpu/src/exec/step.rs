@@ -141,6 +141,9 @@ impl Warp {
         let frame = &mut self.frames[index];
         let scratch = &mut self.scratch;
         match op {
+            Op::Texture(_) | Op::SurfaceLoad(..) | Op::SurfaceStore(..) => {
+                frame.picture(op, code, doing, around)?;
+            }
             Op::Convert(convert, d, a) => {
                 convert.run(scratch, frame.get(code, *a));
                 frame.registers[*d as usize].blend(scratch, doing);

@@ -34,6 +34,10 @@ impl Device for Test {
 
     fn free(&self, _address: u64) {}
 
+    fn texture(&self, _number: u64) -> Option<std::sync::Arc<cuda_cpu::exec::Texture>> {
+        None
+    }
+
     fn processors(&self) -> usize {
         2
     }

@@ -54,6 +54,6 @@ pub fn all_passed(guard: &Guard) {
 }
 
 /// All of them.
-pub fn all<'a>(guard: &'a Guard) -> impl Iterator<Item = &'a Ghost> {
+pub fn all(guard: &Guard) -> impl Iterator<Item = &Ghost> {
     GHOSTS.get(guard).iter()
 }
