@@ -15,6 +15,7 @@ pub use dmtcp::{dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
 pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,11 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> O
 
 static TURN: Mutex<()> = Mutex::new(());
 
+thread_local! {
+    /// Has this test the turn?
+    static MINE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// A test's own folder, and its turn: MPI ranks poll, so that tests side by side only slow each
 /// other down. Kept, and named, when the test fails.
 pub struct Scratch {
@@ -47,6 +53,7 @@ pub struct Scratch {
 impl Scratch {
     /// A new, empty folder.
     pub fn new(name: &str) -> Self {
+        assert!(!MINE.replace(true), "a test has one folder at a time");
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let path = programs::work().join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
@@ -72,6 +79,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        MINE.set(false);
         if std::thread::panicking() {
             eprintln!("the test's files are kept in {}", self.path.display());
         } else {
