@@ -166,9 +166,12 @@ pub fn begin(real_lock: usize, real_unlock: usize) -> bool {
     membarrier(REGISTER_PRIVATE_EXPEDITED)
 }
 
-/// From now on a thread of the program calls the library, and the helper does not.
+/// From now on a thread of the program calls the library, and the helper does not. While there is an assistant, who may
+/// be inside and has taken the mutex itself, the bias stays off, until the helper has come and gone again.
 pub fn want() {
-    change(&[OFF, PAUSED], WANTED);
+    if ASSISTANT.load(SeqCst) == 0 {
+        change(&[OFF, PAUSED], WANTED);
+    }
 }
 
 /// The calling thread, the helper, will call the library.
@@ -227,6 +230,7 @@ mod tests {
     fn one_at_a_time() {
         const TURNS: u64 = 300;
         const ASSISTED: u64 = 10;
+        const STAYS: u64 = 2_000;
         const OTHERS: u64 = 2;
         const MANY: u64 = 20_000;
         let shared = &Shared {
@@ -258,9 +262,16 @@ mod tests {
                 if turn % ASSISTED == 0 {
                     let assistant = s.spawn(|| {
                         assist(true);
-                        shared.add();
+                        (0..STAYS).for_each(|_| shared.add());
+                        // The helper has given up by now, at times.
                         assist(false);
                     });
+                    if turn % (2 * ASSISTED) == 0 {
+                        while ASSISTANT.load(SeqCst) == 0 && !assistant.is_finished() {
+                            thread::yield_now();
+                        }
+                        want();
+                    }
                     assistant.join().unwrap();
                 }
                 want();
@@ -269,22 +280,24 @@ mod tests {
                 }
                 on += u64::from(MODE.load(SeqCst) == ON);
             }
-            assert_ne!(MODE.load(SeqCst), NEVER, "the helper ended it");
+            let kept = MODE.load(SeqCst) != NEVER;
             let others: Vec<_> = (0..OTHERS)
                 .map(|_| s.spawn(|| (0..MANY).for_each(|_| shared.add())))
                 .collect();
             others.into_iter().for_each(|t| t.join().unwrap());
             shared.end.store(true, Relaxed);
-            assert_eq!(MODE.load(SeqCst), NEVER);
-            (owner.join().unwrap(), on)
+            let ended = MODE.load(SeqCst) == NEVER;
+            (owner.join().unwrap(), on, kept, ended)
         });
         // SAFETY: nobody else is left.
         let numbers = unsafe { *shared.numbers.get() };
         assert_eq!(
             numbers,
-            [seen.0 + TURNS + TURNS / ASSISTED + OTHERS * MANY; 2]
+            [seen.0 + TURNS + TURNS / ASSISTED * STAYS + OTHERS * MANY; 2]
         );
         assert!(!shared.torn.load(Relaxed), "two were inside at once");
         assert!(seen.1 > 0, "the bias was never on");
+        assert!(seen.2, "helper or assistant ended it");
+        assert!(seen.3, "others did not end it");
     }
 }

@@ -93,9 +93,8 @@ pub fn flushing() -> Option<String> {
 }
 
 /// The checkpoint is prepared, or given up: then the assistant may be in a flush, and is left to it.
-pub fn end(prepared: bool) {
-    TASK.store(END, SeqCst);
-    if prepared {
+pub fn end() {
+    if TASK.swap(END, SeqCst) != FLUSH {
         dismiss(&mut assistant());
     }
 }
@@ -119,7 +118,7 @@ fn assist() {
         }
         std::thread::sleep(PAUSE);
     }
-    // SAFETY: as above; if the checkpoint was given up this may be later, and does no harm then.
+    // SAFETY: as above; if the checkpoint was given up this may be later, and the bias is not on until then.
     unsafe { lower::bias(lower::Callers::NoAssistant) };
 }
 

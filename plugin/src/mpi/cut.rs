@@ -263,7 +263,7 @@ pub fn presuspend() -> Result<(), String> {
         // SAFETY: the gate is closed and this is the helper thread.
         unsafe { drain::run().and_then(|()| reopen::settle()) }
     });
-    assistant::end(outcome.is_ok());
+    assistant::end();
     match outcome {
         Ok(()) => {
             segment::save_once(true);
