@@ -1,6 +1,6 @@
 //! Waiting in the kernel for a word to change, and a lock by it.
 //!
-//! Runs in the router, on any half's thread: no TLS, no allocation.
+//! Runs in the router, in the restorer and on a half's donors, on any thread: no TLS, no allocation.
 
 use crate::arch::syscall6;
 use core::sync::atomic::{AtomicU32, Ordering::*};
@@ -20,6 +20,13 @@ fn futex(word: &AtomicU32, operation: i32, value: u32) {
 /// Waits while the word has this value; it may come back earlier.
 pub fn wait(word: &AtomicU32, value: u32) {
     futex(word, libc::FUTEX_WAIT, value);
+}
+
+/// Waits until the word has another value.
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    while word.load(Acquire) == value {
+        wait(word, value);
+    }
 }
 
 /// Wakes all who wait for the word.

@@ -11,6 +11,7 @@
 //! host sets `Upper::release`.
 
 use crate::arch::{is_err, syscall6};
+use crate::futex::{wait_while, wake};
 use crate::layout::LOADER_BASE;
 use crate::lhinfo::{self, HalfStart, LhInfo, Thread, MAX_THREADS, RSEQ_SIGNATURE};
 use crate::shown;
@@ -31,8 +32,6 @@ const RSEQ_CPU_ID_REGISTRATION_FAILED: i32 = -2;
 const SIGSET: usize = 8;
 const ARCH_SET_GS: usize = 0x1001;
 const ARCH_SET_FS: usize = 0x1002;
-const FUTEX_WAIT_PRIVATE: usize = 128;
-const FUTEX_WAKE_PRIVATE: usize = 129;
 
 /// Slot of the plugin's helper (`u32::MAX`: none).
 static HELPER: AtomicU32 = AtomicU32::new(u32::MAX);
@@ -45,23 +44,6 @@ static HELPER: AtomicU32 = AtomicU32::new(u32::MAX);
 unsafe fn call(nr: libc::c_long, a: usize, b: usize, c: usize, d: usize) -> isize {
     // SAFETY: the caller answers for the system call.
     unsafe { syscall6(nr as usize, a, b, c, d, 0, 0) }
-}
-
-/// Waits while `word` is `value`.
-fn wait_while(word: &AtomicU32, value: u32) {
-    while word.load(Ordering::Acquire) == value {
-        let at = core::ptr::from_ref(word) as usize;
-        // SAFETY: a futex wait on a word that lives as long as the region it is in.
-        unsafe { call(libc::SYS_futex, at, FUTEX_WAIT_PRIVATE, value as usize, 0) };
-    }
-}
-
-/// Wakes everybody who waits on `word`.
-fn wake(word: &AtomicU32) {
-    let at = core::ptr::from_ref(word) as usize;
-    let all = i32::MAX as usize;
-    // SAFETY: a futex wake touches no memory.
-    unsafe { call(libc::SYS_futex, at, FUTEX_WAKE_PRIVATE, all, 0) };
 }
 
 /// Says what went wrong and ends the process: there is no program to go back to.

@@ -42,15 +42,6 @@ static const char ptx[] =
     " setp.eq.u32 %q, %r0, 0; @%q bra LOOP;\n"
     " ret;\n}\n";
 
-#define CHECK(call)                                                       \
-    do {                                                                  \
-        int code = (call);                                                \
-        if (code) {                                                       \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                      \
-        }                                                                 \
-    } while (0)
-
 enum { STREAMS = 4, SMALL = 100, LARGE = 1 << 19, SIDE = 16 };
 
 static unsigned long called;

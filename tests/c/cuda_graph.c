@@ -24,15 +24,6 @@ static const char ptx[] =
     " st.global.u32 [%d2], %r8;\n"
     "DONE: ret;\n}\n";
 
-#define CHECK(call)                                                            \
-    do {                                                                       \
-        int code = (call);                                                     \
-        if (code) {                                                            \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
-
 enum { N = 300, KERNEL = 0, COPY = 1, FILL = 2, HOST = 3, CHILD = 4, EMPTY = 5, WAIT = 6, RECORD = 7 };
 
 static unsigned long called;

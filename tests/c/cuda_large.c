@@ -17,15 +17,6 @@ static const char ptx[] =
     ".visible .global .align 4 .u32 first = 5;\n"
     ".visible .entry nothing(.param .u64 p)\n{\n .reg .b64 %d;\n mov.u64 %d, first;\n ret;\n}\n";
 
-#define CHECK(call)                                                       \
-    do {                                                                  \
-        int code = (call);                                                \
-        if (code) {                                                       \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                      \
-        }                                                                 \
-    } while (0)
-
 static unsigned long noise = 88172645463325252ul;
 
 static void fill(unsigned long *p)

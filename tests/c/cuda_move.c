@@ -22,15 +22,6 @@ static const char ptx[] =
     " st.global.u32 [%%d2], %%r7;\n"
     "DONE: ret;\n}\n";
 
-#define CHECK(call)                                                       \
-    do {                                                                  \
-        int code = (call);                                                \
-        if (code) {                                                       \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                      \
-        }                                                                 \
-    } while (0)
-
 enum { N = 100000 };
 
 int main(int argc, char **argv)

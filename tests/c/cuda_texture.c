@@ -37,15 +37,6 @@ static const char ptx[] =
                       " mul.f32 %f4, %f4, 0f3F000000; add.f32 %f4, %f4, 0f3F800000; add.f32 %f4, %f4, %f0; mov.b32 %r6, %f4;\n"
                       " sust.b.2d.b32.trap [%d1, {%r4, %r1}], {%r6};\n st.global.u32 [%d0], %r6;\n");
 
-#define CHECK(call)                                                            \
-    do {                                                                       \
-        int code = (call);                                                     \
-        if (code) {                                                            \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
-
 enum { W = 16, H = 8, UNSIGNED_16 = 2, SIGNED_32 = 10, FLOAT = 32, AS_THEY_ARE = 1, NORMALIZED = 2, CLAMP = 1, WRAP = 0 };
 
 static void *module;

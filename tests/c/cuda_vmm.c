@@ -28,15 +28,6 @@ static const char ptx[] =
     " mov.u64 %d3, launches; atom.global.add.u32 %r10, [%d3], 1;\n"
     "DONE: ret;\n}\n";
 
-#define CHECK(call)                                                            \
-    do {                                                                       \
-        int code = (call);                                                     \
-        if (code) {                                                            \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
-
 enum { MOST = 2, N = 1000, PIECE = 2 << 20 };
 
 static unsigned sum(address at)

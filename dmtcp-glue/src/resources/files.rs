@@ -159,10 +159,7 @@ impl File {
                 let name = name.trim_start_matches("/memfd:").replace('/', "-");
                 in_memory(&name, libc::MFD_ALLOW_SEALING)?
             }
-            None => match nameless(Path::new(name)) {
-                Ok(fd) => fd,
-                Err(_) => in_memory("deleted", 0)?,
-            },
+            None => nameless(Path::new(name)).or_else(|_| in_memory("deleted", 0))?,
         };
         let mut file = fs::File::from(fd);
         if self.memfd.is_none() {

@@ -7,6 +7,7 @@
 use crate::{look, sys};
 use core::ffi::{c_void, CStr};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use lh_loader::futex;
 use lh_loader::lhinfo::{
     Copier, Copiers, Half, COPIERS, COPY_BEGIN, COPY_END, COPY_READ, COPY_UNTOUCHED, COPY_WRITE,
     COPY_ZERO, STAGING,
@@ -82,7 +83,7 @@ extern "C" fn serve(copier: *mut c_void) -> *mut c_void {
     let copier = unsafe { &*copier.cast::<Copier>() };
     loop {
         match copier.state.load(Ordering::Acquire) {
-            waiting @ (IDLE | REPLY) => sys::wait(&copier.state, waiting),
+            waiting @ (IDLE | REPLY) => futex::wait_while(&copier.state, waiting),
             _ => {
                 let result = answer(copier).err().unwrap_or(0);
                 copier.result.store(result, Ordering::Relaxed);

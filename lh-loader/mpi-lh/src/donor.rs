@@ -10,6 +10,7 @@ use crate::{half, keys, sys};
 use core::ffi::c_void;
 use core::ptr::{addr_of_mut, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use lh_loader::futex;
 use lh_loader::lhinfo::LOWER_MASK;
 
 /// A donor's stack: it only parks, and runs destructors at its end.
@@ -100,7 +101,7 @@ pub unsafe fn start(upper: usize) -> *mut Donor {
             libc::free(donor.cast());
             return null_mut();
         }
-        sys::wait(&(*donor).state, 0);
+        futex::wait_while(&(*donor).state, 0);
         donor
     }
 }
@@ -162,7 +163,7 @@ extern "C" fn park(donor: *mut c_void) -> *mut c_void {
             leave_rseq((*donor).fs);
         }
         sys::post(&(*donor).state, 1);
-        sys::wait(&(*donor).state, 1);
+        futex::wait_while(&(*donor).state, 1);
         keys::use_destructors();
         libc::free(donor.cast());
     }

@@ -135,9 +135,7 @@ fn pass_verdict(tid: u32) -> bool {
     let verdict = tid | if rejected { REJECTED } else { 0 };
     VERDICT.store(verdict, Release);
     futex::wake(&VERDICT);
-    while VERDICT.load(Acquire) == verdict {
-        futex::wait(&VERDICT, verdict);
-    }
+    futex::wait_while(&VERDICT, verdict);
     let alive = || {
         // SAFETY: signal 0 is none.
         let sent = unsafe {

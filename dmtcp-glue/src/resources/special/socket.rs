@@ -256,7 +256,7 @@ pub fn queued(fd: RawFd, inode: u64, kind: Option<i32>, ended: bool) -> Result<V
     let mut found = Vec::new();
     let mut buffer = vec![0_u8; 1 << 18];
     // Nothing was read: an empty packet, or the end, which comes again and again.
-    let mut nothing_read = 0;
+    let mut nothing_read = false;
     let result = loop {
         let (got, carries) = peek(fd, &mut buffer);
         if carries {
@@ -268,13 +268,13 @@ pub fn queued(fd: RawFd, inode: u64, kind: Option<i32>, ended: bool) -> Result<V
             0 if kind == Some(libc::SOCK_STREAM) => break Ok(()),
             0 => {
                 let end = ended && kind == Some(libc::SOCK_SEQPACKET);
-                if end && nothing_read > 0 {
+                if end && nothing_read {
                     break Ok(());
                 }
                 if !end {
                     empty.insert(inode);
                 }
-                nothing_read += 1;
+                nothing_read = true;
             }
             1.. if got as usize > buffer.len() => {
                 break Err(anyhow::anyhow!(
@@ -282,7 +282,7 @@ pub fn queued(fd: RawFd, inode: u64, kind: Option<i32>, ended: bool) -> Result<V
                 ))
             }
             1.. => {
-                if nothing_read > 0 {
+                if nothing_read {
                     empty.insert(inode);
                 }
                 found.push(Blob(buffer[..got as usize].to_vec()));
