@@ -33,6 +33,10 @@ pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Looks every function up in the half; after a restart again.
 pub fn resolve() {
     let half = crossing::mpi_half();
+    if half == usize::MAX {
+        without();
+    }
+    crate::dmtcp::late::look_at_languages();
     HALF.store(half, Relaxed);
     for (slot, name) in TABLE.iter().zip(NAMES) {
         // The profiling names are the implementation; a tool in the lower half is not ours to call.
@@ -66,6 +70,18 @@ pub enum Callers {
     Assistant = 2,
     /// The calling thread no more.
     NoAssistant = 3,
+}
+
+/// The program opened MPI's library after its start, and nobody knew that it would.
+#[cold]
+fn without() -> ! {
+    crate::streams::flush();
+    eprintln!(
+        "splitproc: this process has no MPI half, because its program is not linked with MPI: under DMTCP launch it with \
+         SPLITPROC_LH=mpi, else with `splitproc launch --mpi mpich` (or openmpi)"
+    );
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(70) }
 }
 
 /// Tells the half, whose locks are biased to one thread of the program (see `lh_loader::bias`).
