@@ -10,7 +10,8 @@ use crate::symbols;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void};
 use lh_loader::route::fronts::{CUDA_NAMES, NAMES, SLEEVES};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::OnceLock;
@@ -68,14 +69,17 @@ unsafe extern "C" fn instead(file: *const c_char) -> Call {
         return Call { file, function };
     };
     // SAFETY: the program gives a C string.
-    let name = unsafe { CStr::from_ptr(file) }.to_bytes();
-    let name = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
-    let front = fronts.iter().find(|(n, _)| n.as_bytes() == name);
-    if let Some((_, front)) = front {
+    let name = file_name(unsafe { CStr::from_ptr(file) });
+    // libmpi.so.40.30.4 is libmpi.so.40.
+    let is = |n: &str| {
+        let rest = name.as_bytes().strip_prefix(n.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'.')
+    };
+    if let Some((_, front)) = fronts.iter().find(|(n, _)| is(n)) {
         let file = front.as_ptr();
         return Call { file, function };
     }
-    if let Some(name) = SLEEVES.iter().find(|n| n.as_bytes() == name) {
+    if let Some(name) = SLEEVES.iter().find(|n| is(n)) {
         refuse(name);
     }
     // No lock, which a forked child might find taken: what two threads open is open once.
@@ -91,6 +95,15 @@ unsafe extern "C" fn instead(file: *const c_char) -> Call {
         OPEN.store(true, Ordering::Relaxed);
     }
     Call { file, function }
+}
+
+/// The last component of a library's name; that of what a path leads to.
+fn file_name(file: &CStr) -> OsString {
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let real = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let real = real.and_then(|_| path.canonicalize().ok());
+    let real = real.as_deref().unwrap_or(path);
+    real.file_name().unwrap_or_default().to_owned()
 }
 
 /// libc's `dlopen`, which goes by the address that it returns to.
