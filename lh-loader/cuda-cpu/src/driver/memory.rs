@@ -53,7 +53,7 @@ pub struct Region {
     pub kind: Kind,
     /// A number of its own.
     pub id: u64,
-    /// The flags that it was made with; of mapped memory, who may use it.
+    /// The flags that it was made with; of mapped memory, how devices may use it: two bits for each.
     pub flags: c_uint,
     /// The device that has it, or had asked for it.
     pub device: c_int,
