@@ -60,26 +60,26 @@ static void map(address at, unsigned long long handle, int devices)
     CHECK(cuMemSetAccess(at, PIECE, a, devices));
 }
 
-/* Memory that holds a number, and that the first device may use in this way alone, the second one in all ways. */
+/* Memory that holds a number, and that devices may use in this way alone. */
 static void held(address at, int devices, unsigned number, unsigned way)
 {
-    struct access a = {{1, 0}, way};
+    struct access a[MOST] = {{{1, 0}, way}, {{1, 1}, way}};
     unsigned long long handle;
     make(&handle, 0);
     map(at, handle, devices);
     CHECK(cuMemRelease(handle));
     CHECK(cuMemsetD32_v2(at, number, N));
-    CHECK(cuMemSetAccess(at, PIECE, &a, 1));
+    CHECK(cuMemSetAccess(at, PIECE, a, devices));
 }
 
 /* Are these the ways in which all devices may use memory? */
-static void check_ways(address at, int devices, unsigned first)
+static void check_ways(address at, int devices, unsigned way)
 {
     for (int d = 0; d < devices; d++) {
         struct location where = {1, d};
         unsigned long long flags;
         CHECK(cuMemGetAccess(&flags, &where, at));
-        if (flags != (d ? ALL : first))
+        if (flags != way)
             exit(7);
     }
 }
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     map(other, away, devices);
     CHECK(cuMemsetD32_v2(other, 99, N));
     CHECK(cuMemUnmap(other, PIECE));
-    /* Two that the first device may read only, and not use at all. */
+    /* Two that may be read only, and not be used at all. */
     CHECK(cuMemAddressReserve(&ways, 2 * PIECE, 0, 0, 0));
     held(ways, devices, 55, READ);
     held(ways + PIECE, devices, 66, NONE);
