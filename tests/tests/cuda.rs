@@ -15,6 +15,18 @@ fn graphs_go_on_after_restarts() {
     survives(&scratch, 0, &cuda_program("cuda_graph"), &["40", "40"]);
 }
 
+/// Memory that graphs allocate: what a launch has left, freed in several ways or not yet.
+#[test]
+fn memory_of_graphs_goes_on_after_restarts() {
+    let scratch = Scratch::new("cuda-graph-memory");
+    survives(
+        &scratch,
+        0,
+        &cuda_program("cuda_graph_memory"),
+        &["40", "40"],
+    );
+}
+
 /// What kernels read through textures is compared with what the host computes, and a surface goes on from what it was.
 #[test]
 fn textures_and_surfaces_go_on_after_restarts() {
