@@ -79,6 +79,8 @@ pub struct Block {
     pub ways: [Way; MAX_HALVES],
     /// `OUTSIDE`, `MUST_COMPLETE`, `REEXECUTABLE` or `ENDING`.
     pub state: AtomicU32,
+    /// What the thread has of the MPI library, see `mpi::turn`.
+    pub turn: AtomicU32,
     /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.

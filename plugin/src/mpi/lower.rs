@@ -1,5 +1,6 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
+use super::turn;
 use crate::crossing::{self, Restarted};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -68,11 +69,18 @@ pub enum Callers {
     NoAssistant = 3,
 }
 
-/// Tells the half, whose locks are biased to one thread of the program (see `lh_loader::bias`).
+/// Tells who calls the library: its lock is ours (see `turn`), or it has locks of its own, biased to one thread of the
+/// program (see `lh_loader::bias`).
 ///
 /// # Safety
 /// From a place that no restart can interrupt.
-pub unsafe fn bias(to: Callers) {
+pub unsafe fn callers(to: Callers) {
+    match to {
+        Callers::Helper => turn::lock_is_used(),
+        Callers::Program => turn::lock_is_left(),
+        Callers::Assistant => turn::assist(true),
+        Callers::NoAssistant => turn::assist(false),
+    }
     let f = BIAS.load(Relaxed);
     if f != 0 {
         // SAFETY: the function takes an int; the caller answers for the rest.
@@ -99,8 +107,10 @@ extern "C" fn missing() -> i32 {
 pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
+    let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
     let r = unsafe { crossing::cross(HALF.load(Relaxed), f, args) };
+    turn::leave(turn);
     match r {
         Ok(code) => Ok(code as i32),
         Err(_) => Err(Fail::Restarted),
@@ -115,8 +125,20 @@ pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
 pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
+    let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the rest.
-    unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 }
+    let code = unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 };
+    turn::leave(turn);
+    code
+}
+
+/// Before the library is started: will it have one caller at a time? See `turn`.
+///
+/// # Safety
+/// No thread of the program calls the library meanwhile.
+pub unsafe fn serialized(asked_for_one: bool) -> bool {
+    // SAFETY: the caller's.
+    unsafe { turn::begin(HALF.load(Relaxed), asked_for_one) }
 }
 
 /// Has the library this function?
