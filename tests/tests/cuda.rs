@@ -45,7 +45,7 @@ fn kernels_launched_by_host_functions_go_on_after_restarts() {
 /// What clang makes of a CUDA program, with the usual default stream and with one for each thread.
 #[test]
 fn programs_of_clang_go_on_after_restarts() {
-    for flags in [&[][..], &["-fgpu-default-stream=per-thread"]] {
+    for flags in [&[][..], &["-Xclang", "-fgpu-default-stream=per-thread"]] {
         let Some(app) = clang_program("cuda_clang", flags) else {
             println!("skipped: no clang");
             return;
