@@ -1,8 +1,11 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
 use super::turn;
+use crate::block::{self, Block, Way};
 use crate::crossing::{self, Restarted};
+use lh_loader::layout::MAX_HALVES;
 use std::ffi::CString;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 include!(concat!(env!("OUT_DIR"), "/table.rs"));
@@ -27,6 +30,8 @@ pub type Outcome = Result<i32, Fail>;
 
 static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 static HALF: AtomicUsize = AtomicUsize::new(0);
+/// Where in a block the way into the half is.
+static WAY: AtomicUsize = AtomicUsize::new(offset_of!(Block, ways));
 static BIAS: AtomicUsize = AtomicUsize::new(0);
 /// The lower half's `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY`.
 pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
@@ -35,6 +40,8 @@ pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 pub fn resolve() {
     let half = crossing::mpi_half();
     HALF.store(half, Relaxed);
+    let ways = offset_of!(Block, ways);
+    WAY.store(ways + half % MAX_HALVES * size_of::<Way>(), Relaxed);
     for (slot, name) in TABLE.iter().zip(NAMES) {
         // The profiling names are the implementation; a tool in the lower half is not ours to call.
         let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
@@ -129,6 +136,47 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     // SAFETY: the table holds the function's address; the caller answers for the rest.
     let code = unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 };
     turn::leave(turn);
+    code
+}
+
+/// The calling thread's way into the half, if that has adopted it.
+#[inline(always)]
+pub fn way() -> Option<*mut Way> {
+    // SAFETY: a place in this thread's own block.
+    unsafe {
+        let way: *mut Way = block::mine().byte_add(WAY.load(Relaxed)).cast();
+        ((*way).entry != 0).then_some(way)
+    }
+}
+
+/// [`call`] by this way, in a turn that began with `turn::mark`, and ends.
+///
+/// # Safety
+/// As `call`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
+    let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
+    // SAFETY: as in `call`.
+    let r = unsafe { crossing::cross_by(way, f, args) };
+    turn::end();
+    match r {
+        Ok(code) => Ok(code as i32),
+        Err(_) => Err(Fail::Restarted),
+    }
+}
+
+/// [`must`] by this way, in a turn that began with `turn::mark`, and ends.
+///
+/// # Safety
+/// As `must`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
+    let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
+    // SAFETY: as in `must`.
+    let code = unsafe { crossing::cross_must_by(way, f, args) as i32 };
+    turn::end();
     code
 }
 

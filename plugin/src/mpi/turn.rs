@@ -15,17 +15,10 @@
 //! (`lh_loader::bias` makes them cheaper).
 
 use super::lower::NAMES;
-use crate::block::{self, Block};
+use crate::block::{self, Block, HOLDS, MARKED, OUT};
 use crate::{crossing, gate, raw, registry};
 use std::sync::atomic::{compiler_fence, AtomicBool, AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
-
-/// In a block: the thread is not in the library.
-const OUT: u32 = 0;
-/// It is, without the lock.
-const MARKED: u32 = 1;
-/// It is, with the lock.
-const HOLDS: u32 = 2;
 
 /// Is the lock in use?
 static IN_USE: AtomicU32 = AtomicU32::new(0);
@@ -62,7 +55,9 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
         && lead != 0
         && unsafe { crossing::cross_must(half, lead, &words) } as i32 != 0;
     SERIALIZED.store(one, SeqCst);
-    IN_USE.store(u32::from(one && SEVERAL.load(SeqCst)), SeqCst);
+    let in_use = one && SEVERAL.load(SeqCst);
+    IN_USE.store(u32::from(in_use), SeqCst);
+    gate::take_turns(in_use);
     NEXT.store(0, SeqCst);
     SERVED.store(0, SeqCst);
     // After a restart: threads that were inside are to call again.
@@ -80,7 +75,7 @@ pub fn several() {
 pub fn lock_is_used() {
     if SERIALIZED.load(SeqCst) {
         IN_USE.store(1, SeqCst);
-        gate::fence_all();
+        gate::take_turns(true);
     }
 }
 
@@ -88,6 +83,7 @@ pub fn lock_is_used() {
 pub fn lock_is_left() {
     if !ASSISTED.load(SeqCst) && !SEVERAL.load(SeqCst) {
         IN_USE.store(0, SeqCst);
+        gate::take_turns(false);
     }
 }
 
@@ -123,16 +119,28 @@ pub fn enter() -> Turn {
 
 /// The turn is over.
 #[inline(always)]
-pub fn leave(turn_: Turn) {
-    let own = turn(block::mine());
-    if !turn_.0 {
-        return;
+pub fn leave(outermost: Turn) {
+    if outermost.0 {
+        end();
     }
+}
+
+/// The calling thread's turn is over, which may have begun at the gate (`gate::enter_quickly`). It ends at once after a
+/// call, for who waits for a mark may hold the model's lock.
+#[inline(always)]
+pub fn end() {
+    let own = turn(block::mine());
     if own.load(Relaxed) == MARKED {
         own.store(OUT, Release);
     } else {
         leave_slowly();
     }
+}
+
+/// The turn that began at the gate is over, and there was no call in it, or it is over already.
+#[inline(always)]
+pub fn unmark() {
+    turn(block::mine()).store(OUT, Release);
 }
 
 #[cold]
