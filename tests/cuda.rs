@@ -4,17 +4,81 @@ use crate::{bin, lines, program, repo, text, Job, Moments, Scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What links a program with one of CUDA's fronts.
+fn with_front(name: &str) -> [String; 3] {
+    let front = bin("fronts").join(name);
+    let folder = front.parent().expect("a folder").display();
+    [
+        format!("-L{folder}"),
+        format!("-l:{name}"),
+        // libsplitproc.so, which the front needs, is the program's once it is launched.
+        "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
+    ]
+}
+
 /// A C program of the driver's API in `tests/c`, linked with the front.
 pub fn cuda_program(name: &str) -> PathBuf {
-    let front = bin("fronts/libcuda.so.1");
-    let folder = format!("-L{}", front.parent().expect("a folder").display());
-    let flags = [
-        &folder[..],
-        "-l:libcuda.so.1",
-        // libsplitproc.so, which the front needs, is the program's once it is launched.
-        "-Wl,--unresolved-symbols=ignore-in-shared-libs",
-    ];
-    program(name, name, &flags)
+    let flags = with_front("libcuda.so.1");
+    program(name, name, &flags.each_ref().map(String::as_str))
+}
+
+/// A C program of the runtime's.
+pub fn cuda_runtime_program(name: &str) -> PathBuf {
+    let flags = with_front("libcudart.so.12");
+    program(name, name, &flags.each_ref().map(String::as_str))
+}
+
+/// A fat binary with one entry: this PTX.
+fn fat_binary(ptx: &[u8]) -> Vec<u8> {
+    let mut text = ptx.to_vec();
+    text.resize((ptx.len() + 1).next_multiple_of(8), 0);
+    let mut entry = [0_u64; 8];
+    // PTX, a header of 64 bytes; the size; the architecture; that it is 64-bit code.
+    (entry[0], entry[1], entry[5]) = (64 << 32 | 0x101 << 16 | 1, text.len() as u64, 0x11);
+    (entry[3], entry[4]) = (70 << 32 | 7 << 16, 0);
+    let container = [0xba55_ed50 | 1 << 32 | 16 << 48, 64 + text.len() as u64];
+    let words = container.iter().chain(&entry);
+    words.flat_map(|w| w.to_le_bytes()).chain(text).collect()
+}
+
+/// A program in `tests/c`, built by clang's own CUDA mode with these flags, where there is such a clang.
+pub fn clang_program(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let clang = ["clang++", "clang++-19", "clang++-18", "clang++-17"]
+        .into_iter()
+        .find(|c| Command::new(c).arg("--version").output().is_ok())?;
+    let source = repo().join(format!("tests/c/{name}.cu"));
+    let folder = crate::programs::work().join("bin");
+    std::fs::create_dir_all(&folder).expect("a folder for programs");
+    let out = folder.join(format!("{name}{}", flags.len()));
+    let [ptx, fat] = ["ptx", "fatbin"].map(|e| out.with_extension(e));
+    let shown = |path: &Path| path.display().to_string();
+    // No headers of CUDA's, none of its tools; the way to launch that is newer than 9.2.
+    let run = |more: &[&str]| {
+        let mut command = Command::new(clang);
+        command.args([
+            "-xcuda",
+            "-nocudainc",
+            "-nocudalib",
+            "--cuda-gpu-arch=sm_70",
+        ]);
+        command.args(["-Xclang", "-target-sdk-version=12.3", "-O2"]);
+        command.arg(&source).args(flags).args(["-xnone"]).args(more);
+        let done = command.output().expect("clang runs");
+        let told = text(&done.stderr);
+        assert!(done.status.success(), "{command:?}: {told}");
+    };
+    run(&["--cuda-device-only", "-S", "-o", &shown(&ptx)]);
+    let binary = fat_binary(&std::fs::read(&ptx).expect("the PTX"));
+    std::fs::write(&fat, binary).expect("the fat binary");
+    let front = with_front("libcudart.so.12");
+    let include = ["-Xclang", "-fcuda-include-gpubinary", "-Xclang"];
+    let (fat, out_name) = (shown(&fat), shown(&out));
+    let mut last = vec!["--cuda-host-only"];
+    last.extend(include);
+    last.extend([&fat[..], "-o", &out_name]);
+    last.extend(front.iter().map(String::as_str));
+    run(&last);
+    Some(out)
 }
 
 /// NVIDIA's compiler, where it is: `$NVCC`, or the one in the path.

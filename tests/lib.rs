@@ -10,7 +10,10 @@ mod job;
 mod programs;
 
 pub use case::Case;
-pub use cuda::{cpu, cuda_example, cuda_program, limit_memory, nvcc, survives};
+pub use cuda::{
+    clang_program, cpu, cuda_example, cuda_program, cuda_runtime_program, limit_memory, nvcc,
+    survives,
+};
 pub use dmtcp::{dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
 pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};

@@ -3,6 +3,7 @@ fn main() {
     for arg in [
         "-Wl,--export-dynamic-symbol=dlopen",
         "-Wl,--export-dynamic-symbol=splitproc_bias",
+        "-Wl,--export-dynamic-symbol=splitproc_turn",
         "-Wl,--export-dynamic-symbol=pthread_mutexattr_setprotocol",
         "-Wl,--defsym=rust_eh_personality=main",
     ] {

@@ -46,6 +46,13 @@ pub const REEXECUTABLE: u32 = 2;
 /// On its way to its end, which DMTCP waits for.
 pub const ENDING: u32 = 3;
 
+/// What a thread has of the MPI library, see `mpi::turn`: it is not in there.
+pub const OUT: u32 = 0;
+/// It is, without the lock.
+pub const MARKED: u32 = 1;
+/// It is, with the lock.
+pub const HOLDS: u32 = 2;
+
 /// A thread's way into a half.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -79,6 +86,8 @@ pub struct Block {
     pub ways: [Way; MAX_HALVES],
     /// `OUTSIDE`, `MUST_COMPLETE`, `REEXECUTABLE` or `ENDING`.
     pub state: AtomicU32,
+    /// `OUT`, `MARKED` or `HOLDS`.
+    pub turn: AtomicU32,
     /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.

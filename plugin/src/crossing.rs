@@ -22,13 +22,10 @@ pub struct Restarted;
 /// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$r13` and
 /// `$r14_r15`: registers that a restart may lose.
 macro_rules! enter {
-    ($half:expr, $f:expr, $args:expr, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
+    ($way:expr, $f:expr, $args:expr, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
         let args: &[u64] = $args;
         let b = block::mine();
-        let way = (&raw mut (*b).ways).cast::<Way>().add($half % MAX_HALVES);
-        if (*way).entry == 0 {
-            first($half);
-        }
+        let way: *mut Way = $way;
         let register = |i: usize| args.get(i).copied().unwrap_or(0);
         let (value, restarted): (u64, u64);
         if args.len() <= 6 {
@@ -88,6 +85,20 @@ macro_rules! enter {
     }};
 }
 
+/// The calling thread's way into a half.
+#[inline(always)]
+fn way(half: usize) -> *mut Way {
+    // SAFETY: the block is this thread's own.
+    unsafe {
+        let ways = &raw mut (*block::mine()).ways;
+        let way = ways.cast::<Way>().add(half % MAX_HALVES);
+        if (*way).entry == 0 {
+            first(half);
+        }
+        way
+    }
+}
+
 /// Calls `f` in lower half `half`. Integer and pointer arguments only.
 ///
 /// # Errors
@@ -97,11 +108,23 @@ macro_rules! enter {
 /// `f` must be a function of that half that takes these arguments.
 #[inline(always)]
 pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
+    // SAFETY: the way is the thread's; the rest is the caller's.
+    unsafe { cross_by(way(half), f, args) }
+}
+
+/// [`cross`] by a way that the thread has.
+///
+/// # Errors
+/// As [`cross`].
+///
+/// # Safety
+/// As [`cross`], and `way` must be the calling thread's way into the half, which has adopted it.
+#[inline(always)]
+pub unsafe fn cross_by(way: *mut Way, f: usize, args: &[u64]) -> Result<u64, Restarted> {
     // SAFETY: the block is this thread's own, and a way's fields were set together. The caller vouches for
     // `f` and its arguments.
-    let (value, restarted) = unsafe {
-        enter!(half, f, args, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,])
-    };
+    let (value, restarted) =
+        unsafe { enter!(way, f, args, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,]) };
     if restarted == 0 {
         Ok(value)
     } else {
@@ -116,7 +139,17 @@ pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarte
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
     // SAFETY: as in `cross`.
-    unsafe { enter!(half, f, args, [], []) }.0
+    unsafe { cross_must_by(way(half), f, args) }
+}
+
+/// [`cross_must`] by a way that the thread has.
+///
+/// # Safety
+/// As [`cross_must`] and [`cross_by`].
+#[inline(always)]
+pub unsafe fn cross_must_by(way: *mut Way, f: usize, args: &[u64]) -> u64 {
+    // SAFETY: as in `cross_by`.
+    unsafe { enter!(way, f, args, [], []) }.0
 }
 
 /// Does the thread go into the half on the shared way?

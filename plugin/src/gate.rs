@@ -3,11 +3,16 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, Block, ENDING, MUST_COMPLETE, OUTSIDE, REEXECUTABLE};
+use crate::block::{self, Block, ENDING, MARKED, MUST_COMPLETE, OUT, OUTSIDE, REEXECUTABLE};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
-static CLOSED: AtomicU32 = AtomicU32::new(0);
+/// What there is to heed on the way in: bits.
+static GATE: AtomicU32 = AtomicU32::new(0);
+/// It is closed.
+const CLOSED: u32 = 1;
+/// Calls of the MPI library go one by one, see `mpi::turn`.
+const TURNS: u32 = 2;
 
 /// membarrier's commands, as in linux/membarrier.h.
 const PRIVATE_EXPEDITED: usize = 1 << 3;
@@ -40,26 +45,32 @@ pub fn enter(call: Call) -> Inside {
     b.state.store(call as u32, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
-    if (CLOSED.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
+    if (GATE.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
         wait(call, before);
     }
     Inside { before }
 }
 
 /// Goes in for a call that must complete, if there is nothing to wait for and nothing else to do. Goes out by
-/// [`leave`].
+/// [`leave`]. `TURN`: it will call the MPI library, and has its turn.
 #[inline(always)]
-pub fn enter_quickly() -> bool {
+pub fn enter_quickly<const TURN: bool>() -> bool {
     // SAFETY: as in `enter`.
     let b = unsafe { &*block::mine() };
     if b.state.load(Ordering::Relaxed) != OUTSIDE {
         return false;
     }
     b.state.store(MUST_COMPLETE, Ordering::Relaxed);
+    if TURN {
+        b.turn.store(MARKED, Ordering::Relaxed);
+    }
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
-    if CLOSED.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
+    if GATE.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
         return true;
+    }
+    if TURN {
+        b.turn.store(OUT, Ordering::Release);
     }
     b.state.store(OUTSIDE, Ordering::Release);
     false
@@ -103,9 +114,13 @@ fn wait(call: Call, before: u32) {
     registry::register();
     // SAFETY: as in `enter`.
     let b = unsafe { &*block::mine() };
-    while b.exempt == 0 && CLOSED.load(Ordering::SeqCst) != 0 {
+    loop {
+        let seen = GATE.load(Ordering::SeqCst);
+        if b.exempt != 0 || seen & CLOSED == 0 {
+            break;
+        }
         b.state.store(OUTSIDE, Ordering::SeqCst);
-        raw::futex_wait(&CLOSED, 1, None);
+        raw::futex_wait(&GATE, seen, None);
         b.state.store(call as u32, Ordering::SeqCst);
     }
     if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
@@ -176,8 +191,18 @@ pub fn init() {
 
 /// Closes the gate: when this returns, every thread that is inside can be seen by [`busy`].
 pub fn close() {
-    CLOSED.store(1, Ordering::SeqCst);
+    GATE.fetch_or(CLOSED, Ordering::SeqCst);
     fence_all();
+}
+
+/// From now on nobody goes in quickly for a call of the MPI library, or people may again.
+pub fn take_turns(on: bool) {
+    if on {
+        GATE.fetch_or(TURNS, Ordering::SeqCst);
+        fence_all();
+    } else {
+        GATE.fetch_and(!TURNS, Ordering::SeqCst);
+    }
 }
 
 /// Makes every running thread of the process pass a fence.
@@ -188,13 +213,13 @@ pub fn fence_all() {
 
 /// Opens the gate.
 pub fn open() {
-    CLOSED.store(0, Ordering::SeqCst);
-    raw::futex_wake(&CLOSED);
+    GATE.fetch_and(!CLOSED, Ordering::SeqCst);
+    raw::futex_wake(&GATE);
 }
 
 /// Is the gate closed?
 pub fn closed() -> bool {
-    CLOSED.load(Ordering::SeqCst) != 0
+    GATE.load(Ordering::SeqCst) & CLOSED != 0
 }
 
 /// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:

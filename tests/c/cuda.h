@@ -128,6 +128,9 @@ int cuGraphAddChildGraphNode(void **, void *, void **, unsigned long, void *);
 int cuGraphChildGraphNodeGetGraph(void *, void **);
 int cuGraphAddEventRecordNode(void **, void *, void **, unsigned long, void *);
 int cuGraphAddEventWaitNode(void **, void *, void **, unsigned long, void *);
+int cuGraphKernelNodeGetAttribute(void *, unsigned, void *);
+int cuGraphKernelNodeSetAttribute(void *, unsigned, const void *);
+int cuGraphExecGetFlags(void *, unsigned long long *);
 int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
 int cuGraphExecDestroy(void *);
 int cuGraphExecUpdate_v2(void *, void *, void *);
@@ -172,6 +175,32 @@ int cuMemGetAccess(unsigned long long *, const struct location *, address);
 int cuMemGetAllocationGranularity(unsigned long *, const struct properties *, unsigned);
 int cuMemGetAllocationPropertiesFromHandle(struct properties *, unsigned long long);
 int cuMemRetainAllocationHandle(unsigned long long *, void *);
+
+/* Graphs' own memory. */
+struct memory_node {
+    struct {
+        unsigned type, handles;
+        struct location location;
+        void *windows;
+        unsigned long most;
+        unsigned char rest[56];
+    } properties;
+    const struct access *access;
+    unsigned long accesses, size;
+    address at;
+};
+
+int cuMemsetD32Async(address, unsigned, unsigned long, void *);
+int cuStreamDestroy_v2(void *);
+int cuGraphDestroyNode(void *);
+int cuGraphExecMemsetNodeSetParams(void *, void *, const struct fill_node *, void *);
+int cuGraphAddMemAllocNode(void **, void *, void **, unsigned long, struct memory_node *);
+int cuGraphAddMemFreeNode(void **, void *, void **, unsigned long, address);
+int cuGraphMemAllocNodeGetParams(void *, struct memory_node *);
+int cuGraphMemFreeNodeGetParams(void *, address *);
+int cuDeviceGetGraphMemAttribute(int, int, void *);
+int cuDeviceSetGraphMemAttribute(int, int, void *);
+int cuDeviceGraphMemTrim(int);
 
 /* Textures and surfaces. */
 struct array_3d {

@@ -24,14 +24,25 @@ static const char ptx[] =
     " st.global.u32 [%d2], %r8;\n"
     "DONE: ret;\n}\n";
 
-enum { N = 300, KERNEL = 0, COPY = 1, FILL = 2, HOST = 3, CHILD = 4, EMPTY = 5, WAIT = 6, RECORD = 7 };
+enum { N = 300, CHILD = 4, COOPERATIVE = 2, BY_PRIORITY = 8 };
 
-static unsigned long called;
+static unsigned long called, waited, turn;
 static void *step, *context;
 static address a, b, c;
 static unsigned *seen, *given;
 
-static void count(void *data) { called += *(unsigned *)data; }
+static void count(void *data)
+{
+    called += *(unsigned *)data;
+    waited += turn;
+}
+
+/* What comes before the event that a graph waits for. */
+static void late(void *data)
+{
+    usleep(5000);
+    turn = (unsigned long)data;
+}
 
 static unsigned sum(const unsigned *p, int n)
 {
@@ -69,10 +80,11 @@ static void launch(address p, unsigned add, void *stream)
     CHECK(cuLaunchKernel(step, (N + 63) / 64, 1, 1, 64, 1, 1, 0, stream, args, NULL));
 }
 
-/* A fill, a kernel that can be changed, a child with a kernel and a copy, an event recorded and waited for, a host function. */
-static void explicit_graph(void **graph, void **changing, void *event)
+/* A fill, a kernel that can be changed, a child with a kernel and a copy, an event recorded, another waited for, a host function. */
+static void explicit_graph(void **graph, void **changing, void **in, void *event, void *gate)
 {
-    void *child, *fill, *in, *copy, *record, *wait, *empty, *host, *node;
+    void *child, *fill, *copy, *record, *wait, *empty, *host, *node;
+    unsigned long long cooperative[8] = {1};
     struct fill_node f = {a, 0, 5, 4, N, 1};
     struct copy_3d back = {{.type = 2, .device = b, .pitch = N * 4, .height = 1},
                            {.type = 1, .host = seen, .pitch = N * 4, .height = 1}, N * 4, 1, 1};
@@ -83,13 +95,14 @@ static void explicit_graph(void **graph, void **changing, void *event)
     CHECK(cuGraphAddMemsetNode(&fill, *graph, NULL, 0, &f, context));
     CHECK(kernel(add_to, *graph, fill, a, 1));
     *changing = added;
+    CHECK(cuGraphKernelNodeSetAttribute(added, COOPERATIVE, cooperative));
     CHECK(cuGraphCreate(&child, 0));
     CHECK(kernel(add_to, child, NULL, b, 7));
     CHECK(cuGraphAddMemcpyNode(&copy, child, &added, 1, &back, context));
-    CHECK(cuGraphAddChildGraphNode(&in, *graph, changing, 1, child));
+    CHECK(cuGraphAddChildGraphNode(in, *graph, changing, 1, child));
     CHECK(cuGraphDestroy(child));
-    CHECK(cuGraphAddEventRecordNode(&record, *graph, &in, 1, event));
-    CHECK(cuGraphAddEventWaitNode(&wait, *graph, &record, 1, event));
+    CHECK(cuGraphAddEventRecordNode(&record, *graph, in, 1, event));
+    CHECK(cuGraphAddEventWaitNode(&wait, *graph, &record, 1, gate));
     CHECK(cuGraphAddHostNode(&host, *graph, &wait, 1, &h));
     CHECK(cuGraphAddEmptyNode(&empty, *graph, &host, 1));
     CHECK(cuGraphAddMemcpyNode(&node, *graph, &empty, 1, &over, context));
@@ -153,15 +166,53 @@ static void describe(void *graph, char *out)
             types[7], types[8], edges);
 }
 
+/* The node in a child that launches a kernel. */
+static void *inner_kernel(void *in)
+{
+    void *child, *nodes[2];
+    unsigned long n = 2;
+    unsigned type;
+    CHECK(cuGraphChildGraphNodeGetGraph(in, &child));
+    CHECK(cuGraphGetNodes(child, nodes, &n));
+    CHECK(cuGraphNodeGetType(nodes[0], &type));
+    if (n != 2 || type != 0)
+        exit(3);
+    return nodes[0];
+}
+
+/* Another like it is made now: the driver has to know all of the graph, with its edges and attributes. */
+static unsigned launch_clone(void *graph, void *changing, void *stream, char *text)
+{
+    void *clone, *exec, *node;
+    unsigned out[N];
+    unsigned long long cooperative[8], flags;
+    CHECK(cuGraphClone(&clone, graph));
+    describe(clone, text);
+    CHECK(cuGraphNodeFindInClone(&node, changing, clone));
+    CHECK(cuGraphKernelNodeGetAttribute(node, COOPERATIVE, cooperative));
+    CHECK(cuGraphInstantiateWithFlags(&exec, clone, BY_PRIORITY));
+    CHECK(cuGraphExecGetFlags(exec, &flags));
+    if ((int)cooperative[0] != 1 || flags != BY_PRIORITY)
+        exit(4);
+    CHECK(cuGraphDestroy(clone));
+    CHECK(cuGraphLaunch(exec, stream));
+    CHECK(cuStreamSynchronize(stream));
+    CHECK(cuGraphExecDestroy(exec));
+    CHECK(cuMemcpyDtoH_v2(out, c, N * 4));
+    return sum(out, N) + sum(seen, N);
+}
+
 static void steps(int n, int pause)
 {
-    void *stream[2], *event, *graph, *changing, *exec, *clone, *of_clone, *cloned_exec, *plain, *capture, *orphan;
+    void *stream[2], *event, *mark, *gate, *in, *graph, *changing, *exec, *clone, *of_clone, *cloned_exec, *plain, *capture, *orphan;
     unsigned long of_graph = 0;
     for (int i = 0; i < 2; i++)
         CHECK(cuStreamCreate(&stream[i], 1));
-    CHECK(cuEventCreate(&event, 2));
-    explicit_graph(&graph, &changing, event);
-    CHECK(cuGraphInstantiateWithFlags(&exec, graph, 0));
+    CHECK(cuEventCreate(&event, 0));
+    CHECK(cuEventCreate(&mark, 0));
+    CHECK(cuEventCreate(&gate, 2));
+    explicit_graph(&graph, &changing, &in, event, gate);
+    CHECK(cuGraphInstantiateWithFlags(&exec, graph, BY_PRIORITY));
     CHECK(cuGraphClone(&clone, graph));
     CHECK(cuGraphNodeFindInClone(&of_clone, changing, clone));
     CHECK(kernel(set, of_clone, NULL, a, 1000));
@@ -175,7 +226,9 @@ static void steps(int n, int pause)
     CHECK(cuGraphDestroy(orphan));
     for (int i = 1; i <= n; i++) {
         unsigned out[4][N];
-        char text[2][64];
+        char text[3][64];
+        float passed;
+        unsigned long long flags;
         struct kernel_node k;
         unsigned add = i;
         unsigned long long p = a;
@@ -186,9 +239,16 @@ static void steps(int n, int pause)
         CHECK(cuGraphNodeSetEnabled(cloned_exec, of_clone, i % 2));
         memset(args, 0, sizeof args);
         usleep(pause * 500);
+        CHECK(kernel(set, inner_kernel(in), NULL, b, i));
+        CHECK(cuLaunchHostFunc(stream[1], late, (void *)(unsigned long)i));
+        CHECK(cuEventRecord(gate, stream[1]));
+        CHECK(cuEventRecord(mark, stream[0]));
         CHECK(cuGraphLaunch(exec, stream[0]));
         CHECK(cuStreamSynchronize(stream[0]));
-        CHECK(cuEventQuery(event));
+        CHECK(cuEventElapsedTime(&passed, mark, event));
+        CHECK(cuGraphExecGetFlags(exec, &flags));
+        if (passed < 0 || flags != BY_PRIORITY)
+            exit(5);
         memcpy(out[0], seen, N * 4);
         CHECK(cuMemcpyDtoH_v2(out[1], c, N * 4));
         unsigned first = sum(out[0], N), second = sum(out[1], N);
@@ -202,8 +262,10 @@ static void steps(int n, int pause)
         CHECK(cuGraphKernelNodeGetParams_v2(of_clone, &k));
         describe(graph, text[0]);
         describe(plain, text[1]);
-        printf("step %d: %08x %08x %08x %08x %08x, called %lu, %u; %s; %s\n", i, first, second, sum(out[2], N), sum(out[3], N),
-               sum(seen, N), called, *(unsigned *)k.parameters[2], text[0], text[1]);
+        unsigned third = sum(out[2], N), fourth = sum(out[3], N), last = sum(seen, N);
+        unsigned again = launch_clone(graph, changing, stream[0], text[2]);
+        printf("step %d: %08x %08x %08x %08x %08x %08x, called %lu, waited %lu, %u; %s; %s; %s\n", i, first, second, third, fourth,
+               last, again, called, waited, *(unsigned *)k.parameters[2], text[0], text[1], text[2]);
         fflush(stdout);
         if (i % 2) {
             unsigned long long told[3];

@@ -1,6 +1,6 @@
 /*
  * Memory that the program itself reserves, makes and maps, on one device or two: mapped in pieces side by side, grown, moved to
- * other addresses, mapped nowhere for a while, let go while it is mapped. Where there are two devices they have streams and
+ * other addresses, mapped nowhere for a while, let go while it is mapped, for reading only, and for nobody. Where there are two devices they have streams and
  * memory of their own, reach each other's, and copy to each other.
  *
  * Usage: cuda_vmm [STEPS [PAUSE in ms]]. Each step prints what all of it holds.
@@ -28,7 +28,7 @@ static const char ptx[] =
     " mov.u64 %d3, launches; atom.global.add.u32 %r10, [%d3], 1;\n"
     "DONE: ret;\n}\n";
 
-enum { MOST = 2, N = 1000, PIECE = 2 << 20 };
+enum { ENABLED_ALREADY = 704, NONE = 0, READ = 1, ALL = 3, MOST = 2, N = 1000, PIECE = 2 << 20 };
 
 static unsigned sum(address at)
 {
@@ -55,16 +55,40 @@ static void make(unsigned long long *handle, int device)
 
 static void map(address at, unsigned long long handle, int devices)
 {
-    struct access a[MOST] = {{{1, 0}, 3}, {{1, 1}, 3}};
+    struct access a[MOST] = {{{1, 0}, ALL}, {{1, 1}, ALL}};
     CHECK(cuMemMap(at, PIECE, 0, handle, 0));
     CHECK(cuMemSetAccess(at, PIECE, a, devices));
+}
+
+/* Memory that holds a number, and that devices may use in this way alone. */
+static void held(address at, int devices, unsigned number, unsigned way)
+{
+    struct access a[MOST] = {{{1, 0}, way}, {{1, 1}, way}};
+    unsigned long long handle;
+    make(&handle, 0);
+    map(at, handle, devices);
+    CHECK(cuMemRelease(handle));
+    CHECK(cuMemsetD32_v2(at, number, N));
+    CHECK(cuMemSetAccess(at, PIECE, a, devices));
+}
+
+/* Are these the ways in which all devices may use memory? */
+static void check_ways(address at, int devices, unsigned way)
+{
+    for (int d = 0; d < devices; d++) {
+        struct location where = {1, d};
+        unsigned long long flags;
+        CHECK(cuMemGetAccess(&flags, &where, at));
+        if (flags != way)
+            exit(7);
+    }
 }
 
 int main(int argc, char **argv)
 {
     int devices, n = argc > 1 ? atoi(argv[1]) : 5, pause = argc > 2 ? atoi(argv[2]) : 0;
     void *context[MOST], *module[MOST], *step[MOST], *stream[MOST];
-    address range, other, plain[MOST], launches[MOST];
+    address range, other, ways, plain[MOST], launches[MOST];
     unsigned long long piece[3], away, back;
     CHECK(cuInit(0));
     CHECK(cuDeviceGetCount(&devices));
@@ -105,10 +129,12 @@ int main(int argc, char **argv)
     map(other, away, devices);
     CHECK(cuMemsetD32_v2(other, 99, N));
     CHECK(cuMemUnmap(other, PIECE));
+    /* Two that may be read only, and not be used at all. */
+    CHECK(cuMemAddressReserve(&ways, 2 * PIECE, 0, 0, 0));
+    held(ways, devices, 55, READ);
+    held(ways + PIECE, devices, 66, NONE);
     for (int i = 1; i <= n; i++) {
         unsigned count = 0, len = N, add = i, far;
-        unsigned long long flags;
-        struct access where = {{1, 0}, 0};
         /* The third piece is at one of two places, or nowhere, while the program sleeps. */
         CHECK(cuMemUnmap(range + 2 * PIECE, PIECE));
         usleep(pause * 500);
@@ -122,19 +148,24 @@ int main(int argc, char **argv)
             unsigned own;
             CHECK(cuMemcpyDtoH_v2(&own, launches[d], 4));
             count = count * 1000 + own / N;
-            int device;
+            int device, far_device;
             CHECK(cuPointerGetAttribute(&device, 9, plain[d]));
-            if (device != d)
+            CHECK(cuPointerGetAttribute(&far_device, 9, range + d * PIECE));
+            if (device != d || far_device != d)
                 exit(6);
+            if (devices == 2 && cuCtxEnablePeerAccess(context[1 - d], 0) != ENABLED_ALREADY)
+                exit(8);
         }
         CHECK(cuCtxSetCurrent(context[0]));
         CHECK(cuMemcpyPeer(plain[0], context[0], range + PIECE, context[devices - 1], N * 4));
         CHECK(cuMemcpyPeer(plain[devices - 1], context[devices - 1], range, context[0], N * 4));
-        CHECK(cuMemGetAccess(&flags, &where.location, range));
+        check_ways(range, devices, ALL);
+        check_ways(ways, devices, READ);
+        check_ways(ways + PIECE, devices, NONE);
         far = sum(range + 3 * PIECE);
         usleep(pause * 500);
         CHECK(cuMemRetainAllocationHandle(&back, (void *)(range + 3 * PIECE)));
-        if (back != piece[2] || flags != 3)
+        if (back != piece[2])
             exit(7);
         CHECK(cuMemRelease(back));
         CHECK(cuMemsetD32_v2(range + 3 * PIECE, far, N));
@@ -145,11 +176,15 @@ int main(int argc, char **argv)
         fflush(stdout);
     }
     map(other, away, devices);
-    printf("%08x\n", sum(other));
+    struct access all = {{1, 0}, ALL};
+    CHECK(cuMemSetAccess(ways + PIECE, PIECE, &all, 1));
+    printf("%08x %08x %08x\n", sum(other), sum(ways), sum(ways + PIECE));
     CHECK(cuMemUnmap(range, 3 * PIECE));
     CHECK(cuMemUnmap(other, PIECE));
+    CHECK(cuMemUnmap(ways, 2 * PIECE));
     CHECK(cuMemRelease(away));
     CHECK(cuMemAddressFree(range, 4 * PIECE));
     CHECK(cuMemAddressFree(other, PIECE));
+    CHECK(cuMemAddressFree(ways, 2 * PIECE));
     return 0;
 }

@@ -385,5 +385,6 @@ int main(int argc, char **argv)
         {"threads", threads},             {"busy_user_op", busy_user_op},
         {NULL, NULL},
     };
-    return run_trap(argc, argv, traps, MPI_THREAD_MULTIPLE);
+    int several = strcmp(argv[1], "threads") == 0 || strcmp(argv[1], "makers") == 0;
+    return run_trap(argc, argv, traps, several ? MPI_THREAD_MULTIPLE : MPI_THREAD_SINGLE);
 }

@@ -234,6 +234,8 @@ static void in_flight(void)
     fill(common, N, 30);
     fill(big, LARGE, 40 + rank);
     MPI_File_write_at_all(f, rank * sizeof in, in, N, MPI_INT, s);
+    /* Open MPI's collective ends before another rank has written this one's part. */
+    MPI_Barrier(MPI_COMM_WORLD);
     memset(in, 0, sizeof in);
     MPI_File_seek(f, (ranks + rank) * sizeof in, MPI_SEEK_SET);
     CHECK(MPI_File_iwrite(f, more, N, MPI_INT, &r[0]) == MPI_SUCCESS);

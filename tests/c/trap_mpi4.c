@@ -406,5 +406,6 @@ int main(int argc, char **argv)
         go = argv[2];
         session();
     }
-    return run_trap(argc, argv, traps, MPI_THREAD_MULTIPLE);
+    /* Whoever has a session may have threads, whatever was asked for before. */
+    return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);
 }

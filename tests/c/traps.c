@@ -337,5 +337,5 @@ int main(int argc, char **argv)
         {"multiple", multiple},
         {NULL, NULL},
     };
-    return run_trap(argc, argv, traps, MPI_THREAD_MULTIPLE);
+    return run_trap(argc, argv, traps, strcmp(argv[1], "multiple") ? MPI_THREAD_SINGLE : MPI_THREAD_MULTIPLE);
 }

@@ -1,6 +1,9 @@
 //! CUDA programs on the CPU device: checkpointed, killed, restarted, alone and with MPI.
 
-use tests::{cpu, cuda_example, cuda_program, nvcc, survives, text, Job, Scratch};
+use tests::{
+    clang_program, cpu, cuda_example, cuda_program, cuda_runtime_program, nvcc, survives, text,
+    Job, Scratch,
+};
 
 #[test]
 fn a_program_of_the_driver_api_goes_on_after_restarts() {
@@ -13,6 +16,43 @@ fn a_program_of_the_driver_api_goes_on_after_restarts() {
 fn graphs_go_on_after_restarts() {
     let scratch = Scratch::new("cuda-graph");
     survives(&scratch, 0, &cuda_program("cuda_graph"), &["40", "40"]);
+}
+
+/// Memory that graphs allocate: what a launch has left, freed in several ways or not yet.
+#[test]
+fn memory_of_graphs_goes_on_after_restarts() {
+    let scratch = Scratch::new("cuda-graph-memory");
+    survives(
+        &scratch,
+        0,
+        &cuda_program("cuda_graph_memory"),
+        &["40", "40"],
+    );
+}
+
+/// Kernels by a host function's address and cudaLaunchKernel, as compilers before CUDA 13 do it, in threads' own streams too.
+#[test]
+fn kernels_launched_by_host_functions_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-launch");
+    survives(
+        &scratch,
+        0,
+        &cuda_runtime_program("cuda_launch"),
+        &["40", "20"],
+    );
+}
+
+/// What clang makes of a CUDA program, with the usual default stream and with one for each thread.
+#[test]
+fn programs_of_clang_go_on_after_restarts() {
+    for flags in [&[][..], &["-Xclang", "-fgpu-default-stream=per-thread"]] {
+        let Some(app) = clang_program("cuda_clang", flags) else {
+            println!("skipped: no clang");
+            return;
+        };
+        let scratch = Scratch::new("cuda-clang");
+        survives(&scratch, 0, &app, &["40", "20"]);
+    }
 }
 
 /// What kernels read through textures is compared with what the host computes, and a surface goes on from what it was.

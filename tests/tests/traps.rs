@@ -58,7 +58,11 @@ fn trapped(scratch: &Scratch, mpi: Mpi, app: &Path, name: &str, ranks: usize) ->
     let go = scratch.file("go");
     // What a restart's own environment has is not the program's.
     std::env::set_var("TRAP_VALUE", "before");
-    let mut job = Job::launch_over(scratch, (mpi, ranks), app, [name.as_ref(), go.as_os_str()]);
+    let mut args = vec![name.as_ref(), go.as_os_str()];
+    if ranks == 3 {
+        args.push("multiple".as_ref());
+    }
+    let mut job = Job::launch_over(scratch, (mpi, ranks), app, args);
     job.must_reach(1);
     job.checkpoint(scratch);
     job

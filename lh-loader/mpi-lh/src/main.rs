@@ -15,6 +15,7 @@ mod got;
 mod keys;
 mod mutexes;
 mod sys;
+mod turn;
 
 use core::ffi::{c_char, c_int, c_void, CStr};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -141,7 +142,9 @@ unsafe extern "C" fn main(
             let abi = mpi_adapter::abi(path, look);
             mpi_adapter::begin(abi, look);
             if abi == mpi_adapter::Of::Canonical {
-                bias::begin(look(c"PMPI_Init") as usize);
+                let function = look(c"PMPI_Init") as usize;
+                bias::begin(function);
+                turn::begin(function);
             }
         }
         if name() == "cuda" && !lib.is_null() {

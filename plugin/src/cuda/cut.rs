@@ -43,6 +43,7 @@ unsafe fn wait_and_save() -> Result<(), String> {
     for (device, context) in contexts() {
         context::with(context, || quiet(device, context))?;
     }
+    graph::settle();
     pool::reap(true).map_err(failed("freeing memory"))?;
     // SAFETY: no stream has work.
     unsafe { event::save() };

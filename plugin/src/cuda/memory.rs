@@ -5,7 +5,7 @@ use super::codes::*;
 use super::driver::{check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model;
-use super::{context, driver, managed, peers, vmm};
+use super::{context, driver, graph, managed, peers, vmm};
 
 /// Alignment of rows of pitched memory.
 const PITCH: u64 = 512;
@@ -206,7 +206,11 @@ pub unsafe fn cuMemFree_v2(at: u64) -> i32 {
             model.arena.live.get(&at).ok_or(INVALID_VALUE)?.context
         };
         context::with(context, synchronize)?;
-        release(at)
+        // SAFETY: inside the gate; nothing has work any more.
+        match unsafe { graph::free(at, None) }? {
+            true => Ok(()),
+            false => release(at),
+        }
     })
 }
 

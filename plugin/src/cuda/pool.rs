@@ -90,19 +90,43 @@ fn reap_these(list: Vec<(u64, u64)>, all: bool) -> Result<(), i32> {
 
 fn allocate(len: u64, stream: u64) -> Result<u64, i32> {
     context::ensure()?;
-    if graph::capturing(stream) {
-        return Err(refuse("cuMemAllocAsync in a stream that is captured"));
+    // SAFETY: looks the stream up; inside the gate, in a context.
+    unsafe {
+        stream::lower(stream)?;
+        if graph::capturing(stream) {
+            return graph::capture_allocation(stream, len);
+        }
     }
-    // SAFETY: looks the stream up.
-    unsafe { stream::lower(stream) }?;
+    obtain(len)
+}
+
+/// Memory that is there at once; what streams free is waited for if there is too little.
+///
+/// # Errors
+/// The code for the application.
+pub fn obtain(len: u64) -> Result<u64, i32> {
     reap(false)?;
-    match memory::allocate(len) {
-        Err(OUT_OF_MEMORY) => {
+    match graph::relaxed(|| memory::allocate(len)) {
+        Err(OUT_OF_MEMORY) if graph::open_captures() == 0 => {
             memory::synchronize()?;
             reap(true)?;
             memory::allocate(len)
         }
         other => other,
+    }
+}
+
+/// Memory that is given back when a stream has come to this lower event; 0: now.
+///
+/// # Errors
+/// The driver's.
+pub fn retire(at: u64, event: u64) -> Result<(), i32> {
+    match event {
+        0 => graph::relaxed(|| memory::release(at)),
+        _ => {
+            pools().freed.push((at, event));
+            Ok(())
+        }
     }
 }
 
@@ -129,9 +153,12 @@ pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
         }
         context::ensure()?;
         if graph::capturing(stream) {
-            return Err(refuse("cuMemFreeAsync in a stream that is captured"));
+            return graph::capture_free(stream, at);
         }
         let stream = stream::lower(stream)?;
+        if graph::free(at, Some(stream))? {
+            return Ok(());
+        }
         let mut event = 0_u64;
         // CU_EVENT_DISABLE_TIMING
         check(lower::must(ix::cuEventCreate, &[&raw mut event as u64, 2]))?;

@@ -1,7 +1,8 @@
 //! The program's own virtual memory management: ranges that it reserves, memory that it makes, and what it maps where.
 //!
-//! Ranges lie in the arena, so that they can be had again at a restart. What memory holds is saved where it is mapped;
-//! memory that is mapped nowhere, or that nobody may use there, is mapped at a place of ours while a checkpoint is taken.
+//! Ranges lie in the arena, so that they can be had again at a restart. What memory holds is saved where it is mapped. While a
+//! checkpoint is taken, and until a restart is done, its device may use it there in all ways; memory that is mapped nowhere is
+//! mapped at a place of ours.
 
 use super::arena::GRANULE;
 use super::codes::*;
@@ -32,6 +33,8 @@ struct Mapped {
     access: Vec<Access>,
     /// It is ours, for a checkpoint.
     ours: bool,
+    /// Its device may use it in all ways for a checkpoint, and else may not.
+    lent: bool,
 }
 
 #[derive(Default)]
@@ -60,10 +63,19 @@ impl Made {
 }
 
 impl Mapped {
-    /// May its device use it?
-    fn is_usable(&self, location: [i32; 2]) -> bool {
+    /// How its device may use it.
+    fn access_of(&self, location: [i32; 2]) -> Access {
         let mut all = self.access.iter();
-        all.any(|a| a.location == location && a.flags == READ_WRITE)
+        let known = all.find(|a| a.location == location).copied();
+        known.unwrap_or(Access { location, flags: 0 })
+    }
+}
+
+/// In all ways.
+fn all_ways(location: [i32; 2]) -> Access {
+    Access {
+        location,
+        flags: READ_WRITE,
     }
 }
 
@@ -148,6 +160,7 @@ impl All {
             handle,
             access: Vec::new(),
             ours,
+            lent: false,
         };
         self.mapped.insert(at, mapped);
         Ok(())
@@ -180,14 +193,23 @@ impl All {
         }
     }
 
-    /// Where all of this memory can be read and written.
-    fn usable(&self, handle: u64) -> Option<u64> {
-        let made = self.made.get(&handle)?;
-        let mut mapped = self.mapped.iter();
-        let (at, _) = mapped.find(|(_, m)| {
-            m.handle == handle && m.len == made.size && m.is_usable(made.location())
-        })?;
-        Some(*at)
+    /// Where all of this memory is, and can be read and written now.
+    unsafe fn lend(&mut self, handle: u64) -> Result<Option<u64>, i32> {
+        let made = self.made.get(&handle).ok_or(INVALID_HANDLE)?;
+        let (size, location) = (made.size, made.location());
+        let whole = |m: &Mapped| m.handle == handle && m.len == size;
+        let usable = |m: &Mapped| m.access_of(location).flags == READ_WRITE;
+        let mut all: Vec<_> = self.mapped.iter_mut().filter(|(_, m)| whole(m)).collect();
+        all.sort_by_key(|(_, m)| !usable(m));
+        let Some((at, mapped)) = all.into_iter().next() else {
+            return Ok(None);
+        };
+        if !usable(mapped) {
+            // SAFETY: mapped memory, in a context of its device; the caller's.
+            unsafe { allow_lower(*at, size, &[all_ways(location)]) }?;
+            mapped.lent = true;
+        }
+        Ok(Some(*at))
     }
 }
 
@@ -344,14 +366,14 @@ pub fn spans() -> Result<Vec<(u64, u64, u64)>, i32> {
     let mut spans = Vec::new();
     for (handle, len, location) in list {
         let of = context_of(location[1])?;
-        let at = match all.usable(handle) {
-            Some(at) => at,
-            // SAFETY: on the helper thread, with the gate closed.
-            None => context::with(of, || unsafe {
-                context::ensure()?;
-                all.reach(handle, len, location)
-            })?,
-        };
+        // SAFETY: on the helper thread, with the gate closed.
+        let at = context::with(of, || unsafe {
+            context::ensure()?;
+            match all.lend(handle)? {
+                Some(at) => Ok(at),
+                None => all.reach(handle, len, location),
+            }
+        })?;
         spans.push((at, len, of));
     }
     Ok(spans)
@@ -360,10 +382,7 @@ pub fn spans() -> Result<Vec<(u64, u64, u64)>, i32> {
 impl All {
     /// Maps memory at a place of ours.
     unsafe fn reach(&mut self, handle: u64, len: u64, location: [i32; 2]) -> Result<u64, i32> {
-        let access = [Access {
-            location,
-            flags: READ_WRITE,
-        }];
+        let access = [all_ways(location)];
         // SAFETY: the caller's.
         unsafe {
             let at = self.reserve(len, GRANULE, 0)?;
@@ -380,9 +399,24 @@ impl All {
     }
 }
 
-/// The checkpoint is over, or the restart: what was mapped for it is unmapped.
+/// The checkpoint is over, or the restart: what was mapped for it is unmapped, what was lent is given back.
 pub fn resume() {
     let mut all = lock();
+    let all = &mut *all;
+    for (at, mapped) in all.mapped.iter_mut().filter(|(_, m)| m.lent) {
+        let Some(location) = all.made.get(&mapped.handle).map(Made::location) else {
+            continue;
+        };
+        let access = [mapped.access_of(location)];
+        let given_back = context_of(location[1]).and_then(|of| {
+            context::with(of, || {
+                context::ensure()?;
+                // SAFETY: mapped memory; on the helper thread, with the gate closed.
+                unsafe { allow_lower(*at, mapped.len, &access) }
+            })
+        });
+        mapped.lent = given_back.is_err();
+    }
     let ours = all.mapped.iter().filter(|(_, m)| m.ours);
     let ours: Vec<(u64, u64, u64)> = ours.map(|(at, m)| (*at, m.len, m.handle)).collect();
     for (at, len, handle) in ours {
@@ -435,6 +469,9 @@ pub unsafe fn replay() -> Result<(), i32> {
             let args = [*at, mapped.len, 0, made.lower, 0];
             check(lower::must(ix::cuMemMap, &args))?;
             allow_lower(*at, mapped.len, &mapped.access)?;
+            if mapped.lent {
+                allow_lower(*at, mapped.len, &[all_ways(made.location())])?;
+            }
         }
         Ok(())
     })

@@ -105,7 +105,7 @@ fn assist() {
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
     // SAFETY: MPI does not end, and no restart comes, while a checkpoint is prepared.
-    unsafe { lower::bias(lower::Callers::Assistant) };
+    unsafe { lower::callers(lower::Callers::Assistant) };
     loop {
         match TASK.load(SeqCst) {
             END => break,
@@ -119,7 +119,7 @@ fn assist() {
         std::thread::sleep(PAUSE);
     }
     // SAFETY: as above; if the checkpoint was given up this may be later, and the bias is not on until then.
-    unsafe { lower::bias(lower::Callers::NoAssistant) };
+    unsafe { lower::callers(lower::Callers::NoAssistant) };
 }
 
 /// Lets the lower half get on with what other ranks wait for: it looks for a message of this rank's own, which will hardly

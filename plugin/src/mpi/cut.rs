@@ -246,7 +246,7 @@ pub fn presuspend() -> Result<(), String> {
     }
     super::model::lock::share();
     // SAFETY: this is the helper thread, which no restart interrupts.
-    unsafe { lower::bias(lower::Callers::Helper) };
+    unsafe { lower::callers(lower::Callers::Helper) };
     let guard = lock();
     let whole = whole(&guard);
     // One that is registered from now on is held, too.
@@ -307,7 +307,7 @@ pub fn resume() {
             unshare_when_quiet();
         }
         // SAFETY: as above; what follows does not call the lower half.
-        unsafe { lower::bias(lower::Callers::Program) };
+        unsafe { lower::callers(lower::Callers::Program) };
         CUT.store(0, SeqCst);
         wake();
     }

@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, partitioned, promises, sessions};
+use super::{coll, complete, cut, partitioned, promises, sessions, turn};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -22,23 +22,22 @@ pub fn active() -> bool {
     UP.load(Relaxed)
 }
 
-/// Starts MPI in the lower half, at `MPI_THREAD_MULTIPLE` because the drain calls it while other
-/// threads are blocked in it. Returns rank and size.
+/// Starts MPI in the lower half, for several threads if the program has asked for that, or because the drain calls it
+/// while a thread is blocked in it. Returns rank and size.
 ///
 /// # Safety
 /// Once per lower half.
 pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
     lower::resolve();
+    let level = match lower::serialized(!multiple()) {
+        true => THREAD_SERIALIZED,
+        false => THREAD_MULTIPLE,
+    };
     let (mut provided, mut rank, mut size) = (0i32, 0i32, 0i32);
     let check = |code: i32| if code == SUCCESS { Ok(()) } else { Err(code) };
     check(must(
         ix::Init_thread,
-        &[
-            0,
-            0,
-            THREAD_MULTIPLE as u64,
-            &mut provided as *mut i32 as u64,
-        ],
+        &[0, 0, level as u64, &mut provided as *mut i32 as u64],
     ))?;
     for c in [COMM_WORLD, COMM_SELF] {
         check(must(
@@ -104,7 +103,7 @@ pub unsafe fn init_thread(_argc: usize, _argv: usize, required: i32, provided: u
 }
 
 /// Starts MPI in the lower half and makes what is always there, if that is not done: by `MPI_Init` or by the first
-/// session.
+/// session. It is known by now whether several threads will call.
 ///
 /// # Safety
 /// Outside the gate.
@@ -112,6 +111,10 @@ pub unsafe fn bring_up() -> Result<(), i32> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     let _inside = gate::enter(gate::Call::MustComplete);
+    if multiple() {
+        super::model::lock::share();
+        turn::several();
+    }
     if UP.load(Relaxed) {
         return Ok(());
     }
@@ -136,7 +139,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
         libc::_exit(1);
     }
     on_exit(leave, 0);
-    lower::bias(lower::Callers::Program);
+    lower::callers(lower::Callers::Program);
     UP.store(true, Relaxed);
     Ok(())
 }
@@ -155,14 +158,11 @@ unsafe extern "C" fn leave(status: i32, _arg: usize) {
 
 unsafe fn start(required: i32, provided: usize) -> i32 {
     let granted = required.clamp(0, THREAD_MULTIPLE);
+    PROVIDED.store(granted, Relaxed);
     if let Err(code) = bring_up() {
         return code;
     }
     let _inside = gate::enter(gate::Call::MustComplete);
-    PROVIDED.store(granted, Relaxed);
-    if granted == THREAD_MULTIPLE {
-        super::model::lock::share();
-    }
     MAIN_THREAD.store(libc::pthread_self() as u64, Relaxed);
     if provided != 0 {
         put(provided, granted);

@@ -1,7 +1,11 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
+use super::turn;
+use crate::block::{self, Block, Way};
 use crate::crossing::{self, Restarted};
+use lh_loader::layout::MAX_HALVES;
 use std::ffi::CString;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 include!(concat!(env!("OUT_DIR"), "/table.rs"));
@@ -26,6 +30,8 @@ pub type Outcome = Result<i32, Fail>;
 
 static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 static HALF: AtomicUsize = AtomicUsize::new(0);
+/// Where in a block the way into the half is.
+static WAY: AtomicUsize = AtomicUsize::new(offset_of!(Block, ways));
 static BIAS: AtomicUsize = AtomicUsize::new(0);
 /// The lower half's `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY`.
 pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
@@ -38,6 +44,8 @@ pub fn resolve() {
     }
     crate::dmtcp::late::look_at_languages();
     HALF.store(half, Relaxed);
+    let ways = offset_of!(Block, ways);
+    WAY.store(ways + half % MAX_HALVES * size_of::<Way>(), Relaxed);
     for (slot, name) in TABLE.iter().zip(NAMES) {
         // The profiling names are the implementation; a tool in the lower half is not ours to call.
         let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
@@ -84,11 +92,18 @@ fn without() -> ! {
     unsafe { libc::_exit(70) }
 }
 
-/// Tells the half, whose locks are biased to one thread of the program (see `lh_loader::bias`).
+/// Tells who calls the library: its lock is ours (see `turn`), or it has locks of its own, biased to one thread of the
+/// program (see `lh_loader::bias`).
 ///
 /// # Safety
 /// From a place that no restart can interrupt.
-pub unsafe fn bias(to: Callers) {
+pub unsafe fn callers(to: Callers) {
+    match to {
+        Callers::Helper => turn::lock_is_used(),
+        Callers::Program => turn::lock_is_left(),
+        Callers::Assistant => turn::assist(true),
+        Callers::NoAssistant => turn::assist(false),
+    }
     let f = BIAS.load(Relaxed);
     if f != 0 {
         // SAFETY: the function takes an int; the caller answers for the rest.
@@ -115,8 +130,10 @@ extern "C" fn missing() -> i32 {
 pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
+    let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
     let r = unsafe { crossing::cross(HALF.load(Relaxed), f, args) };
+    turn::leave(turn);
     match r {
         Ok(code) => Ok(code as i32),
         Err(_) => Err(Fail::Restarted),
@@ -131,8 +148,61 @@ pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
 pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
+    let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the rest.
-    unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 }
+    let code = unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 };
+    turn::leave(turn);
+    code
+}
+
+/// The calling thread's way into the half, if that has adopted it.
+#[inline(always)]
+pub fn way() -> Option<*mut Way> {
+    // SAFETY: a place in this thread's own block.
+    unsafe {
+        let way: *mut Way = block::mine().byte_add(WAY.load(Relaxed)).cast();
+        ((*way).entry != 0).then_some(way)
+    }
+}
+
+/// [`call`] by this way, in a turn that began with `turn::mark`, and ends.
+///
+/// # Safety
+/// As `call`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
+    let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
+    // SAFETY: as in `call`.
+    let r = unsafe { crossing::cross_by(way, f, args) };
+    turn::end();
+    match r {
+        Ok(code) => Ok(code as i32),
+        Err(_) => Err(Fail::Restarted),
+    }
+}
+
+/// [`must`] by this way, in a turn that began with `turn::mark`, and ends.
+///
+/// # Safety
+/// As `must`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
+    let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
+    // SAFETY: as in `must`.
+    let code = unsafe { crossing::cross_must_by(way, f, args) as i32 };
+    turn::end();
+    code
+}
+
+/// Before the library is started: will it have one caller at a time? See `turn`.
+///
+/// # Safety
+/// No thread of the program calls the library meanwhile.
+pub unsafe fn serialized(asked_for_one: bool) -> bool {
+    // SAFETY: the caller's.
+    unsafe { turn::begin(HALF.load(Relaxed), asked_for_one) }
 }
 
 /// Has the library this function?

@@ -5,24 +5,29 @@
 //! done nothing, or left the model so that the namesake ends the work.
 
 use super::abi::*;
-use super::lower::{call, ix, must};
+use super::lower::{self, call_by, ix, must_by};
 use super::model::request::{self, Request, COMPLETE};
 use super::model::{alone, comm as comms, Comm};
 use super::start::{self, Message};
-use super::{complete, inside, sync, unexpected};
+use super::{complete, inside, sync, turn, unexpected};
+use crate::block::Way;
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Go the other way.
 pub const SLOW: i32 = i32::MIN;
 
-/// Runs `f` inside the gate.
+/// Runs `f` inside the gate, in a turn of the library's, with this thread's way into it.
 #[inline(always)]
-fn enter(f: impl FnOnce() -> i32) -> i32 {
-    if !gate::enter_quickly() {
+fn enter(f: impl FnOnce(*mut Way) -> i32) -> i32 {
+    let Some(way) = lower::way() else {
+        return SLOW;
+    };
+    if !gate::enter_quickly::<true>() {
         return SLOW;
     }
-    let code = f();
+    let code = f(way);
+    turn::unmark();
     gate::leave(0);
     code
 }
@@ -57,7 +62,7 @@ macro_rules! args {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(m: Message, comm: i32) -> i32 {
-    enter(|| {
+    enter(|way| {
         let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
             return SLOW;
         };
@@ -67,7 +72,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
         }
         let comm = c.lower.load(Relaxed);
         inside::about(comm, m.peer, m.tag);
-        let code = must(ix::Send, args!(m, comm));
+        let code = must_by(way, ix::Send, args!(m, comm));
         if let (Some(traffic), true) = (traffic, code != SUCCESS) {
             traffic.unsend();
         }
@@ -81,7 +86,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
-    enter(|| {
+    enter(|way| {
         let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
             return SLOW;
         };
@@ -90,7 +95,11 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
             traffic.send();
         }
         let mut lower = REQUEST_NULL;
-        let code = must(ix::Isend, args!(m, c.lower.load(Relaxed), &raw mut lower));
+        let code = must_by(
+            way,
+            ix::Isend,
+            args!(m, c.lower.load(Relaxed), &raw mut lower),
+        );
         if code == SUCCESS {
             (out as *mut i32).write(match request::is_complete(lower) {
                 true => COMPLETE,
@@ -109,7 +118,7 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    enter(|| {
+    enter(|way| {
         let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
             return SLOW;
         };
@@ -121,7 +130,11 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
         let Some(Some(r)) = made else {
             return SLOW;
         };
-        let code = must(ix::Irecv, args!(m, c.lower.load(Relaxed), r.lower.as_ptr()));
+        let code = must_by(
+            way,
+            ix::Irecv,
+            args!(m, c.lower.load(Relaxed), r.lower.as_ptr()),
+        );
         if code == SUCCESS {
             r.active.set(true);
             (out as *mut i32).write(r.handle());
@@ -140,7 +153,7 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let mut own = Status::EMPTY;
     let place = place(status, &mut own);
-    enter(|| {
+    enter(|way| {
         // The state comes before the look at what is drained: see `drain::take_all`.
         let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
             return SLOW;
@@ -149,7 +162,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
         inside::about(comm, m.peer, m.tag);
         (*place).source = ANY_SOURCE; // stays so if there is an error and no message
         gate::set(Call::Reexecutable);
-        let Ok(code) = call(ix::Recv, args!(m, comm, place)) else {
+        let Ok(code) = call_by(way, ix::Recv, args!(m, comm, place)) else {
             return SLOW;
         };
         // A truncated message was received too: it is no longer in flight.
@@ -178,7 +191,16 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
     let handle = at as *mut i32;
     let mut own = Status::EMPTY;
     let place = place(status, &mut own);
-    enter(|| wait_inside(handle, place))
+    if *handle == COMPLETE {
+        *handle = REQUEST_NULL;
+        let error = (*place).error;
+        *place = Status {
+            error,
+            ..Status::EMPTY
+        };
+        return SUCCESS;
+    }
+    enter(|way| wait_inside(way, handle, place))
 }
 
 /// `MPI_Waitall` for the first of several requests: how many are done, with their statuses.
@@ -188,37 +210,29 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
 #[inline(always)]
 pub unsafe fn waitall(handles: &mut [i32], statuses: usize) -> usize {
     let ignored = matches!(statuses, 0 | STATUS_IGNORE);
-    let mut done = 0;
-    enter(|| {
-        for (i, handle) in handles.iter_mut().enumerate() {
-            let mut own = Status::EMPTY;
-            let place = match ignored {
-                true => &raw mut own,
-                false => (statuses as *mut Status).add(i),
-            };
-            if wait_inside(handle, place) != SUCCESS {
-                return SLOW;
+    for (i, handle) in handles.iter_mut().enumerate() {
+        let mut own = Status::EMPTY;
+        let place = match ignored {
+            true => &raw mut own,
+            false => (statuses as *mut Status).add(i),
+        };
+        if *handle == COMPLETE {
+            *handle = REQUEST_NULL;
+            if !ignored {
+                *place = Status::EMPTY;
             }
+        } else if enter(|way| wait_inside(way, handle, place)) == SUCCESS {
             (*place).error = SUCCESS;
-            done += 1;
+        } else {
+            return i;
         }
-        SUCCESS
-    });
-    done
+    }
+    handles.len()
 }
 
-/// Waits for a receive, or finds a send complete.
+/// Waits for a receive.
 #[inline(always)]
-unsafe fn wait_inside(handle: *mut i32, status: *mut Status) -> i32 {
-    if *handle == COMPLETE {
-        *handle = REQUEST_NULL;
-        let error = (*status).error;
-        *status = Status {
-            error,
-            ..Status::EMPTY
-        };
-        return SUCCESS;
-    }
+unsafe fn wait_inside(way: *mut Way, handle: *mut i32, status: *mut Status) -> i32 {
     let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
         return SLOW;
     };
@@ -227,7 +241,7 @@ unsafe fn wait_inside(handle: *mut i32, status: *mut Status) -> i32 {
     }
     (*status).source = ANY_SOURCE; // as in `recv`
     gate::set(Call::Reexecutable);
-    let outcome = call(ix::Wait, &[r.lower.as_ptr() as u64, status as u64]);
+    let outcome = call_by(way, ix::Wait, &[r.lower.as_ptr() as u64, status as u64]);
     gate::set(Call::MustComplete);
     let done = alone(|alone| {
         let Ok(SUCCESS) = outcome else { return false };

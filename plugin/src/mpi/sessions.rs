@@ -90,7 +90,6 @@ pub unsafe fn session_init(info: i32, errhandler: i32, out: usize) -> i32 {
             _ => errs::raise_of_session(ERRORS_ARE_FATAL, SESSION_NULL, code),
         };
     }
-    super::model::lock::share();
     let level = wanted(info);
     local(COMM_SELF, || {
         let guard = lock();

@@ -4,7 +4,7 @@ use super::build::{Builder, Built};
 use super::float::Mode;
 use super::lanes::{Compare, Three};
 use super::*;
-use super::{convert, float, integer};
+use super::{convert, float, integer, rounding};
 use crate::ptx::{Operand, Type};
 
 /// Parts of names that say nothing to us: rounding to nearest, how exact an approximation may be.
@@ -38,6 +38,7 @@ fn key(name: &[&str]) -> (String, Mode) {
             "ftz" => mode.flush = true,
             "sat" if float => mode.saturate = true,
             _ if SILENT.contains(part) => (),
+            _ if float && rounding::way(&[*part]).is_some() => (),
             _ if last > 0 && Type::named(part).is_some() => (),
             _ => kept.push(*part),
         }
@@ -147,10 +148,7 @@ impl<'a> Builder<'_, 'a> {
     fn by_table(&mut self, name: &[&str], types: &[Type], operands: &[Operand<'a>]) -> Built<bool> {
         let (key, mode) = key(name);
         let ty = types[0];
-        // What is rounded otherwise than to the nearest has other results.
-        if is_float(ty) && name.iter().any(|p| matches!(*p, "rz" | "rm" | "rp")) {
-            return Err("only rounding to the nearest is there".into());
-        }
+        let way = rounding::way(name).filter(|_| is_float(ty));
         match operands {
             [d, a] => {
                 let ty = if name[0] == "bfind" {
@@ -158,10 +156,10 @@ impl<'a> Builder<'_, 'a> {
                 } else {
                     ty
                 };
-                let f = if is_float(ty) {
-                    float::one(&key, ty, mode)
-                } else {
-                    integer::one(&key, ty)
+                let f = match way {
+                    Some(way) => rounding::one(&key, ty, mode, way),
+                    None if is_float(ty) => float::one(&key, ty, mode),
+                    None => integer::one(&key, ty),
                 };
                 let Some(f) = f else { return Ok(false) };
                 let a = self.source(a, ty)?;
@@ -169,10 +167,10 @@ impl<'a> Builder<'_, 'a> {
                 self.step(Op::One(f, d, a));
             }
             [d, a, b] => {
-                let f = if is_float(ty) {
-                    float::two(&key, ty, mode)
-                } else {
-                    integer::two(&key, ty)
+                let f = match way {
+                    Some(way) => rounding::two(&key, ty, mode, way),
+                    None if is_float(ty) => float::two(&key, ty, mode),
+                    None => integer::two(&key, ty),
                 };
                 let Some(f) = f else { return Ok(false) };
                 let second = if matches!(name[0], "shl" | "shr") {
@@ -185,7 +183,14 @@ impl<'a> Builder<'_, 'a> {
                 self.step(Op::Two(f, d, [a, b]));
             }
             [d, a, b, c] => {
-                let Some((f, kinds)) = three_named(&key, types, mode) else {
+                let found = match (way, &key[..]) {
+                    (Some(way), "fma" | "mad") => {
+                        rounding::three(ty, mode, way).map(|f| (f, [ty; 3]))
+                    }
+                    (Some(_), _) => None,
+                    (None, _) => three_named(&key, types, mode),
+                };
+                let Some((f, kinds)) = found else {
                     return Ok(false);
                 };
                 let a = [

@@ -1,7 +1,7 @@
 //! Floating-point arithmetic, by instruction and type.
 //!
 //! `.approx` instructions give the correctly rounded result of double precision: within the bounds that PTX names, and not
-//! what another device gives to the last bit. Directed rounding of arithmetic is not there.
+//! what another device gives to the last bit. `rounding` has arithmetic that is not rounded to the nearest.
 
 use super::lanes::*;
 use crate::ptx::Type;
@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 /// What `.ftz` makes of a number.
 #[inline(always)]
-fn flush(a: f32) -> f32 {
+pub fn flush(a: f32) -> f32 {
     if a.is_subnormal() {
         0f32.copysign(a)
     } else {

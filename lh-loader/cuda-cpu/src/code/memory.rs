@@ -186,6 +186,12 @@ impl<'a> Builder<'_, 'a> {
     fn move_value(&mut self, name: &[&str], d: &Operand<'a>, a: &Operand<'a>) -> Built<()> {
         let ty = type_of(name)?;
         match (d, a) {
+            (d, Operand::Int(value)) if ty == Type::Pred => {
+                let p = self.test(d)?.pred;
+                let [is, not] = [false, true].map(|not| Test { pred: p, not });
+                let how = if *value == 0 { Bool::And } else { Bool::Or };
+                self.step(Op::Logic(how, p, is, not));
+            }
             (_, _) if ty == Type::Pred => {
                 let (p, a) = (self.test(d)?.pred, self.test(a)?);
                 self.step(Op::Copy(p, a));

@@ -23,6 +23,7 @@ mod integer;
 pub mod lanes;
 mod memory;
 mod program;
+mod rounding;
 mod scope;
 mod texture;
 

@@ -27,6 +27,8 @@ pub struct Capture {
     origin: Weak<Stream>,
     /// All streams that have a part in it.
     streams: Mutex<Vec<Weak<Stream>>>,
+    /// Where streams were that had a part in it and are gone.
+    left: Mutex<Vec<Handle>>,
     spoilt: AtomicBool,
 }
 
@@ -105,11 +107,21 @@ impl Stream {
         }
     }
 
-    /// Leaves a capture, which comes to nothing then.
-    pub fn leave(&self) {
-        if let Some(part) = lock(&self.part).take() {
-            part.capture.spoilt.store(true, Relaxed);
+    /// Ends in a capture, which comes to nothing if it began with this stream.
+    pub fn leave(self: &Arc<Self>) {
+        if let Some(Part { capture, tail }) = lock(&self.part).take() {
+            match capture.began_with(self) {
+                true => capture.spoilt.store(true, Relaxed),
+                false => lock(&capture.left).extend(tail),
+            }
         }
+    }
+}
+
+impl Capture {
+    fn began_with(&self, stream: &Arc<Stream>) -> bool {
+        let origin = self.origin.upgrade();
+        origin.is_some_and(|origin| Arc::ptr_eq(&origin, stream))
     }
 }
 
@@ -180,6 +192,7 @@ fn begin(handle: Handle, graph: (Shared, Handle), after: &[Handle], mode: c_uint
         thread: thread::current().id(),
         origin: Arc::downgrade(&stream),
         streams: Mutex::new(vec![Arc::downgrade(&stream)]),
+        left: Mutex::default(),
         spoilt: AtomicBool::new(false),
     };
     *part = Some(Part {
@@ -196,11 +209,7 @@ fn end(handle: Handle) -> Result<Handle, Error> {
         Some(part) => part.capture.clone(),
         None => return Err(Error::ILLEGAL_STATE),
     };
-    if !capture
-        .origin
-        .upgrade()
-        .is_some_and(|origin| Arc::ptr_eq(&origin, &stream))
-    {
+    if !capture.began_with(&stream) {
         capture.spoilt.store(true, Relaxed);
         return Err(Error::STREAM_CAPTURE_UNMATCHED);
     }
@@ -208,7 +217,7 @@ fn end(handle: Handle) -> Result<Handle, Error> {
         .take()
         .map_or(Vec::new(), |part| part.tail);
     let before = capture.graph.0.before(&tail);
-    let mut joined = true;
+    let mut joined = lock(&capture.left).iter().all(|n| before.contains(n));
     for other in lock(&capture.streams).iter().filter_map(Weak::upgrade) {
         let mut part = lock(&other.part);
         if part

@@ -41,6 +41,14 @@ impl Event {
         lock(&self.state).place.clone()
     }
 
+    /// It is recorded by what has this place in a stream's order.
+    pub fn recorded(&self, mark: Option<Mark>) {
+        let mut state = lock(&self.state);
+        if mark.is_some() {
+            (state.mark, state.place) = (mark, None);
+        }
+    }
+
     /// Its place in the order has come.
     pub fn reach(&self) {
         lock(&self.state).reached = Some(Instant::now());
@@ -64,11 +72,7 @@ impl Driver {
                 return Ok(());
             }
         }
-        let mark = self.submit(stream, Work::Record(event.clone()))?;
-        let mut state = lock(&event.state);
-        if mark.is_some() {
-            (state.mark, state.place) = (mark, None);
-        }
+        event.recorded(self.submit(stream, Work::Record(event.clone()))?);
         Ok(())
     }
 }

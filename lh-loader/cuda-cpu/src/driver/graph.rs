@@ -1,5 +1,6 @@
 //! Graphs: work, and what of it comes after what.
 
+use super::event::Event;
 use super::work::Work;
 use super::{all, api, driver, get, lock, put, put_if, ready, Done, Error, Handle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,27 @@ impl Plan {
                 work.run();
             }
         }
+    }
+
+    /// What it is when it is launched: what it waits for is what is recorded now, or has come earlier in it. Adds the
+    /// events that it records.
+    fn launched(&self, recorded: &mut Vec<Arc<Event>>) -> Plan {
+        let steps = self.0.iter().map(|(handle, work, enabled)| {
+            let work = match work {
+                Work::Record(event) => {
+                    recorded.push(event.clone());
+                    work.clone()
+                }
+                Work::Wait(event) if recorded.iter().any(|e| Arc::ptr_eq(e, event)) => {
+                    Work::Nothing
+                }
+                Work::Wait(event) => event.mark().map_or(Work::Nothing, Work::Until),
+                Work::Graph(child) => Work::Graph(Arc::new(child.launched(recorded))),
+                _ => work.clone(),
+            };
+            (*handle, work, *enabled)
+        });
+        Plan(steps.collect())
     }
 }
 
@@ -228,7 +250,7 @@ pub fn kind(work: &Work) -> c_uint {
         Work::Host(..) | Work::Callback(..) => 3,
         Work::Graph(_) => 4,
         Work::Nothing => 5,
-        Work::Wait(_) => 6,
+        Work::Wait(_) | Work::Until(_) => 6,
         Work::Record(_) => 7,
         Work::Free(_) => 11,
         Work::Write(..) | Work::Await(..) => 12,
@@ -447,8 +469,11 @@ api! {
         if lock(&driver.stream(stream)?.part).is_some() {
             return Err(super::refused::say("cuGraphLaunch in a stream that is captured"));
         }
-        let plan = lock(&exec.0).clone();
-        driver.submit(stream, Work::Graph(plan)).map(|_| ())
+        let mut recorded = Vec::new();
+        let plan = lock(&exec.0).launched(&mut recorded);
+        let mark = driver.submit(stream, Work::Graph(Arc::new(plan)))?;
+        recorded.iter().for_each(|event| event.recorded(mark));
+        Ok(())
     }
 
     /// Its end.

@@ -53,7 +53,7 @@ pub struct Region {
     pub kind: Kind,
     /// A number of its own.
     pub id: u64,
-    /// The flags that it was made with; of mapped memory, who may use it.
+    /// The flags that it was made with; of mapped memory, how devices may use it: two bits for each.
     pub flags: c_uint,
     /// The device that has it, or had asked for it.
     pub device: c_int,
@@ -102,6 +102,11 @@ impl Region {
     /// Its addresses.
     pub fn range(&self) -> Range<Pointer> {
         self.start..self.start + self.size
+    }
+
+    /// May any device use it?
+    fn is_usable(&self) -> bool {
+        self.kind != Kind::Made && (self.kind != Kind::Mapped || self.flags != 0)
     }
 }
 
@@ -192,11 +197,7 @@ impl Memory {
     pub fn reachable(&self, address: Pointer) -> Option<Range<Pointer>> {
         let inner = self.read();
         let region = inner.at(address)?;
-        match region.kind {
-            Kind::Made => None,
-            Kind::Mapped if region.flags == 0 => None,
-            _ => Some(region.range()),
-        }
+        region.is_usable().then(|| region.range())
     }
 
     /// Counts bytes of the device's as used, if there are so many.
@@ -282,7 +283,7 @@ impl Memory {
         while at < end {
             let region = inner
                 .at(at)
-                .filter(|r| r.kind != Kind::Made)
+                .filter(|r| r.is_usable())
                 .ok_or(Error::INVALID_VALUE)?;
             if region.range().end < end && region.kind != Kind::Mapped {
                 return Err(Error::INVALID_VALUE);

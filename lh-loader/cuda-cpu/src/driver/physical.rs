@@ -3,7 +3,7 @@
 //! Memory that is mapped nowhere lies in the device's own range, and its pages move with it (`mremap`): it can be mapped at
 //! one place at a time.
 
-use super::memory::Kind;
+use super::memory::{Kind, Region};
 use super::space::map;
 use super::{
     all, api, device, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer,
@@ -83,6 +83,16 @@ impl Properties {
             )),
         }
     }
+}
+
+/// Where the flags of a device are in those of mapped memory.
+fn shift(device: c_int) -> c_int {
+    2 * device
+}
+
+/// How a device may use mapped memory: not at all (0), for reading (1), in all ways (3).
+pub fn allowed(region: &Region, device: c_int) -> c_uint {
+    region.flags >> shift(device) & 3
 }
 
 fn whole(n: u64) -> bool {
@@ -271,9 +281,9 @@ api! {
             next = region.range().end;
         }
         for (_, region) in memory.regions.range_mut(..end).rev().take_while(|(_, r)| r.range().end > at) {
-            // Whoever may use it: a device that may not is not told from one that may.
-            for access in wanted.iter().filter(|w| w.flags != 0 || w.location.id == region.device) {
-                region.flags = access.flags;
+            for access in wanted {
+                let shift = shift(access.location.id);
+                region.flags = region.flags & !(3 << shift) | access.flags << shift;
             }
         }
         Ok(())
@@ -282,9 +292,10 @@ api! {
     /// Who may use it.
     fn cuMemGetAccess(flags: *mut u64, location: *const Location, at: Pointer) {
         let memory = ready()?.memory.read();
-        get(location)?;
+        let device = get(location)?.id;
+        device::check(device)?;
         let region = memory.at(at).filter(|r| r.kind == Kind::Mapped).ok_or(Error::INVALID_VALUE)?;
-        put(flags, region.flags.into())
+        put(flags, allowed(region, device).into())
     }
 
     /// What sizes are to be multiples of.

@@ -1,6 +1,7 @@
 //! What is known of pointers.
 
 use super::memory::{Kind, Region};
+use super::physical::allowed;
 use super::{all, api, driver, get, put, Done, Error, Handle, Pointer};
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -47,7 +48,10 @@ unsafe fn attribute(
             14 => put(out.cast::<u64>(), 0),
             16 => put(
                 out.cast::<c_uint>(),
-                region.map_or(0, |r| if r.kind == Kind::Mapped { r.flags } else { 3 }),
+                region.map_or(0, |r| match r.kind {
+                    Kind::Mapped => allowed(r, super::context::of_thread().unwrap_or(0)),
+                    _ => 3,
+                }),
             ),
             17 => put(
                 out.cast::<Handle>(),

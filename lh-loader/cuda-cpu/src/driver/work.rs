@@ -35,8 +35,10 @@ pub enum Work {
     Callback(Callback, Handle, usize),
     /// An event is reached.
     Record(Arc<Event>),
-    /// An event is waited for.
+    /// An event is waited for: a graph's node, which becomes the next when the graph is launched.
     Wait(Arc<Event>),
+    /// A place in a stream's order is waited for.
+    Until(Mark),
     /// A graph's work.
     Graph(Arc<Plan>),
     /// Memory is given back.
@@ -63,13 +65,13 @@ impl Work {
             }
             // After a fault nothing is done any more.
             _ if fault.is_some() => (),
-            Work::Nothing => (),
+            Work::Nothing | Work::Wait(_) => (),
             Work::Kernel(launch) => driver.run(launch),
             Work::Copy(copy, _) => copy.run(),
             Work::Fill(fill) => fill.run(),
             // SAFETY: as above.
             Work::Host(call, data) => unsafe { call(*data as *mut c_void) },
-            Work::Wait(event) => event.wait(),
+            Work::Until(mark) => driver.engine.wait(*mark),
             Work::Graph(plan) => plan.run(),
             Work::Free(at) => driver.free_pooled(*at),
             Work::Write(at, value, bytes) => write_number(*at, *value, *bytes),

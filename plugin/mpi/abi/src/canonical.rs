@@ -98,6 +98,7 @@ pub const GRAPH: i32 = 1;
 pub const CART: i32 = 2;
 pub const DIST_GRAPH: i32 = 3;
 pub const ORDER_C: i32 = 56;
+pub const THREAD_SERIALIZED: i32 = 2;
 pub const THREAD_MULTIPLE: i32 = 3;
 pub const LOCK_EXCLUSIVE: i32 = 234;
 pub const LOCK_SHARED: i32 = 235;

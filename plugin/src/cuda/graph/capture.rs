@@ -1,6 +1,6 @@
 //! Capture: a stream's work becomes a graph. The lower half does it; what came of it is read from there.
 
-use super::{lock, lower_of, plain_edges, words, Graphs};
+use super::{lock, lower_of, plain_edges, wanted_here, words, Graphs, Work};
 use crate::cuda::codes::*;
 use crate::cuda::driver::{check, inside, put};
 use crate::cuda::lower::{self, ix};
@@ -15,12 +15,16 @@ use std::time::{Duration, Instant};
 
 /// `CU_STREAM_CAPTURE_MODE_RELAXED`.
 const RELAXED: u32 = 2;
+/// `CU_STREAM_SET_CAPTURE_DEPENDENCIES`.
+const ALONE: u64 = 1;
 /// `CU_STREAM_CAPTURE_STATUS_NONE` and `_ACTIVE`.
 const NONE: u32 = 0;
 const ACTIVE: u32 = 1;
 
 /// A capture that has begun.
 struct Open {
+    /// The lower half's number for it.
+    id: u64,
     /// Its graph, as far as it is known.
     graph: u64,
     /// The program has given it.
@@ -141,14 +145,140 @@ pub unsafe fn cuThreadExchangeStreamCaptureMode(at: u64) -> i32 {
     })
 }
 
-fn begun(stream: u64, graph: u64) {
+unsafe fn begun(stream: u64, graph: u64) -> Result<(), i32> {
+    // SAFETY: the caller's.
+    let id = unsafe { info(stream) }?.id;
     let mut captures = captures();
     let open = Open {
+        id,
         graph,
         given: graph != 0,
     };
     captures.open.insert(stream, open);
     captures.count();
+    Ok(())
+}
+
+/// How a stream's capture stands, in the lower half's handles.
+struct Info {
+    status: u32,
+    id: u64,
+    graph: u64,
+    /// What its next work comes after.
+    after: Vec<u64>,
+}
+
+unsafe fn info(stream: u64) -> Result<Info, i32> {
+    let [mut status, mut id, mut graph, mut list, mut data, mut len] = [0_u64; 6];
+    let [a, b, c, d, e] = [&mut status, &mut id, &mut graph, &mut list, &mut len];
+    let [a, b, c, d, e] = [a, b, c, d, e].map(|place| core::ptr::from_mut(place) as u64);
+    // SAFETY: a lower handle, and places for what is told; the list stays until the stream's next work.
+    unsafe {
+        let lowered = stream::lower(stream)?;
+        check(if lower::has(ix::cuStreamGetCaptureInfo_v3) {
+            let data = &raw mut data as u64;
+            let args = [lowered, a, b, c, d, data, e];
+            lower::must(ix::cuStreamGetCaptureInfo_v3, &args)
+        } else {
+            lower::must(ix::cuStreamGetCaptureInfo_v2, &[lowered, a, b, c, d, e])
+        })?;
+        let active = status as u32 == ACTIVE;
+        plain_edges(data, if active { len } else { 0 })?;
+        Ok(Info {
+            status: status as u32,
+            id,
+            graph,
+            after: words(list, if active { len } else { 0 })?.to_vec(),
+        })
+    }
+}
+
+/// The graph that a capture makes, with all that it has now.
+unsafe fn graph_of(all: &mut Graphs, info: &Info) -> Result<u64, i32> {
+    // SAFETY: the caller's.
+    let known = unsafe { known_graph(all, info.graph) }?;
+    let mut captures = captures();
+    let open = captures.open.values_mut();
+    open.filter(|o| o.id == info.id)
+        .for_each(|o| o.graph = known);
+    Ok(known)
+}
+
+/// The program's nodes for lower ones.
+fn known_nodes(lowers: &[u64]) -> Result<Vec<u64>, i32> {
+    let model = model::lock();
+    let nodes = lowers.iter().map(|n| model.known(Kind::Node, *n));
+    nodes.collect::<Option<Vec<u64>>>().ok_or(INVALID_HANDLE)
+}
+
+/// Captures what the lower half knows nothing of: it gets an empty node.
+unsafe fn capture(
+    stream: u64,
+    work: impl FnOnce(&mut Graphs, u64) -> Result<Work, i32>,
+) -> Result<(), i32> {
+    let mut all = lock();
+    // SAFETY: places for handles, and handles of the lower half; the caller's.
+    unsafe {
+        let info = info(stream)?;
+        if info.status != ACTIVE {
+            return Err(STREAM_CAPTURE_INVALIDATED);
+        }
+        let graph = graph_of(&mut all, &info)?;
+        let after = known_nodes(&info.after)?;
+        let work = work(&mut all, graph)?;
+        let mut node = 0_u64;
+        let list = info.after.as_ptr() as u64;
+        let args = [
+            &raw mut node as u64,
+            info.graph,
+            list,
+            info.after.len() as u64,
+        ];
+        let added = check(lower::must(ix::cuGraphAddEmptyNode, &args))
+            .and_then(|()| depend(stream::lower(stream)?, &[node], ALONE));
+        if added.is_err() {
+            all.sweep()?;
+        }
+        added?;
+        all.add_node(graph, node, work, after);
+    }
+    Ok(())
+}
+
+/// Captures an allocation; gives its address.
+///
+/// # Errors
+/// The code for the application.
+///
+/// # Safety
+/// Inside the gate, in a context; the stream is captured.
+pub unsafe fn capture_allocation(stream: u64, len: u64) -> Result<u64, i32> {
+    let mut at = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        capture(stream, |all, _| {
+            at = all.allocate(wanted_here(len)?)?;
+            Ok(Work::Allocate(at))
+        })
+    }?;
+    Ok(at)
+}
+
+/// Captures that a graph's memory is freed.
+///
+/// # Errors
+/// As [`capture_allocation`].
+///
+/// # Safety
+/// As there.
+pub unsafe fn capture_free(stream: u64, at: u64) -> Result<(), i32> {
+    // SAFETY: the caller's.
+    unsafe {
+        capture(stream, |all, graph| {
+            all.may_free(graph, at)?;
+            Ok(Work::Free(at))
+        })
+    }
 }
 
 pub unsafe fn cuStreamBeginCapture_v2(stream: u64, mode: i32) -> i32 {
@@ -158,8 +288,7 @@ pub unsafe fn cuStreamBeginCapture_v2(stream: u64, mode: i32) -> i32 {
         let stream = stream::resolve(stream)?;
         let args = [stream::lower(stream)?, mode as u64];
         check(lower::must(ix::cuStreamBeginCapture_v2, &args))?;
-        begun(stream, 0);
-        Ok(())
+        begun(stream, 0)
     })
 }
 
@@ -195,8 +324,7 @@ pub unsafe fn cuStreamBeginCaptureToGraph(
             mode as u64,
         ];
         check(lower::must(ix::cuStreamBeginCaptureToGraph, &args))?;
-        begun(stream, graph);
-        Ok(())
+        begun(stream, graph)
     })
 }
 
@@ -238,11 +366,13 @@ pub unsafe fn cuStreamEndCapture(stream: u64, out: u64) -> i32 {
             Some(Open {
                 graph,
                 given: false,
+                ..
             }),
         ) = (graph, open)
         {
             // What was known of it is gone with it.
             all.forget_graph(graph);
+            all.sweep()?;
             if lower != 0 {
                 lower::must(ix::cuGraphDestroy, &[lower]);
             }
@@ -266,40 +396,20 @@ pub unsafe fn cuStreamGetCaptureInfo_v3(
         }
         context::ensure()?;
         let stream = stream::resolve(stream)?;
-        let [mut status, mut number, mut lower, mut list, mut data, mut len] = [0_u64; 6];
-        let [a, b, c, d, e] = [&mut status, &mut number, &mut lower, &mut list, &mut len];
-        let [a, b, c, d, e] = [a, b, c, d, e].map(|place| core::ptr::from_mut(place) as u64);
-        let lowered = stream::lower(stream)?;
-        let new = lower::has(ix::cuStreamGetCaptureInfo_v3);
-        check(if new {
-            let data = &raw mut data as u64;
-            lower::must(
-                ix::cuStreamGetCaptureInfo_v3,
-                &[lowered, a, b, c, d, data, e],
-            )
-        } else {
-            lower::must(ix::cuStreamGetCaptureInfo_v2, &[lowered, a, b, c, d, e])
-        })?;
-        plain_edges(data, len)?;
-        put(told, status as u32)?;
-        if status as u32 != ACTIVE {
+        let info = info(stream)?;
+        put(told, info.status)?;
+        if info.status != ACTIVE {
             return Ok(());
         }
         if id != 0 {
-            put(id, number)?;
+            put(id, info.id)?;
         }
         if graph != 0 || after != 0 {
-            let known = known_graph(&mut lock(), lower)?;
-            let model = model::lock();
-            let nodes = words(list, len)?.iter();
-            let nodes: Option<Vec<u64>> = nodes.map(|n| model.known(Kind::Node, *n)).collect();
-            drop(model);
+            let known = graph_of(&mut lock(), &info)?;
+            let nodes = known_nodes(&info.after)?;
             let mut captures = captures();
-            if let Some(open) = captures.open.get_mut(&stream) {
-                open.graph = known;
-            }
             // The list stays until it is asked for again.
-            captures.told.insert(stream, nodes.ok_or(INVALID_HANDLE)?);
+            captures.told.insert(stream, nodes);
             if graph != 0 {
                 put(graph, known)?;
             }
@@ -312,7 +422,7 @@ pub unsafe fn cuStreamGetCaptureInfo_v3(
             put(edges, 0_u64)?;
         }
         if n != 0 {
-            put(n, len)?;
+            put(n, info.after.len())?;
         }
         Ok(())
     })
@@ -343,15 +453,22 @@ pub unsafe fn cuStreamUpdateCaptureDependencies_v2(
     inside(|| unsafe {
         context::ensure()?;
         let after = lowers(after, edges, n)?;
-        let (stream, flags) = (stream::lower(stream)?, flags as u64);
-        let list = after.as_ptr() as u64;
-        check(if lower::has(ix::cuStreamUpdateCaptureDependencies_v2) {
+        depend(stream::lower(stream)?, &after, flags as u64)
+    })
+}
+
+/// Tells the lower half what a stream's next work comes after.
+unsafe fn depend(stream: u64, after: &[u64], flags: u64) -> Result<(), i32> {
+    let (list, n) = (after.as_ptr() as u64, after.len() as u64);
+    // SAFETY: handles of the lower half; the caller's.
+    check(unsafe {
+        if lower::has(ix::cuStreamUpdateCaptureDependencies_v2) {
             let args = [stream, list, 0, n, flags];
             lower::must(ix::cuStreamUpdateCaptureDependencies_v2, &args)
         } else {
             let args = [stream, list, n, flags];
             lower::must(ix::cuStreamUpdateCaptureDependencies, &args)
-        })
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use super::nodes::{copy, fill, host, keep_attributes, kernel, kernel_of};
 use super::work::Act;
 use super::{enrol, lock, lower_of, Exec, Work};
 use crate::cuda::codes::*;
-use crate::cuda::driver::{check, inside, put};
+use crate::cuda::driver::{check, inside, put, refuse};
 use crate::cuda::lower::{self, ix};
 use crate::cuda::model::{self, Kind};
 use crate::cuda::{context, event, stream};
@@ -22,6 +22,7 @@ unsafe fn instantiate(out: u64, graph: u64, flags: u64) -> Result<(), i32> {
         context::ensure()?;
         let mut all = lock();
         let steps = all.plan(graph)?;
+        all.no_second(&steps)?;
         let lower = instantiate_lower(lower_of(Kind::Graph, graph)?, flags, &[])?;
         let exec = Exec {
             context: context::current(),
@@ -89,7 +90,7 @@ pub unsafe fn cuGraphExecDestroy(exec: u64) -> i32 {
             }
         }
         all.forget_exec(exec);
-        Ok(())
+        all.sweep()
     })
 }
 
@@ -106,15 +107,18 @@ fn recorded(steps: &[Step], found: &mut Vec<u64>) {
 pub unsafe fn cuGraphLaunch(exec: u64, stream: u64) -> i32 {
     inside(|| unsafe {
         context::ensure()?;
-        let mut events = Vec::new();
-        recorded(&lock().exec(exec)?.steps, &mut events);
+        let (mut all, mut events) = (lock(), Vec::new());
+        let known = all.execs.get(&exec).ok_or(INVALID_VALUE)?;
+        recorded(&known.steps, &mut events);
+        let after = all.launch(known)?;
         if !events.is_empty() {
             event::start_clock()?;
         }
-        let args = [lower_of(Kind::Exec, exec)?, stream::lower(stream)?];
+        let stream = stream::lower(stream)?;
+        let args = [lower_of(Kind::Exec, exec)?, stream];
         check(lower::must(ix::cuGraphLaunch, &args))?;
         events.into_iter().for_each(event::note);
-        Ok(())
+        all.launched(after, stream)
     })
 }
 
@@ -137,7 +141,10 @@ pub unsafe fn change_exec(exec: u64, node: u64, mut work: Work) -> Result<(), i3
     context::ensure()?;
     let mut all = lock();
     let (child, graph) = match work {
-        Work::Child(graph) => (all.plan(graph)?, lower_of(Kind::Graph, graph)?),
+        Work::Child(graph) => {
+            all.no_memory(graph)?;
+            (all.plan(graph)?, lower_of(Kind::Graph, graph)?)
+        }
         _ => (Vec::new(), 0),
     };
     let lower = lower_of(Kind::Exec, exec)?;
@@ -220,6 +227,9 @@ unsafe fn update(exec: u64, graph: u64) -> (Result<(), i32>, Told) {
         let mut all = lock();
         let new = all.plan(graph)?;
         let known = all.exec(exec)?;
+        if known.steps.iter().chain(&new).any(|s| s.work.is_memory()) {
+            return Err(refuse("cuGraphExecUpdate with nodes of memory"));
+        }
         let args = [
             lower_of(Kind::Exec, exec)?,
             lower_of(Kind::Graph, graph)?,

@@ -2,10 +2,12 @@
 
 use super::exec::change_exec;
 use super::nodes::{add, change, copy, fill, host, kernel};
-use super::{plain_edges, Work};
+use super::{add_allocation, plain_edges, Work};
 use crate::cuda::codes::*;
 use crate::cuda::driver::{inside, refuse};
 
+/// `CU_GRAPH_NODE_TYPE_MEM_ALLOC`, whose structure gets the memory's address.
+const ALLOCATE: u32 = 10;
 /// Where the structure of the node's kind begins.
 const UNION: u64 = 16;
 
@@ -29,6 +31,7 @@ unsafe fn work(at: u64, name: &str) -> Result<Work, i32> {
             5 => Ok(Work::Empty),
             6 => Ok(Work::Wait(word(0))),
             7 => Ok(Work::Record(word(0))),
+            11 => Ok(Work::Free(word(0))),
             other => Err(refuse(&format!("{name} for a node of type {other}"))),
         }
     }
@@ -44,6 +47,9 @@ pub unsafe fn cuGraphAddNode_v2(
 ) -> i32 {
     inside(|| unsafe {
         plain_edges(edges, n)?;
+        if what != 0 && (what as *const u32).read() == ALLOCATE {
+            return add_allocation(out, graph, after, n, what + UNION);
+        }
         add(out, graph, after, n, work(what, "cuGraphAddNode")?)
     })
 }

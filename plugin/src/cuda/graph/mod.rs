@@ -8,6 +8,7 @@ mod build;
 mod capture;
 mod exec;
 mod generic;
+mod memory;
 mod nodes;
 mod read;
 mod shape;
@@ -17,6 +18,7 @@ pub use build::{replay, Step};
 pub use capture::*;
 pub use exec::*;
 pub use generic::*;
+pub use memory::*;
 pub use nodes::*;
 pub use shape::*;
 pub use work::{interned, Kernel, Work};
@@ -68,12 +70,18 @@ pub struct Graphs {
     graphs: BTreeMap<u64, Graph>,
     nodes: BTreeMap<u64, Node>,
     execs: BTreeMap<u64, Exec>,
+    /// Memory of nodes, by address.
+    memory: BTreeMap<u64, Memory>,
+    /// The most memory that graphs have had, by device.
+    most: BTreeMap<i32, [u64; 2]>,
 }
 
 static GRAPHS: Mutex<Graphs> = Mutex::new(Graphs {
     graphs: BTreeMap::new(),
     nodes: BTreeMap::new(),
     execs: BTreeMap::new(),
+    memory: BTreeMap::new(),
+    most: BTreeMap::new(),
 });
 
 /// Graphs, inside the gate; locked before the model.
@@ -163,6 +171,7 @@ impl Graphs {
 /// A context ends: its graphs are gone with it.
 pub fn purge(context: u64) {
     let mut all = lock();
+    all.forget_memory(context);
     let of = |c: u64| c == context;
     let graphs = all.graphs.iter().filter(|(_, g)| of(g.context));
     let graphs: Vec<u64> = graphs.map(|(h, _)| *h).collect();
@@ -209,11 +218,20 @@ unsafe fn list(found: &[u64], out: u64, n: u64) -> Result<(), i32> {
 /// # Safety
 /// `at` must be 0 or the address of so many.
 unsafe fn words<'a>(at: u64, n: u64) -> Result<&'a [u64], i32> {
+    // SAFETY: the caller's.
+    unsafe { list_of(at, n) }
+}
+
+/// A list that the program has.
+///
+/// # Safety
+/// `at` must be 0 or the address of so many.
+unsafe fn list_of<'a, T>(at: u64, n: u64) -> Result<&'a [T], i32> {
     match (at, n) {
         (_, 0) => Ok(&[]),
         (0, _) => Err(INVALID_VALUE),
         // SAFETY: the caller's.
-        _ => Ok(unsafe { core::slice::from_raw_parts(at as *const u64, n as usize) }),
+        _ => Ok(unsafe { core::slice::from_raw_parts(at as *const T, n as usize) }),
     }
 }
 

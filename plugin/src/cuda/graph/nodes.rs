@@ -33,6 +33,11 @@ pub unsafe fn add(out: u64, graph: u64, after: u64, n: u64, work: Work) -> Resul
         if !after.iter().all(known) {
             return Err(INVALID_VALUE);
         }
+        match work {
+            Work::Free(at) => all.may_free(graph, at)?,
+            Work::Child(child) => all.no_memory(child)?,
+            _ => {}
+        }
         let lowers: Result<Vec<u64>, i32> =
             after.iter().map(|a| lower_of(Kind::Node, *a)).collect();
         let (lowers, mut node) = (lowers?, 0_u64);

@@ -155,7 +155,6 @@ unsafe fn work(node: u64) -> Result<Work, i32> {
             5 => Work::Empty,
             6 => Work::Wait(event(ix::cuGraphEventWaitNodeGetEvent, node)?),
             7 => Work::Record(event(ix::cuGraphEventRecordNodeGetEvent, node)?),
-            10 | 11 => return Err(refuse("a graph with nodes that allocate or free memory")),
             12 => return Err(refuse("a graph with batches of memory operations")),
             13 => return Err(refuse("a graph with conditional nodes")),
             _ => return Err(refuse("a graph with nodes of external semaphores")),

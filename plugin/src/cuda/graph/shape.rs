@@ -31,7 +31,7 @@ pub unsafe fn cuGraphDestroy(graph: u64) -> i32 {
         let args = [lower_of(Kind::Graph, graph)?];
         check(unsafe { lower::must(ix::cuGraphDestroy, &args) })?;
         all.forget_graph(graph);
-        Ok(())
+        all.sweep()
     })
 }
 
@@ -42,6 +42,7 @@ pub unsafe fn cuGraphClone(out: u64, graph: u64) -> i32 {
         }
         context::ensure()?;
         let mut all = lock();
+        all.no_memory(graph)?;
         let originals = all.graph(graph)?.nodes.clone();
         let mut lower = 0_u64;
         let args = [&raw mut lower as u64, lower_of(Kind::Graph, graph)?];
@@ -167,6 +168,9 @@ unsafe fn change(
     inside(|| unsafe {
         let (sources, targets) = (words(from, n)?, words(to, n)?);
         let mut all = lock();
+        if !wanted {
+            all.no_memory(graph)?;
+        }
         let inside =
             |all: &Graphs, node: &u64| all.nodes.get(node).is_some_and(|n| n.graph == graph);
         if !sources.iter().chain(targets).all(|n| inside(&all, n)) {
@@ -232,6 +236,7 @@ pub unsafe fn cuGraphDestroyNode(node: u64) -> i32 {
     inside(|| {
         let mut all = lock();
         let graph = all.node(node)?.graph;
+        all.no_memory(graph)?;
         context::ensure()?;
         // SAFETY: a lower handle; inside the gate.
         let args = [lower_of(Kind::Node, node)?];

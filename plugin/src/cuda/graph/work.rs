@@ -30,6 +30,10 @@ pub enum Work {
     Wait(u64),
     /// It records one.
     Record(u64),
+    /// It allocates the memory at an address.
+    Allocate(u64),
+    /// It frees it.
+    Free(u64),
 }
 
 /// A launch.
@@ -196,7 +200,14 @@ impl Work {
             Work::Empty => 5,
             Work::Wait(_) => 6,
             Work::Record(_) => 7,
+            Work::Allocate(_) => 10,
+            Work::Free(_) => 11,
         }
+    }
+
+    /// Has it to do with memory of the graph's own?
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Work::Allocate(_) | Work::Free(_))
     }
 
     /// The functions that add, change, and change what can be launched.
@@ -227,7 +238,10 @@ impl Work {
                 NONE,
                 ix::cuGraphExecChildGraphNodeSetParams,
             ],
-            Work::Empty => [ix::cuGraphAddEmptyNode, NONE, NONE],
+            // Memory is the model's: the lower half has a place in the order for it.
+            Work::Empty | Work::Allocate(_) | Work::Free(_) => {
+                [ix::cuGraphAddEmptyNode, NONE, NONE]
+            }
             Work::Wait(_) => [
                 ix::cuGraphAddEventWaitNode,
                 ix::cuGraphEventWaitNodeSetEvent,
@@ -296,7 +310,7 @@ impl Work {
                     args.push(words.as_ptr() as u64);
                 }
                 Work::Child(_) => args.push(child),
-                Work::Empty => {}
+                Work::Empty | Work::Allocate(_) | Work::Free(_) => {}
                 Work::Wait(event) | Work::Record(event) => {
                     args.push(record::handle(Kind::Event, *event)?);
                 }

@@ -178,9 +178,14 @@ unsafe fn generic(at: u64) -> Result<[u64; GENERIC], i32> {
 
 pub unsafe fn cudaGraphAddNode(out: u64, g: u64, after: u64, edges: u64, n: u64, what: u64) -> i32 {
     with_context(|| unsafe {
-        let words = generic(what)?;
-        let at = words.as_ptr() as u64;
-        check(driver::cuGraphAddNode_v2(out, g, after, edges, n, at))
+        let mut words = generic(what)?;
+        let at = words.as_mut_ptr() as u64;
+        check(driver::cuGraphAddNode_v2(out, g, after, edges, n, at))?;
+        // The address of memory that a node allocates.
+        match words[0] as u32 {
+            10 => put(what + 8 * (UNION + 14) as u64, words[UNION + 14]),
+            _ => Ok(()),
+        }
     })
 }
 
