@@ -127,6 +127,13 @@ pub const COPIERS: usize = 16;
 /// Length of the staging buffer that each of them has: what one request copies at most.
 pub const STAGING: usize = 1 << 20;
 
+/// A copier has nothing to do.
+pub const COPIER_IDLE: u32 = 0;
+/// It has a request.
+pub const COPIER_REQUEST: u32 = 1;
+/// It has done it.
+pub const COPIER_REPLY: u32 = 2;
+
 /// Request to a copier, to the first one first: make a staging buffer, in this context. The first makes the threads of so
 /// many others (`len`) as well.
 pub const COPY_BEGIN: u32 = 1;
@@ -144,7 +151,7 @@ pub const COPY_UNTOUCHED: i32 = -1;
 /// A thread of a half that copies device memory for the host, which has no way into the half.
 #[repr(C)]
 pub struct Copier {
-    /// 0 idle, 1 request, 2 reply. A futex.
+    /// `COPIER_IDLE`, …: a futex.
     pub state: AtomicU32,
     /// `COPY_BEGIN`, …
     pub op: AtomicU32,

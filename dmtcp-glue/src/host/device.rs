@@ -7,8 +7,8 @@ use super::coordinator::Failed;
 use super::mailbox::{futex_wait, futex_wake};
 use anyhow::{anyhow, bail, Context, Result};
 use lh_loader::lhinfo::{
-    self, Copier, Copiers, Piece, COPIERS, COPY_BEGIN, COPY_END, COPY_READ, COPY_UNTOUCHED,
-    COPY_WRITE, COPY_ZERO, STAGING,
+    self, Copier, Copiers, Piece, COPIERS, COPIER_IDLE, COPIER_REPLY, COPIER_REQUEST, COPY_BEGIN,
+    COPY_END, COPY_READ, COPY_UNTOUCHED, COPY_WRITE, COPY_ZERO, STAGING,
 };
 use restart::image::{self, Reader, Region, Sink, Source};
 use restart::memory;
@@ -18,9 +18,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-const IDLE: u32 = 0;
-const REQUEST: u32 = 1;
-const REPLY: u32 = 2;
 /// The driver copies a staging buffer's worth in less than this.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a thread of the image's needs for itself: its stack, and what it compresses with.
@@ -51,17 +48,17 @@ fn copiers() -> Result<&'static Copiers> {
 /// Has a copier do something.
 fn ask(copier: &Copier, op: u32, piece: &Piece, offset: u64, len: u64) -> Result<i32> {
     let state = &copier.state;
-    if state.load(Ordering::Acquire) == REQUEST {
+    if state.load(Ordering::Acquire) == COPIER_REQUEST {
         bail!("the CUDA driver has not yet done what it was asked for earlier");
     }
     copier.op.store(op, Ordering::Relaxed);
     copier.context.store(piece.context, Ordering::Relaxed);
     copier.device.store(piece.at + offset, Ordering::Relaxed);
     copier.len.store(len, Ordering::Relaxed);
-    state.store(REQUEST, Ordering::Release);
+    state.store(COPIER_REQUEST, Ordering::Release);
     futex_wake(state);
     let begun = Instant::now();
-    while state.load(Ordering::Acquire) != REPLY {
+    while state.load(Ordering::Acquire) != COPIER_REPLY {
         if begun.elapsed() > PATIENCE {
             bail!(
                 "the CUDA driver has not copied memory at {:#x} for {} s",
@@ -69,10 +66,10 @@ fn ask(copier: &Copier, op: u32, piece: &Piece, offset: u64, len: u64) -> Result
                 PATIENCE.as_secs()
             );
         }
-        futex_wait(state, REQUEST, Duration::from_secs(1));
+        futex_wait(state, COPIER_REQUEST, Duration::from_secs(1));
     }
     let result = copier.result.load(Ordering::Relaxed);
-    state.store(IDLE, Ordering::Release);
+    state.store(COPIER_IDLE, Ordering::Release);
     Ok(result)
 }
 

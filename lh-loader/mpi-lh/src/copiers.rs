@@ -9,13 +9,10 @@ use core::ffi::{c_void, CStr};
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use lh_loader::futex;
 use lh_loader::lhinfo::{
-    Copier, Copiers, Half, COPIERS, COPY_BEGIN, COPY_END, COPY_READ, COPY_UNTOUCHED, COPY_WRITE,
-    COPY_ZERO, STAGING,
+    Copier, Copiers, Half, COPIERS, COPIER_IDLE, COPIER_REPLY, COPY_BEGIN, COPY_END, COPY_READ,
+    COPY_UNTOUCHED, COPY_WRITE, COPY_ZERO, STAGING,
 };
 
-/// States of a request.
-const IDLE: u32 = 0;
-const REPLY: u32 = 2;
 /// A copier's stack: drivers go deep.
 const STACK: usize = 1 << 20;
 
@@ -30,7 +27,7 @@ const OWN_STREAM: u64 = 2;
 
 static ALL: Copiers = [const {
     Copier {
-        state: AtomicU32::new(IDLE),
+        state: AtomicU32::new(COPIER_IDLE),
         op: AtomicU32::new(0),
         context: AtomicU64::new(0),
         device: AtomicU64::new(0),
@@ -83,11 +80,11 @@ extern "C" fn serve(copier: *mut c_void) -> *mut c_void {
     let copier = unsafe { &*copier.cast::<Copier>() };
     loop {
         match copier.state.load(Ordering::Acquire) {
-            waiting @ (IDLE | REPLY) => futex::wait_while(&copier.state, waiting),
+            waiting @ (COPIER_IDLE | COPIER_REPLY) => futex::wait_while(&copier.state, waiting),
             _ => {
                 let result = answer(copier).err().unwrap_or(0);
                 copier.result.store(result, Ordering::Relaxed);
-                sys::post(&copier.state, REPLY);
+                sys::post(&copier.state, COPIER_REPLY);
             }
         }
     }

@@ -44,8 +44,7 @@ pub unsafe fn make(
     let outcome = again(|| of_group(over(), ranks, tag, at, Some(&inside)));
     let done = matches!(outcome, Ok(SUCCESS)) && lower != COMM_NULL;
     if done {
-        let args = [lower as u64, ERRORS_RETURN as u64];
-        must(ix::Comm_set_errhandler, &args);
+        errs::returned(lower);
         new.lower.store(lower, Relaxed);
     }
     coll::end(new, n, &outcome);

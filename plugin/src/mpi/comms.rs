@@ -74,10 +74,7 @@ pub unsafe fn with_group(ranks: &[i32], f: impl FnOnce(u64) -> Outcome) -> Outco
 /// # Safety
 /// `lower` must be a communicator of the lower half.
 pub unsafe fn adopt(parent: &Comm, lower: i32, apart: Option<u64>) -> &'static Comm {
-    must(
-        ix::Comm_set_errhandler,
-        &[lower as u64, ERRORS_RETURN as u64],
-    );
+    errs::returned(lower);
     let (mut inter, mut group, mut rank) = (0i32, 0i32, 0i32);
     must(
         ix::Comm_test_inter,
@@ -247,7 +244,7 @@ pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
 /// A non-blocking duplication is complete.
 pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
     // SAFETY: the lower half has filled in the new communicator's handle.
-    unsafe { must(ix::Comm_set_errhandler, &[new.low(), ERRORS_RETURN as u64]) };
+    unsafe { errs::returned(new.lower.load(Relaxed)) };
 }
 
 pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {

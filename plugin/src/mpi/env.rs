@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, partitioned, promises, sessions, turn};
+use super::{coll, complete, cut, errs, partitioned, promises, sessions, turn};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -40,10 +40,7 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
         &[0, 0, level as u64, &mut provided as *mut i32 as u64],
     ))?;
     for c in [COMM_WORLD, COMM_SELF] {
-        check(must(
-            ix::Comm_set_errhandler,
-            &[c as u64, ERRORS_RETURN as u64],
-        ))?;
+        check(errs::returned(c))?;
     }
     check(must(
         ix::Comm_rank,

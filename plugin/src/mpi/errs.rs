@@ -8,6 +8,17 @@ use super::model::objects::{find, Errhandler, ERRHANDLERS};
 use super::model::{comm as comms, lock, window, Guard, Locked, WORLD_RANK};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+/// Has the lower half return the errors of one of its communicators; the code of that.
+///
+/// # Safety
+/// `lower` must be a communicator of the lower half.
+pub unsafe fn returned(lower: i32) -> i32 {
+    must(
+        ix::Comm_set_errhandler,
+        &[lower as u64, ERRORS_RETURN as u64],
+    )
+}
+
 /// Applies the communicator's or window's error handler to an error.
 #[cold]
 pub fn raise(object: i32, code: i32) -> i32 {

@@ -229,13 +229,7 @@ unsafe fn communicator(
     } else {
         of_group(own, place)?;
     }
-    check(
-        "MPI_Comm_set_errhandler",
-        must(
-            ix::Comm_set_errhandler,
-            &[*place as u64, ERRORS_RETURN as u64],
-        ),
-    )
+    check("MPI_Comm_set_errhandler", errs::returned(*place))
 }
 
 /// Posts a request again. Sends are done: all that was sent has been received.
