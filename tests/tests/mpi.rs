@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use tests::{bin, mpirun, program, run, splitproc, text, Job, Scratch};
+use tests::{bin, mpirun, program, run, splitproc, text, Case, Job, Mpi, Scratch};
 
 /// Dynamic symbols that a library defines.
 fn exports(library: &std::path::Path) -> BTreeSet<String> {
@@ -280,4 +280,14 @@ fn a_real_library_in_the_program_is_refused() {
     ]);
     std::fs::write(&go, "").expect("the go file");
     assert_eq!(text(&job.finish().ok().stdout), "ready\n1 ranks, sum 10\n");
+}
+
+/// Reductions that go on while the program computes are carried on by its own thread, or as there.
+#[test]
+fn operators_of_the_programs_run_on_its_own_thread() {
+    let scratch = Scratch::new("own-op");
+    let app = program("own_op", "own_op", &["-pthread", "-frounding-math"]);
+    let case = Case::steps(&scratch, 2, &app);
+    case.at_random_moments(&scratch);
+    case.across(&scratch, &[Mpi::Mpich, Mpi::OpenMpi, Mpi::Mpich]);
 }

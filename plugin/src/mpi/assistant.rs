@@ -9,7 +9,7 @@ use super::abi::*;
 use super::lower::{self, ix, must};
 use super::model::{comm as comms, lock, window, WORLD_RANK};
 use super::promises::HIGHEST_TAG;
-use super::settle;
+use super::{own, settle};
 use crate::dmtcp::maker;
 use crate::{block, raw, registry};
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -114,7 +114,7 @@ fn assist() {
                 // Unless it is to end.
                 let _ = TASK.compare_exchange(FLUSH, FLUSHED, SeqCst, SeqCst);
             }
-            _ => progress(),
+            _ => own::unless_any(progress),
         }
         std::thread::sleep(PAUSE);
     }

@@ -5,6 +5,7 @@ use super::front::{again, finish};
 use super::lower::{Fail, Outcome};
 use super::model::comm::{self as comms, MUST};
 use super::model::Comm;
+use super::own;
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::{compiler_fence, AtomicU32, Ordering::*};
 
@@ -41,16 +42,17 @@ fn hold(c: &Comm, n: u64, inside: Inside) {
         if seen == 0 || n <= c.target.load(SeqCst) {
             break;
         }
-        // SAFETY: a futex wait on a static word.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                CUT.as_ptr(),
-                libc::FUTEX_WAIT,
-                seen,
-                0usize,
-            )
+        let a_moment = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000,
         };
+        let mut until = std::ptr::null();
+        if own::any() {
+            own::carry_on();
+            until = &raw const a_moment;
+        }
+        // SAFETY: a futex wait on a static word.
+        unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAIT, seen, until) };
     }
     c.held.store(0, SeqCst);
 }

@@ -10,7 +10,7 @@ use super::complete::{poll, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{ghosts, lock, Comm, Guard};
-use super::{assistant, drain, env, lower, reopen, segment};
+use super::{assistant, drain, env, lower, own, reopen, segment};
 use crate::{gate, host};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -49,6 +49,8 @@ struct Entry {
     must: u64,
     met: u64,
     held: u64,
+    /// 1: this rank has reductions under way that only the program's own threads carry on.
+    own: u64,
 }
 
 fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
@@ -77,6 +79,7 @@ fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
         must,
         met,
         held: c.held.load(SeqCst),
+        own: u64::from(own::any()),
     }
 }
 
@@ -89,6 +92,7 @@ fn local() -> Vec<Entry> {
         must: g.left,
         met: g.left,
         held: 0,
+        own: 0,
     });
     comms::all(&guard)
         .into_iter()
@@ -100,7 +104,7 @@ fn local() -> Vec<Entry> {
 
 fn encode(list: &[Entry]) -> Vec<u8> {
     list.iter()
-        .flat_map(|e| [e.id, e.members, e.entered, e.must, e.met, e.held])
+        .flat_map(|e| [e.id, e.members, e.entered, e.must, e.met, e.held, e.own])
         .flat_map(u64::to_le_bytes)
         .collect()
 }
@@ -111,7 +115,7 @@ fn decode(bytes: &[u8]) -> Vec<Entry> {
         .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
         .collect();
     words
-        .chunks_exact(6)
+        .chunks_exact(7)
         .map(|w| Entry {
             id: w[0],
             members: w[1],
@@ -119,6 +123,7 @@ fn decode(bytes: &[u8]) -> Vec<Entry> {
             must: w[3],
             met: w[4],
             held: w[5],
+            own: w[6],
         })
         .collect()
 }
@@ -144,8 +149,12 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
         if let Some(e) = below {
             behind.get_or_insert_with(|| {
                 let t = targets[&e.id];
+                let own = match e.own {
+                    0 => "",
+                    _ => ": a reduction with an operator of the program's goes on only while the program is in MPI",
+                };
                 format!(
-                    "rank {rank} has completed {} of {t} collectives of communicator {:x}",
+                    "rank {rank} has completed {} of {t} collectives of communicator {:x}{own}",
                     e.met, e.id
                 )
             });
@@ -172,14 +181,17 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
 
 fn publish(targets: &HashMap<u64, u64>) {
     let guard = lock();
+    let mut changed = false;
     for c in comms::all(&guard) {
         if let Some(t) = targets.get(&c.id.load(SeqCst)) {
-            c.target.store(*t, SeqCst);
+            changed |= c.target.swap(*t, SeqCst) != *t;
         }
     }
     drop(guard);
-    CUT.fetch_add(1, SeqCst);
-    wake();
+    if changed {
+        CUT.fetch_add(1, SeqCst);
+        wake();
+    }
 }
 
 fn wake() {
@@ -207,7 +219,7 @@ fn targets() -> Result<(), String> {
     let mut still = 0;
     loop {
         // SAFETY: this is the helper thread.
-        unsafe { progress() };
+        own::unless_any(|| unsafe { progress() });
         let said = host::exchange(&encode(&local())).map_err(|e| e.message)?;
         let all: Vec<Vec<Entry>> = said.iter().map(|b| decode(b)).collect();
         still = if before.as_ref() == Some(&all) {
@@ -217,9 +229,8 @@ fn targets() -> Result<(), String> {
         };
         let old = aims.clone();
         let behind = aim(&all, &mut aims, still >= 3);
-        if old != aims {
-            publish(&aims);
-        }
+        // Also when they are what they were: a communicator that is new here has none yet.
+        publish(&aims);
         match behind {
             None if old == aims && before.is_some() => return Ok(()),
             None => {}

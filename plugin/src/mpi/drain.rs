@@ -7,7 +7,7 @@ use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
 use super::model::{comm as comms, lock, request, traffic, Comm};
-use super::{assistant, fileio, probe, sync, unexpected};
+use super::{assistant, fileio, own, probe, sync, unexpected};
 use crate::host;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ pub unsafe fn run() -> Result<(), String> {
     host::exchange(&[]).map_err(|e| e.message)?;
     let mut rounds = 0u32;
     loop {
-        progress();
+        own::unless_any(|| progress());
         let busy = inside::busy().or_else(|| fileio::in_flight(&lock()));
         let busy = busy.or_else(assistant::flushing);
         let busy = busy.unwrap_or_default();

@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, errs, partitioned, promises, sessions, turn};
+use super::{coll, complete, cut, errs, own, partitioned, promises, sessions, turn};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -14,6 +14,8 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 static FINALIZED: AtomicBool = AtomicBool::new(false);
 static UP: AtomicBool = AtomicBool::new(false);
 static DOWN: AtomicBool = AtomicBool::new(false);
+/// The process that started MPI.
+static STARTER: AtomicI32 = AtomicI32::new(0);
 static PROVIDED: AtomicI32 = AtomicI32::new(0);
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 
@@ -39,6 +41,10 @@ pub unsafe fn start_lower() -> Result<(i32, i32), i32> {
         ix::Init_thread,
         &[0, 0, level as u64, &mut provided as *mut i32 as u64],
     ))?;
+    if provided == THREAD_MULTIPLE {
+        // MPICH with a progress thread of its own raises the level.
+        turn::needless();
+    }
     for c in [COMM_WORLD, COMM_SELF] {
         check(errs::returned(c))?;
     }
@@ -123,6 +129,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
         eprintln!("splitproc: MPI_Init failed in the lower half with code {code}");
     })?;
     promises::note();
+    own::note_rounding();
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
     super::model::traffic::make(size as usize);
@@ -135,6 +142,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
         eprintln!("splitproc: rank {rank}: {message}");
         libc::_exit(1);
     }
+    STARTER.store(libc::getpid(), Relaxed);
     on_exit(leave, 0);
     lower::callers(lower::Callers::Program);
     UP.store(true, Relaxed);
@@ -147,6 +155,9 @@ extern "C" {
 
 /// At the end of a program that used sessions and has ended them all, MPI ends, which it could not before.
 unsafe extern "C" fn leave(status: i32, _arg: usize) {
+    if libc::getpid() != STARTER.load(Relaxed) {
+        return; // a child of the program's
+    }
     let ended = INITIALIZED.load(Relaxed) == FINALIZED.load(Relaxed);
     if status == 0 && active() && ended && sessions::used() && sessions::open() == 0 {
         take_down();

@@ -6,7 +6,7 @@ use super::front::{finish, put};
 use super::lower::{self, Fail, Outcome, KINDS};
 use super::model::request::{self, Extra, Kind, Request};
 use super::model::{comm as comms, datatype, lock, serial, Comm, Guard};
-use super::{handle, ops};
+use super::{handle, ops, own};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::*;
 
@@ -122,11 +122,16 @@ unsafe fn enter(
     request: impl FnOnce() -> &'static Request,
 ) -> Outcome {
     let (_inside, n) = coll::enter(c, in_place, Call::MustComplete, false);
-    c.meta.get(&lock()).pending.push((n, in_place));
     let r = request();
     let mut extra = r.extra.take().unwrap_or_default();
     extra.sequence = n;
+    let own = ops::own(extra.op);
     r.extra.set(Some(extra));
+    c.meta.get(&lock()).pending.push((n, in_place || own));
+    own::note_rounding();
+    if own {
+        own::begins();
+    }
     let outcome = issue(r);
     if let Ok(SUCCESS) = outcome {
         r.active.set(true);
@@ -189,6 +194,9 @@ pub fn complete(guard: &Guard, r: &'static Request, c: &'static Comm) {
     let n = extra.sequence;
     c.meta.get(guard).pending.retain(|(k, _)| *k != n);
     c.left.fetch_max(n, Relaxed);
+    if ops::own(extra.op) {
+        own::ends();
+    }
     if let Some(new) = extra.comm.take() {
         super::comms::idup_done(guard, c, new);
     }

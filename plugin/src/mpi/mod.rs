@@ -46,6 +46,7 @@ pub mod mail;
 pub mod model;
 pub mod named;
 pub mod ops;
+mod own;
 pub mod p2p;
 pub mod packed;
 pub mod partitioned;

@@ -131,6 +131,11 @@ pub unsafe fn op_free(at: usize) -> i32 {
     })
 }
 
+/// Is this an operator of the program's?
+pub fn own(handle: i32) -> bool {
+    find(&OPS, V_OP, handle).is_some()
+}
+
 /// One more use of an operator: a collective in flight.
 pub fn hold(handle: i32) {
     if let Some(op) = find(&OPS, V_OP, handle) {

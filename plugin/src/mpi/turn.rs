@@ -65,6 +65,13 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
     one
 }
 
+/// The library has several callers at a time after all, and locks of its own.
+pub fn needless() {
+    SERIALIZED.store(false, SeqCst);
+    IN_USE.store(0, SeqCst);
+    gate::take_turns(false);
+}
+
 /// The program will call from several threads at a time.
 pub fn several() {
     SEVERAL.store(true, SeqCst);
@@ -151,7 +158,8 @@ fn enter_slowly() {
     lock();
     own.store(HOLDS, Relaxed);
     // SAFETY: the block is this thread's own.
-    if unsafe { (*block::mine()).exempt } != 0 {
+    let exempt = unsafe { (*block::mine()).exempt } != 0;
+    if exempt || SEVERAL.load(SeqCst) {
         wait_for_marks();
     }
 }
@@ -186,8 +194,15 @@ fn leave_slowly() {
     }
 }
 
-/// The library is about to look what has arrived, and nothing of it is half done: others may call it. On the calling
-/// thread's TCB, or on a borrowed one: no TLS here.
+/// The library has called the program back, which waits for something that another thread has: that one may want a turn.
+pub fn give_way_if_wanted() {
+    if IN_USE.load(SeqCst) != 0 {
+        give_way();
+    }
+}
+
+/// The library is about to look what has arrived, or has called the program back, and nothing of it is half done: others
+/// may call it. On the calling thread's TCB, or on a borrowed one: no TLS here.
 extern "C" fn give_way() {
     let b = block::current();
     if b.is_null() {

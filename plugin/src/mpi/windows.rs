@@ -6,7 +6,7 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{find, Info, INFOS};
 use super::model::window::{self, flavor, Memory, Segment, Window, WINDOWS};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
-use super::{attrs, coll, epochs, errs, groups, infos, win_attrs};
+use super::{attrs, coll, epochs, errs, groups, infos, own, win_attrs};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -148,6 +148,7 @@ unsafe fn build(c: &'static Comm, asked: &Asked) -> Result<Window, Fail> {
 /// # Safety
 /// Inside the gate, on all ranks of the window.
 pub unsafe fn establish(w: &Window, size: i64) -> i32 {
+    own::note_rounding();
     let (info, comm, out) = (INFO_NULL as u64, w.comm.low(), w.lower.as_ptr() as u64);
     let code = if w.flavor == flavor::DYNAMIC {
         must(ix::Win_create_dynamic, &[info, comm, out])

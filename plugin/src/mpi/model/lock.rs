@@ -5,6 +5,7 @@
 //! biases the lock the other way (`share`), issues a process-wide barrier, and waits until the
 //! owner is out of its critical section.
 
+use super::super::turn;
 use crate::gate;
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
@@ -77,6 +78,8 @@ fn spin() -> Guard {
     {
         tries += 1;
         if tries.is_multiple_of(64) {
+            // The library has called the program back, whose thread has the library; who has the lock may want that.
+            turn::give_way_if_wanted();
             std::thread::yield_now();
         }
         std::hint::spin_loop();
