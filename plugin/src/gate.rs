@@ -107,7 +107,8 @@ fn leave_cancelled(value: u64) -> u64 {
 #[cold]
 #[inline(never)]
 fn wait(call: Call, before: u32) {
-    if before != OUTSIDE {
+    // Where there is no lower half nothing is stopped through the gate.
+    if before != OUTSIDE || !raw::present() {
         return;
     }
     registry::register();

@@ -333,7 +333,7 @@ fn what_cannot_be_loaded_is_named_and_the_code_is_dmtcps() {
             &[("SPLITPROC_MPI", "/no/such/lib.so")][..],
             &["there is no such library", "splitproc_mpi"][..],
         ),
-        ("cuda", &[], &["splitproc_lh: cuda", "name=library"]),
+        ("gpu", &[], &["splitproc_lh: gpu", "name=library"]),
     ] {
         let done = refused(&scratch, halves, env);
         assert_eq!(done.status.code(), Some(99), "{}", text(&done.stderr));

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 use tests::{
-    bin, dmtcp_is_there, example, half_libraries, lines, moments, program, text, wait_for, Case,
-    Dmtcp, Job, Moments, Scratch, LIMIT, STACK_PROTECTORS,
+    bin, dmtcp_is_there, example, half_libraries, lines, moments, program, repo, text, wait_for,
+    Case, Dmtcp, Job, Moments, Mpi, Scratch, LIMIT, STACK_PROTECTORS,
 };
 
 fn heat2d(scratch: &Scratch) -> Case {
@@ -247,6 +247,62 @@ fn two_jobs_under_one_coordinator_are_told_of_each_other() {
         told.then_some(())
     });
     jobs.into_iter().for_each(|job| drop(job.kill()));
+}
+
+/// A program that is not linked with MPI: it gets the front, whichever way it comes to the library, if it has the half.
+#[test]
+fn mpi_that_the_program_opens_itself() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let app = program("open-mpich", "open-mpich", &[]);
+    // A link to libmpich.so.12.2.2.
+    let path = "/usr/lib/x86_64-linux-gnu/libmpich.so";
+    for (halves, library) in [("", path), ("mpi", path), ("mpi", "libmpi.so.12")] {
+        let scratch = Scratch::new("dmtcp-opens");
+        let app = words(&app, &[library, "go"]);
+        let app: Vec<_> = app.iter().map(String::as_str).collect();
+        let dmtcp = Dmtcp::new(&scratch);
+        let mut job = dmtcp.start(2, &[("SPLITPROC_LH", halves)], &[], &app);
+        if halves.is_empty() {
+            let told = ["no mpi half", "splitproc_lh=mpi"];
+            job.finish().fails_with(&told);
+            continue;
+        }
+        job.must_reach(1);
+        dmtcp.checkpoint(2);
+        job.kill();
+        std::fs::write(scratch.file("go"), "").expect("the go file");
+        let done = Dmtcp::new(&scratch).restart(2).finish().ok();
+        assert_eq!(text(&done.stdout), "2 ranks, sum 21\n", "{library}");
+    }
+}
+
+/// Python opens a module that needs Open MPI's library. Its Fortran library must stand behind the front, which it
+/// can't when it comes later.
+#[test]
+fn mpi4py_and_open_mpis_fortran() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-mpi4py");
+    let mpi = [("SPLITPROC_LH", "mpi")];
+    let app = repo().join("tests/c/solver.py");
+    let case = Case::steps_of(Mpi::OpenMpi, &scratch, 2, &app);
+    let arguments: Vec<_> = case.args.iter().map(String::as_str).collect();
+    let app = words(&case.app, &arguments);
+    let app: Vec<_> = app.iter().map(String::as_str).collect();
+    let dmtcp = Dmtcp::new(&scratch).by(Mpi::OpenMpi);
+    let mut job = dmtcp.start(2, &mpi, &[], &app);
+    job.must_reach(case.moment(&mut Moments::new()));
+    dmtcp.checkpoint(2);
+    case.check_killed(&job.kill());
+    let dmtcp = Dmtcp::new(&scratch);
+    ends_well(&scratch, &case, dmtcp.restart(2));
+    let late = words(&repo().join("tests/c/late.py"), &[]);
+    let dmtcp = Dmtcp::new(&scratch);
+    let done = dmtcp.start(0, &mpi, &[], &[&late[0]]).finish();
+    done.fails_with(&["libmpi_mpifh.so.40 was opened", "ld_preload="]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub unsafe fn cuInit(flags: i32) -> i32 {
     }
     if !lower::resolve() {
         super::driver::say_once(
-            "this process has no CUDA half: start it with `splitproc launch --cuda auto`",
+            "this process has no CUDA half: start it with `splitproc launch --cuda auto`, under DMTCP with SPLITPROC_LH=cuda",
         );
         return NO_DEVICE;
     }

@@ -1,9 +1,9 @@
 //! Which lower halves this process wants, and that no real MPI or CUDA library is loaded in the upper half.
 //!
 //! A preloaded library with the SONAME that the program needs keeps the real one out. DMTCP preloads one
-//! library of ours; when `ld.so` has already loaded the real library, or a half is asked for by name, the
-//! process executes its program again with the fronts preloaded as well. That happens before DMTCP has done
-//! anything, so that DMTCP starts as if for the first time; and DMTCP gives the application its own `LD_PRELOAD`.
+//! library of ours; when `ld.so` has already loaded the real library, the process executes its program again with the
+//! front preloaded as well. That happens before DMTCP has done anything, so that DMTCP starts as if for the first
+//! time; and DMTCP gives the application its own `LD_PRELOAD`. What the program opens later is in `late`.
 
 use super::{fail, launcher};
 use lh_loader::lhinfo;
@@ -12,15 +12,15 @@ use restart::{half, libraries, mpich};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// Halves that come by themselves to a program that is linked with their fronts; and the fronts that a program gets which is
-/// not, but asks for the half.
-const HALVES: [(&str, &[&str]); 2] = [
-    ("mpi", &mpich::SONAMES),
-    ("cuda", &["libcudart.so.13", "libcuda.so.1"]),
-];
+/// Halves that come by themselves to a program that is linked with their fronts.
+const HALVES: [&str; 2] = ["mpi", "cuda"];
 /// The fronts that there are, for each.
 const NAMES: [&[&str]; 2] = [&mpich::FRONTS, &CUDA_NAMES];
+
+/// The halves that the program came with: fronts may be loaded later, for others.
+static LINKED: OnceLock<Vec<&str>> = OnceLock::new();
 
 /// A lower half to load.
 pub struct Half {
@@ -73,40 +73,51 @@ struct Loaded {
 
 /// The MPI and CUDA libraries that are loaded in the upper half.
 fn loaded() -> [Loaded; 2] {
-    struct Walk {
-        folder: PathBuf,
-        found: [Loaded; 2],
-    }
-    unsafe extern "C" fn look(
+    let fronts = folder().join("fronts");
+    let mut found: [Loaded; 2] = Default::default();
+    each_library(&mut |path| {
+        let is = |name: &&&str| path.file_name().is_some_and(|n| n == **name);
+        for (found, names) in found.iter_mut().zip(NAMES) {
+            match names.iter().find(is) {
+                Some(_) if path.parent() == Some(&fronts) => found.front = true,
+                Some(name) => found.real.push(name),
+                None => {}
+            }
+        }
+    });
+    found
+}
+
+/// Which of the libraries of these names are loaded.
+pub fn loaded_really(names: &[&'static str]) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    each_library(&mut |path| {
+        let is = |name: &&&str| path.file_name().is_some_and(|n| n == **name);
+        found.extend(names.iter().find(is));
+    });
+    found
+}
+
+/// Calls `look` with the path of each library that is loaded.
+fn each_library(mut look: &mut dyn FnMut(&Path)) {
+    unsafe extern "C" fn entry(
         info: *mut libc::dl_phdr_info,
         _: usize,
-        walk: *mut libc::c_void,
+        look: *mut libc::c_void,
     ) -> i32 {
         // SAFETY: ld.so passes an entry with a C string, and what was given to it below.
         unsafe {
-            let walk = &mut *walk.cast::<Walk>();
+            let look = &mut *look.cast::<&mut dyn FnMut(&Path)>();
             let name = (*info).dlpi_name;
             if !name.is_null() {
-                let path = Path::new(std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
-                let is = |name: &&&str| path.file_name().is_some_and(|n| n == **name);
-                for (found, names) in walk.found.iter_mut().zip(NAMES) {
-                    match names.iter().find(is) {
-                        Some(_) if path.parent() == Some(&walk.folder) => found.front = true,
-                        Some(name) => found.real.push(name),
-                        None => {}
-                    }
-                }
+                let name = std::ffi::OsStr::from_bytes(CStr::from_ptr(name).to_bytes());
+                look(Path::new(name));
             }
         }
         0
     }
-    let mut walk = Walk {
-        folder: folder().join("fronts"),
-        found: Default::default(),
-    };
-    // SAFETY: `look` gets the address of `walk`, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut walk).cast()) };
-    walk.found
+    // SAFETY: `entry` gets the address of `look`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(entry), (&raw mut look).cast()) };
 }
 
 /// `SPLITPROC_LH`'s entries: the launcher's, or else the program's own.
@@ -123,20 +134,11 @@ pub fn ensure() {
     let fronts = folder().join("fronts");
     let fronts = fronts.as_os_str().as_bytes();
     let there = list.as_bytes().windows(fronts.len()).any(|w| w == fronts);
-    let asked = asked();
     let mut missing = false;
-    for ((half, usual), found) in HALVES.into_iter().zip(loaded()) {
-        let wanted = !found.real.is_empty() || asked.iter().any(|e| e == half);
-        if found.front || !wanted {
-            continue;
-        }
-        missing = true;
-        // The functions of two ABIs have the same names: only those that the program needs.
-        let names = match found.real.is_empty() {
-            true => usual,
-            false => &found.real[..],
-        };
-        for name in names {
+    // The functions of two ABIs have the same names: only those that the program needs.
+    for found in loaded().into_iter().filter(|found| !found.front) {
+        for name in found.real {
+            missing = true;
             let front = part(&format!("fronts/{name}"));
             list.push(":");
             list.push(std::ffi::OsStr::from_bytes(front.to_bytes()));
@@ -195,9 +197,13 @@ fn execute_again(preload: OsString) -> ! {
 /// The lower halves of this process.
 pub fn halves() -> Vec<Half> {
     let mut wanted = asked();
-    for ((half, _), found) in HALVES.into_iter().zip(loaded()).rev() {
-        if found.front && !wanted.iter().any(|e| e == half) {
-            wanted.insert(0, half.into());
+    let linked = LINKED.get_or_init(|| {
+        let found = HALVES.into_iter().zip(loaded());
+        found.filter(|(_, f)| f.front).map(|(h, _)| h).collect()
+    });
+    for half in linked.iter().rev() {
+        if !wanted.iter().any(|e| e == half) {
+            wanted.insert(0, (*half).into());
         }
     }
     let most = lh_loader::layout::MAX_HALVES - 1;

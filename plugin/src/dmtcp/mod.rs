@@ -15,6 +15,7 @@ pub mod ends;
 mod front;
 mod image;
 mod kvdb;
+pub mod late;
 mod launcher;
 mod loader;
 pub mod maker;
@@ -164,6 +165,7 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
 /// DMTCP is up and the program has not begun: the lower halves are loaded.
 fn init() {
     let halves = front::halves();
+    late::init(halves.iter().any(|half| half.name.as_c_str() == c"cuda"));
     if halves.is_empty() {
         return;
     }

@@ -71,13 +71,15 @@ pub const ENDS: &str = "runs its destructors";
 /// A thread that must come out of a call, in words: the call, its peer and its communicator.
 pub fn busy() -> Option<String> {
     let me = WORLD_RANK.load(Relaxed);
-    let (state, call, [comm, peer, tag]) = gate::busy(|b| {
-        // SAFETY: as in `receives`.
+    let (ends, call, [comm, peer, tag]) = gate::busy(|b| {
+        // SAFETY: as in `receives`; the block's thread writes this word once.
+        let ends = unsafe { (&raw const (*b).ending).read_volatile() } != 0;
         let b: &Block = unsafe { &*b };
         let about = [0, 1, 2].map(|i| b.about[i].load(Relaxed));
-        (b.state.load(Relaxed), b.function.load(Relaxed), about)
+        (ends, b.function.load(Relaxed), about)
     })?;
-    if state == ENDING {
+    // Inside a call as well: what it waits for may be a thread elsewhere that would end too, and is held.
+    if ends {
         return Some(format!("a thread of rank {me} {ENDS}"));
     }
     if let Some(name) = crate::cuda::lower::noted(call) {

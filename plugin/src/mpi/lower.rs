@@ -39,6 +39,10 @@ pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 /// Looks every function up in the half; after a restart again.
 pub fn resolve() {
     let half = crossing::mpi_half();
+    if half == usize::MAX {
+        without();
+    }
+    crate::dmtcp::late::look_at_languages();
     HALF.store(half, Relaxed);
     let ways = offset_of!(Block, ways);
     WAY.store(ways + half % MAX_HALVES * size_of::<Way>(), Relaxed);
@@ -74,6 +78,18 @@ pub enum Callers {
     Assistant = 2,
     /// The calling thread no more.
     NoAssistant = 3,
+}
+
+/// The program opened MPI's library after its start, and nobody knew that it would.
+#[cold]
+fn without() -> ! {
+    crate::streams::flush();
+    eprintln!(
+        "splitproc: this process has no MPI half, because its program is not linked with MPI: under DMTCP launch it with \
+         SPLITPROC_LH=mpi, else with `splitproc launch --mpi mpich` (or openmpi)"
+    );
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(70) }
 }
 
 /// Tells who calls the library: its lock is ours (see `turn`), or it has locks of its own, biased to one thread of the

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Options of dmtcp_restart by which the user says which coordinator is meant.
 const COORDINATOR: [&str; 3] = [
@@ -38,8 +38,10 @@ pub fn run(args: &DmtcpRestart) -> Outcome {
         }
     };
     // Every rank looks at all, for the reason that `image` has.
-    for image in ranks.values().flatten() {
-        whole(image)?;
+    for (of, images) in &ranks {
+        for image in images {
+            whole(image, *of == rank)?;
+        }
     }
     let images = &ranks[&rank];
     let mut command = Command::new("dmtcp_restart");
@@ -149,8 +151,9 @@ fn lost(dir: &Path, size: u32) -> Outcome {
 }
 
 /// DMTCP starts from an image that was cut off and crashes, hangs or goes on with other memory, so its end is looked
-/// at: the length that gzip notes there is one of whole pages, and an unpacked image's last page is a mark.
-fn whole(image: &Path) -> Outcome {
+/// at: an unpacked image's last page is a mark. Of a packed one gzip notes the length there, mostly one of whole pages. It is
+/// not if a file is mapped that ends within a page; then gzip reads all of it, if it is this rank's.
+fn whole(image: &Path, own: bool) -> Outcome {
     const PAGE: usize = 4096;
     let read = || -> std::io::Result<bool> {
         let mut file = std::fs::File::open(image)?;
@@ -160,15 +163,16 @@ fn whole(image: &Path) -> Outcome {
             let mut length = [0; 4];
             file.seek(SeekFrom::End(-4))?;
             file.read_exact(&mut length)?;
-            return Ok((u32::from_le_bytes(length) as usize).is_multiple_of(PAGE));
+            let pages = (u32::from_le_bytes(length) as usize).is_multiple_of(PAGE);
+            return Ok(pages || !own || unpacks(image)?);
         }
         if begin != *PLAIN {
             return Ok(true);
         }
         let mut last = [0; PAGE];
-        let at = file.seek(SeekFrom::End(-(PAGE as i64)))?;
+        file.seek(SeekFrom::End(-(PAGE as i64)))?;
         file.read_exact(&mut last)?;
-        Ok((at as usize).is_multiple_of(PAGE) && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
+        Ok(last[..8] == [0; 8] && last[SIZE..SIZE + 8] == (-1i64).to_le_bytes())
     };
     let text = match read() {
         Ok(true) => return Ok(()),
@@ -180,6 +184,13 @@ fn whole(image: &Path) -> Outcome {
         image.display()
     );
     Err(Failure::new(1, text))
+}
+
+/// Does gzip, which dmtcp_restart starts too, find the whole of it?
+fn unpacks(image: &Path) -> std::io::Result<bool> {
+    let mut command = Command::new("gzip");
+    command.arg("-t").arg(image).stderr(Stdio::null());
+    Ok(command.status()?.success())
 }
 
 /// N of `rank-R-of-N.dmtcp`.
@@ -216,17 +227,28 @@ mod tests {
         let image = tmp.path().join("ckpt_a.dmtcp");
         let mut plain = vec![7; 3 * 4096];
         plain[..PLAIN.len()].copy_from_slice(PLAIN);
+        plain[2 * 4096..2 * 4096 + 8].fill(0);
         plain[2 * 4096 + SIZE..2 * 4096 + SIZE + 8].fill(0xff);
-        let mut packed = [&GZIP[..], &[9; 5000], &[0, 0x30, 0, 0]].concat();
-        for bytes in [&mut plain, &mut packed] {
+        let packed = [&GZIP[..], &[9; 5000], &[0, 0x30, 0, 0]].concat();
+        // A file is mapped that ends within a page.
+        let mut odd = plain.clone();
+        odd.splice(4096..4096, [7; 100]);
+        for bytes in [plain, packed, odd.clone()] {
             std::fs::write(&image, &bytes).unwrap();
-            assert!(whole(&image).is_ok());
+            assert!(whole(&image, true).is_ok());
             for len in [bytes.len() - 1, 4096, 1] {
                 std::fs::write(&image, &bytes[..len]).unwrap();
-                let why = whole(&image).unwrap_err().error.to_string();
+                let why = whole(&image, true).unwrap_err().error.to_string();
                 assert!(why.contains("ckpt_a.dmtcp"), "{why}");
             }
         }
+        std::fs::write(&image, &odd).unwrap();
+        let packed = Command::new("gzip").arg("-c").arg(&image).output();
+        let packed = packed.unwrap().stdout;
+        std::fs::write(&image, &packed).unwrap();
+        assert!(whole(&image, true).is_ok());
+        std::fs::write(&image, &packed[..packed.len() - 30]).unwrap();
+        assert!(whole(&image, true).is_err());
     }
 
     #[test]
