@@ -112,7 +112,7 @@ pub unsafe fn cuGraphLaunch(exec: u64, stream: u64) -> i32 {
         recorded(&known.steps, &mut events);
         let after = all.launch(known)?;
         // What is live must not change until the launch is known.
-        let held = (!after.is_empty()).then(|| all);
+        let held = (!after.is_empty()).then_some(all);
         if !events.is_empty() {
             event::start_clock()?;
         }
