@@ -146,6 +146,7 @@ int main(int argc, char **argv)
         CHECK(cuStreamSynchronize(stream));
         usleep(pause * 500);
         printf("step %d: %08x %08x %08x %08x", i, before, sum(left), sum(kept), sum(copy));
+        CHECK(cuMemsetD32_v2(kept, 0, N));
         if (i % 2)
             CHECK(cuGraphLaunch(free_exec, stream));
         else

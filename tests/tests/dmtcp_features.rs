@@ -51,7 +51,12 @@ fn what_a_process_has() {
     let scratch = Scratch::new("dmtcp-counter");
     let case = Case::counter(&scratch);
     let dmtcp = Dmtcp::new(&scratch);
-    let options = ["--ckpt-open-files", "--allow-file-overwrite"];
+    let options = [
+        "--ckpt-open-files",
+        "--allow-file-overwrite",
+        "--ckpt-signal",
+        "40",
+    ];
     let mut job = dmtcp.launch(&case, "mpi", &options);
     job.must_reach(case.moment(&mut Moments::new()));
     dmtcp.checkpoint(1);

@@ -209,6 +209,9 @@ fn memory_lies_at_the_wanted_address_and_keeps_its_contents() {
     fails!(cuMemcpyDtoH_v2([0u32].as_mut_ptr() as u64, WANTED, 4), 1);
     ok!(cuMemMap(elsewhere, SIZE, 0, memory, 0));
     fails!(cuMemMap(WANTED, SIZE, 0, memory, 0), 801);
+    // Nobody may use it there yet.
+    fails!(cuMemcpyDtoH_v2([0u32].as_mut_ptr() as u64, elsewhere, 4), 1);
+    ok!(cuMemSetAccess(elsewhere, SIZE, access.as_ptr().cast(), 1));
     assert_eq!(host(elsewhere + 64, 1), [0x1234_5678]);
     let mut free = [0usize; 2];
     ok!(cuMemGetInfo_v2(&mut free[0], &mut free[1]));

@@ -110,11 +110,18 @@ pub unsafe extern "C" fn signal(number: c_int, handler: usize) -> usize {
     }
 }
 
-/// The signal by which DMTCP stops threads.
+/// The signal by which DMTCP stops threads. Its function takes an old error for one of its own, and then does not see which
+/// signal the user wants.
 fn stop_signal() -> Option<c_int> {
     let get = symbols::find(c"dmtcp_get_ckpt_signal")?;
-    // SAFETY: the function has this type.
-    Some(unsafe { core::mem::transmute::<usize, extern "C" fn() -> c_int>(get)() })
+    // SAFETY: the function has this type; errno is this thread's.
+    unsafe {
+        let kept = *libc::__errno_location();
+        *libc::__errno_location() = 0;
+        let signal = core::mem::transmute::<usize, extern "C" fn() -> c_int>(get)();
+        *libc::__errno_location() = kept;
+        Some(signal)
+    }
 }
 
 unsafe fn kernel(signal: c_int, new: *const Action, old: *mut Action) {

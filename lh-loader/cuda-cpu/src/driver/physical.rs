@@ -5,6 +5,7 @@
 
 use super::memory::{Kind, Region};
 use super::space::map;
+use super::table::fresh;
 use super::{
     all, api, device, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer,
 };
@@ -62,12 +63,10 @@ struct Physical {
 #[derive(Default)]
 struct All {
     made: BTreeMap<Handle, Physical>,
-    next: Handle,
 }
 
 static ALL: Mutex<All> = Mutex::new(All {
     made: BTreeMap::new(),
-    next: 0,
 });
 
 impl Properties {
@@ -207,8 +206,7 @@ api! {
         }
         let home = driver.memory.allocate_on(device, Kind::Made, size, GRANULARITY, 0)?;
         let mut all = lock(&ALL);
-        all.next += 16;
-        let handle = all.next;
+        let handle = fresh();
         all.made.insert(handle, Physical { home, device, size, mapped: None, held: 1 });
         put(out, handle)
     }

@@ -2,8 +2,9 @@
 
 use super::{lock, Error, Handle};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// Objects of a kind. A handle is never given twice, whatever its object is.
 pub struct Table<T> {
@@ -18,10 +19,12 @@ impl<T> Default for Table<T> {
     }
 }
 
-/// A handle that none has had. Small numbers mean streams.
-fn fresh() -> Handle {
-    static NEXT: AtomicU64 = AtomicU64::new(0x1000);
-    NEXT.fetch_add(16, Relaxed)
+/// A handle that none has had. Small numbers mean streams. The first is another in each process, as a driver's are: who keeps
+/// one over a restart does not come through.
+pub fn fresh() -> Handle {
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    let first = || AtomicU64::new((RandomState::new().hash_one(0) & 0xfff_ffff | 0x1000_0000) << 8);
+    NEXT.get_or_init(first).fetch_add(16, Relaxed)
 }
 
 impl<T: Clone> Table<T> {

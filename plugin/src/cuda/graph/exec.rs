@@ -107,10 +107,12 @@ fn recorded(steps: &[Step], found: &mut Vec<u64>) {
 pub unsafe fn cuGraphLaunch(exec: u64, stream: u64) -> i32 {
     inside(|| unsafe {
         context::ensure()?;
-        let (mut all, mut events) = (lock(), Vec::new());
+        let (all, mut events) = (lock(), Vec::new());
         let known = all.execs.get(&exec).ok_or(INVALID_VALUE)?;
         recorded(&known.steps, &mut events);
         let after = all.launch(known)?;
+        // What is live must not change until the launch is known.
+        let held = (!after.is_empty()).then_some(all);
         if !events.is_empty() {
             event::start_clock()?;
         }
@@ -118,7 +120,7 @@ pub unsafe fn cuGraphLaunch(exec: u64, stream: u64) -> i32 {
         let args = [lower_of(Kind::Exec, exec)?, stream];
         check(lower::must(ix::cuGraphLaunch, &args))?;
         events.into_iter().for_each(event::note);
-        all.launched(after, stream)
+        held.map_or(Ok(()), |mut all| all.launched(after, stream))
     })
 }
 

@@ -228,10 +228,7 @@ impl Graphs {
                 unsafe { memory.mark(stream) }?;
             }
         }
-        match after.is_empty() {
-            true => Ok(()),
-            false => self.sweep(),
-        }
+        self.sweep()
     }
 
     fn usage(&self, device: i32) -> Usage {
