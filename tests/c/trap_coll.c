@@ -78,10 +78,10 @@ static void busy_probe(void)
     MPI_Recv(&n, 1, MPI_INT, 0, 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
 }
 
-/* Many collectives in flight at once, on several communicators, with an operator that is freed. */
+/* Many collectives in flight at once, on several communicators, with objects that are freed. */
 static void pending(void)
 {
-    int mine[2] = {600 + rank, 600 + rank}, sum[2] = {0}, all[16], own[2] = {rank, 2}, value = rank == 0 ? 31 : 0;
+    int mine[2] = {600 + rank, 600 + rank}, reduced[2] = {0}, sum[2] = {0}, all[16], own[2] = {rank, 2}, value = rank == 0 ? 31 : 0;
     int place = rank + 1;
     MPI_Comm dup;
     MPI_Op op;
@@ -91,7 +91,9 @@ static void pending(void)
     MPI_Op_create(add_mod, 1, &op);
     MPI_Type_contiguous(2, MPI_INT, &two);
     MPI_Type_commit(&two);
-    MPI_Ireduce(mine, sum, 1, two, op, 0, dup, &r[0]);
+    /* One by an operator of the program's would go on only while the program is in MPI. */
+    MPI_Reduce(mine, reduced, 1, two, op, 0, dup);
+    MPI_Ireduce(mine, sum, 2, MPI_INT, MPI_SUM, 0, dup, &r[0]);
     MPI_Iallgather(own, 1, two, all, 2, MPI_INT, MPI_COMM_WORLD, &r[1]);
     MPI_Ibcast(&value, 1, MPI_INT, 0, MPI_COMM_WORLD, &r[2]);
     MPI_Ibarrier(dup, &r[3]);
@@ -103,7 +105,8 @@ static void pending(void)
     CHECK(op == MPI_OP_NULL && two == MPI_DATATYPE_NULL && dup == MPI_COMM_NULL);
     checkpoint_here();
     MPI_Waitall(6, r, MPI_STATUSES_IGNORE);
-    CHECK(rank != 0 || (sum[0] == modular(600) && sum[1] == modular(600)));
+    CHECK(rank != 0 || (reduced[0] == modular(600) && reduced[1] == modular(600)));
+    CHECK(rank != 0 || (sum[0] == 600 * ranks + ranks * (ranks - 1) / 2 && sum[1] == sum[0]));
     CHECK(value == 31 && place == ranks * (ranks + 1) / 2);
     for (int k = 0; k < ranks; k++)
         CHECK(all[2 * k] == k && all[2 * k + 1] == 2);

@@ -118,13 +118,16 @@ static void everything(void)
 
     MPI_Irecv(&in[0], 1, MPI_INT, MPI_ANY_SOURCE, MPI_ANY_TAG, dup, &r[0]);
     MPI_Irecv(&in[1], 1, MPI_INT, MPI_PROC_NULL, 3, dup, &r[1]);
-    MPI_Iallreduce(&one, &sum, 1, MPI_LONG, op, dup, &r[2]);
+    MPI_Iallreduce(&one, &sum, 1, MPI_LONG, MPI_SUM, dup, &r[2]);
     checkpoint_here();
 
     MPI_Bsend(&out, 1, MPI_INT, right(), 7, dup);
     MPI_Waitall(3, r, s);
     CHECK(r[0] == MPI_REQUEST_NULL && in[0] == 40 + left() && s[0].MPI_SOURCE == left() && s[0].MPI_TAG == 7);
     CHECK(s[1].MPI_SOURCE == MPI_PROC_NULL && s[1].MPI_TAG == MPI_ANY_TAG && sum == ranks * (ranks + 1) / 2);
+    sum = 0;
+    MPI_Allreduce(&one, &sum, 1, MPI_LONG, op, dup);
+    CHECK(sum == ranks * (ranks + 1) / 2);
     MPI_Get_count(&s[0], MPI_INT, &n);
     CHECK(n == 1);
     MPI_Buffer_detach(&value, &n);

@@ -92,9 +92,10 @@ pub fn flushing() -> Option<String> {
     Some(waits_for())
 }
 
-/// The checkpoint is prepared, or given up: then the assistant may be in a flush, and is left to it.
+/// The checkpoint is prepared, or given up: then the assistant may be in a flush, also one of an earlier checkpoint, and is
+/// left to it.
 pub fn end() {
-    if TASK.swap(END, SeqCst) != FLUSH {
+    if !matches!(TASK.swap(END, SeqCst), FLUSH | END) {
         dismiss(&mut assistant());
     }
 }
