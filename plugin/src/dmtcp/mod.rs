@@ -20,6 +20,7 @@ mod launcher;
 mod loader;
 pub mod maker;
 mod parents;
+mod prompt;
 mod signals;
 mod umask;
 
@@ -190,6 +191,7 @@ fn presuspend() {
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
     let checkpoint = parents::wanted();
+    let answers = prompt::Prompt::begin();
     let cut = || {
         early::settle()?;
         kvdb::meet()?;
@@ -207,6 +209,8 @@ fn presuspend() {
         must("RESUME", helper::event(helper::RESUME));
         std::thread::sleep(if soon { BRIEFLY } else { PAUSE });
     }
+    // No thread that DMTCP does not know of is left when it stops the others.
+    drop(answers);
     parents::ready();
 }
 
@@ -219,6 +223,7 @@ fn restart() {
     let halves = front::halves();
     front::same(&halves, &info.halves[1..info.half_count as usize]);
     loader::load(&halves, launcher::environment(), Some(random));
+    let _answers = prompt::Prompt::begin();
     must("the restart", helper::event(helper::RESTART));
 }
 
