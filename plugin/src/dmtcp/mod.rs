@@ -20,9 +20,9 @@ mod launcher;
 mod loader;
 pub mod maker;
 mod parents;
+mod place;
 mod prompt;
 mod signals;
-mod umask;
 
 use crate::exports::splitproc_half;
 use crate::mpi::inside::ENDS;
@@ -149,12 +149,12 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
         Some(Event::Precheckpoint) if !active() => image::name_by_rank(false),
         Some(event) if active() => match event {
             Event::Precheckpoint => {
-                umask::save();
+                place::save();
                 image::name_by_rank(true);
             }
             Event::Resume => image::forget_earlier(),
             Event::Restart => {
-                umask::restore();
+                place::restore();
                 launcher::arrive();
             }
             _ => {}
@@ -165,12 +165,14 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
 
 /// DMTCP is up and the program has not begun: the lower halves are loaded.
 fn init() {
+    launcher::refuse();
     let halves = front::halves();
     late::init(halves.iter().any(|half| half.name.as_c_str() == c"cuda"));
     if halves.is_empty() {
         return;
     }
     launcher::begin();
+    place::begin();
     host::set(&kvdb::Coordinator);
     loader::load(&halves, launcher::environment(), None);
     raw::set_present();

@@ -36,7 +36,7 @@ pub fn noted() -> usize {
 pub type Receive = [i32; 3];
 
 /// The blocking receives in progress; `None` if a thread is about to look for or post a receive, which it
-/// does without blocking.
+/// does without blocking, or may be at any moment: one that ends is inside whether it is in a call or not.
 pub fn receives() -> Option<Vec<Receive>> {
     let mut list = Vec::new();
     let mut posting = false;
@@ -45,7 +45,7 @@ pub fn receives() -> Option<Vec<Receive>> {
         let b: &Block = unsafe { &*b };
         let name = NAMES.get(b.function.load(Relaxed) as usize);
         match name.copied().unwrap_or_default() {
-            _ if state == ENDING => {}
+            _ if state == ENDING || b.ending != 0 => posting = true,
             _ if call == 0 => posting = true,
             "Recv" => list.push([0, 1, 2].map(|i| b.about[i].load(Relaxed))),
             "Irecv" | "Start" | "Iprobe" | "Improbe" | "Imrecv" | "Mrecv" => posting = true,
