@@ -128,7 +128,7 @@ pub unsafe fn run() -> Result<(), String> {
             return if any { sync::settle() } else { Ok(()) };
         };
         // All ranks count alike, and stop together.
-        if rounds > ROUNDS && waits_for.ends_with(inside::ENDS) {
+        if rounds > ROUNDS && inside::needs_others(&waits_for) {
             return Err(waits_for);
         }
         if begin.elapsed() > LIMIT {
