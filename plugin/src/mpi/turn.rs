@@ -55,9 +55,7 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
         && lead != 0
         && unsafe { crossing::cross_must(half, lead, &words) } as i32 != 0;
     SERIALIZED.store(one, SeqCst);
-    let in_use = one && SEVERAL.load(SeqCst);
-    IN_USE.store(u32::from(in_use), SeqCst);
-    gate::take_turns(in_use);
+    use_lock(one && SEVERAL.load(SeqCst));
     NEXT.store(0, SeqCst);
     SERVED.store(0, SeqCst);
     // After a restart: threads that were inside are to call again.
@@ -65,11 +63,16 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
     one
 }
 
+/// Tells those who go in by their turn, by the gate, and who goes round in the library.
+fn use_lock(on: bool) {
+    IN_USE.store(u32::from(on), SeqCst);
+    gate::take_turns(on);
+}
+
 /// The library has several callers at a time after all, and locks of its own.
 pub fn needless() {
     SERIALIZED.store(false, SeqCst);
-    IN_USE.store(0, SeqCst);
-    gate::take_turns(false);
+    use_lock(false);
 }
 
 /// The program will call from several threads at a time.
@@ -81,16 +84,14 @@ pub fn several() {
 /// The helper will call the library.
 pub fn lock_is_used() {
     if SERIALIZED.load(SeqCst) {
-        IN_USE.store(1, SeqCst);
-        gate::take_turns(true);
+        use_lock(true);
     }
 }
 
 /// The helper will not any more. If the assistant still may, the lock stays in use until the next checkpoint.
 pub fn lock_is_left() {
     if !ASSISTED.load(SeqCst) && !SEVERAL.load(SeqCst) {
-        IN_USE.store(0, SeqCst);
-        gate::take_turns(false);
+        use_lock(false);
     }
 }
 
