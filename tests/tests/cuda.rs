@@ -75,6 +75,20 @@ fn a_checkpoint_in_a_long_capture_is_refused() {
     assert!(text(&done.stdout).contains("has ended"));
 }
 
+/// A stream that has work for longer than a checkpoint waits is named, and the program goes on.
+#[test]
+fn a_checkpoint_of_a_stream_with_long_work_is_refused() {
+    let scratch = Scratch::new("cuda-busy");
+    let options = ["--cuda", "cpu", "--timeout", "1"].map(String::from);
+    let app = cuda_program("cuda");
+    let mut job = Job::launch_with(&scratch, 0, &options, &app, ["spin", "6000"]);
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["stream 0 of device 0", "for 1 s", "--timeout"]);
+    let done = job.finish().ok();
+    assert!(text(&done.stdout).contains("the kernel has ended"));
+}
+
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
 #[test]
 fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {
