@@ -5,7 +5,7 @@
 use std::path::Path;
 use tests::{
     bin, cuda_example, cuda_program, dmtcp_is_there, limit_memory, lines, nvcc, text, wait_for,
-    Dmtcp, Job, Scratch, LIMIT,
+    Dmtcp, Job, Moments, Scratch, LIMIT,
 };
 
 /// Where the program finds CUDA's libraries, and which device it has.
