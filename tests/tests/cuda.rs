@@ -30,6 +30,13 @@ fn memory_of_graphs_goes_on_after_restarts() {
     );
 }
 
+/// Edges with data, batches of operations on numbers in memory.
+#[test]
+fn edges_with_data_and_batches_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-edges");
+    survives(&scratch, 0, &cuda_program("cuda_edges"), &["40", "40"]);
+}
+
 /// Kernels by a host function's address and cudaLaunchKernel, as compilers before CUDA 13 do it, in threads' own streams too.
 #[test]
 fn kernels_launched_by_host_functions_go_on_after_restarts() {
