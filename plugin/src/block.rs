@@ -12,7 +12,8 @@
 use crate::rest::{Rest, NESTED};
 use crate::tcb;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicI32, AtomicU32};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU8};
 use lh_loader::layout::{self, Owner, MAX_HALVES};
 
 global_asm!(
@@ -38,20 +39,41 @@ global_asm!(
 pub const HOLE: usize = 8192;
 
 /// What a thread is doing, for the gate.
-pub const OUTSIDE: u32 = 0;
+pub const OUTSIDE: u8 = 0;
 /// Inside a call whose effect may be half done.
-pub const MUST_COMPLETE: u32 = 1;
+pub const MUST_COMPLETE: u8 = 1;
 /// Inside a call that may be made again.
-pub const REEXECUTABLE: u32 = 2;
+pub const REEXECUTABLE: u8 = 2;
 /// On its way to its end, which DMTCP waits for.
-pub const ENDING: u32 = 3;
+pub const ENDING: u8 = 3;
 
 /// What a thread has of the MPI library, see `mpi::turn`: it is not in there.
-pub const OUT: u32 = 0;
+pub const OUT: u8 = 0;
 /// It is, without the lock.
-pub const MARKED: u32 = 1;
+pub const MARKED: u8 = 1;
 /// It is, with the lock.
-pub const HOLDS: u32 = 2;
+pub const HOLDS: u8 = 2;
+
+/// What a thread is doing: neighbours, which a call on the quick way sets by one store (see [`set`]). Only the thread
+/// itself writes them.
+#[repr(C, align(4))]
+pub struct Doing {
+    /// `OUTSIDE`, `MUST_COMPLETE`, `REEXECUTABLE` or `ENDING`.
+    pub state: AtomicU8,
+    /// `OUT`, `MARKED` or `HOLDS`.
+    pub turn: AtomicU8,
+    /// 1 while it has the model to itself without having locked it, see `mpi::model::lock`.
+    pub model: AtomicU8,
+    rest: AtomicU8,
+}
+
+/// The value for [`set`].
+pub const fn doing(state: u8, turn: u8, model: u8) -> u32 {
+    u32::from_le_bytes([state, turn, model, 0])
+}
+
+/// The thread does nothing.
+pub const NOTHING: u32 = doing(OUTSIDE, OUT, 0);
 
 /// A thread's way into a half.
 #[repr(C)]
@@ -84,10 +106,8 @@ pub struct Block {
     pub upper_dtv: usize,
     /// How the thread goes into each half.
     pub ways: [Way; MAX_HALVES],
-    /// `OUTSIDE`, `MUST_COMPLETE`, `REEXECUTABLE` or `ENDING`.
-    pub state: AtomicU32,
-    /// `OUT`, `MARKED` or `HOLDS`.
-    pub turn: AtomicU32,
+    /// What the thread is doing.
+    pub doing: Doing,
     /// 1 once the thread is in the registry; see also `cancel::CANCELLED`.
     pub registered: u32,
     /// 1 for the helper thread: the gate does not hold it.
@@ -136,6 +156,20 @@ pub fn mine() -> *mut Block {
              options(nostack, pure, nomem, preserves_flags));
     }
     at.wrapping_add(offset()) as *mut Block
+}
+
+/// Sets what a thread is doing, all at once and after all that came before.
+///
+/// # Safety
+/// `b` must be the calling thread's block.
+#[inline(always)]
+pub unsafe fn set<const DOING: u32>(b: *mut Block) {
+    // SAFETY: one store into the thread's own block. The bytes are read one by one elsewhere, which Rust's atomics don't
+    // provide for and the processor does; it keeps stores in their order, and the compiler can't look into this.
+    unsafe {
+        asm!("mov dword ptr [{b} + {at}], {doing}", b = in(reg) b, at = const offset_of!(Block, doing),
+             doing = const DOING, options(nostack, preserves_flags));
+    }
 }
 
 /// The calling thread's block, whichever TCB the thread is on; null for a thread born in a lower half.

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
         // A pthread_t is the thread's TCB.
         let b = (thread as usize).wrapping_add(block::offset()) as *mut Block;
         // SAFETY: the caller says that the thread is there.
-        let (mark, state) = unsafe { (word(b), &(*b).state) };
+        let (mark, state) = unsafe { (word(b), &(*b).doing.state) };
         if mark.load(Ordering::Acquire) != 0 {
             mark.fetch_or(CANCELLED, Ordering::SeqCst);
             gate::fence_all();

@@ -3,7 +3,7 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, Block, ENDING, MARKED, MUST_COMPLETE, OUT, OUTSIDE, REEXECUTABLE};
+use crate::block::{self, Block, ENDING, MUST_COMPLETE, NOTHING, OUTSIDE, REEXECUTABLE};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
@@ -20,7 +20,7 @@ const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
 
 /// What a checkpoint may do with a thread that is inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u8)]
 pub enum Call {
     /// It must be waited for.
     MustComplete = MUST_COMPLETE,
@@ -33,7 +33,7 @@ pub enum Call {
 /// A thread is inside until this is dropped.
 #[must_use]
 pub struct Inside {
-    before: u32,
+    before: u8,
 }
 
 /// Goes in; waits in the upper half while the gate is closed. Nested calls always go in.
@@ -41,8 +41,8 @@ pub struct Inside {
 pub fn enter(call: Call) -> Inside {
     // SAFETY: the block is this thread's own; its state is atomic.
     let b = unsafe { &*block::mine() };
-    let before = b.state.load(Ordering::Relaxed);
-    b.state.store(call as u32, Ordering::Relaxed);
+    let before = b.doing.state.load(Ordering::Relaxed);
+    b.doing.state.store(call as u8, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
     if (GATE.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
@@ -51,28 +51,23 @@ pub fn enter(call: Call) -> Inside {
     Inside { before }
 }
 
-/// Goes in for a call that must complete, if there is nothing to wait for and nothing else to do. Goes out by
-/// [`leave`]. `TURN`: it will call the MPI library, and has its turn.
+/// Goes in, `DOING` this, if there is nothing to wait for and nothing else to do. Goes out by [`leave`].
 #[inline(always)]
-pub fn enter_quickly<const TURN: bool>() -> bool {
-    // SAFETY: as in `enter`.
-    let b = unsafe { &*block::mine() };
-    if b.state.load(Ordering::Relaxed) != OUTSIDE {
-        return false;
+pub fn enter_quickly<const DOING: u32>() -> bool {
+    let b = block::mine();
+    // SAFETY: as in `enter`. A thread that is outside has no turn, nor the model.
+    unsafe {
+        if (*b).doing.state.load(Ordering::Relaxed) != OUTSIDE {
+            return false;
+        }
+        block::set::<DOING>(b);
+        compiler_fence(Ordering::SeqCst);
+        let mark = cancel::own_word().load(Ordering::Relaxed);
+        if GATE.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
+            return true;
+        }
+        block::set::<NOTHING>(b);
     }
-    b.state.store(MUST_COMPLETE, Ordering::Relaxed);
-    if TURN {
-        b.turn.store(MARKED, Ordering::Relaxed);
-    }
-    compiler_fence(Ordering::SeqCst);
-    let mark = cancel::own_word().load(Ordering::Relaxed);
-    if GATE.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
-        return true;
-    }
-    if TURN {
-        b.turn.store(OUT, Ordering::Release);
-    }
-    b.state.store(OUTSIDE, Ordering::Release);
     false
 }
 
@@ -80,15 +75,20 @@ pub fn enter_quickly<const TURN: bool>() -> bool {
 #[inline(always)]
 pub fn set(call: Call) {
     // SAFETY: as in `enter`.
-    unsafe { (*block::mine()).state.store(call as u32, Ordering::Relaxed) };
+    unsafe {
+        (*block::mine())
+            .doing
+            .state
+            .store(call as u8, Ordering::Relaxed)
+    };
 }
 
-/// Ends the outermost call, which gave `value`.
+/// Ends the outermost call, which gave `value`. The thread has no turn, or one that ends with this (`mpi::turn`).
 #[inline(always)]
-pub fn leave(value: u64) -> u64 {
+pub fn leave<T>(value: T) -> T {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: as in `enter`.
-    unsafe { (*block::mine()).state.store(OUTSIDE, Ordering::Release) };
+    unsafe { block::set::<NOTHING>(block::mine()) };
     compiler_fence(Ordering::SeqCst);
     if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED == 0 {
         return value;
@@ -98,7 +98,7 @@ pub fn leave(value: u64) -> u64 {
 
 #[cold]
 #[inline(never)]
-fn leave_cancelled(value: u64) -> u64 {
+fn leave_cancelled<T>(value: T) -> T {
     cancel::deliver();
     value
 }
@@ -106,7 +106,7 @@ fn leave_cancelled(value: u64) -> u64 {
 /// The slow way in: the thread's first, or the gate is closed, or the thread has been cancelled.
 #[cold]
 #[inline(never)]
-fn wait(call: Call, before: u32) {
+fn wait(call: Call, before: u8) {
     // Where there is no lower half nothing is stopped through the gate.
     if before != OUTSIDE || !raw::present() {
         return;
@@ -119,9 +119,9 @@ fn wait(call: Call, before: u32) {
         if b.exempt != 0 || seen & CLOSED == 0 {
             break;
         }
-        b.state.store(OUTSIDE, Ordering::SeqCst);
+        b.doing.state.store(OUTSIDE, Ordering::SeqCst);
         raw::futex_wait(&GATE, seen, None);
-        b.state.store(call as u32, Ordering::SeqCst);
+        b.doing.state.store(call as u8, Ordering::SeqCst);
     }
     if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
         cancel::hold();
@@ -149,7 +149,12 @@ impl Drop for Inside {
         // A constant is stored, not what was read: the next call's read need not wait for this one's.
         if self.before == OUTSIDE {
             // SAFETY: as in `enter`.
-            unsafe { (*block::mine()).state.store(OUTSIDE, Ordering::Release) };
+            unsafe {
+                (*block::mine())
+                    .doing
+                    .state
+                    .store(OUTSIDE, Ordering::Release)
+            };
         } else {
             back(self.before);
         }
@@ -164,15 +169,20 @@ impl Drop for Inside {
 /// A nested call has ended.
 #[cold]
 #[inline(never)]
-fn back(before: u32) {
+fn back(before: u8) {
     // SAFETY: as in `enter`.
-    unsafe { (*block::mine()).state.store(before, Ordering::Release) };
+    unsafe {
+        (*block::mine())
+            .doing
+            .state
+            .store(before, Ordering::Release)
+    };
 }
 
 /// A cancelled thread has come out of a call.
 #[cold]
 #[inline(never)]
-fn cancelled(before: u32) {
+fn cancelled(before: u8) {
     if before == OUTSIDE {
         cancel::deliver();
     }
@@ -224,13 +234,13 @@ pub fn closed() -> bool {
 
 /// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:
 /// none, it runs the front's own code). The threads can't end meanwhile.
-pub fn each_inside(mut f: impl FnMut(*mut Block, u32, usize)) {
+pub fn each_inside(mut f: impl FnMut(*mut Block, u8, usize)) {
     let own = block::mine();
     registry::each(|b| {
         // SAFETY: the block is in the registry; `call` is one word that its thread writes.
         let (state, call) = unsafe {
             (
-                (*b).state.load(Ordering::SeqCst),
+                (*b).doing.state.load(Ordering::SeqCst),
                 (&raw const (*b).call).read_volatile(),
             )
         };

@@ -7,6 +7,7 @@ use crate::raw;
 use core::sync::atomic::Ordering;
 use lh_loader::lhinfo;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 /// Services of the host; see `lhinfo::Mailbox`.
 const EXCHANGE: u32 = 1;
@@ -16,7 +17,7 @@ const SAVE_DEVICES: u32 = 5;
 const FILL_DEVICES: u32 = 6;
 
 /// The host bounds its own waits; this is the bound on the host.
-const PATIENCE: u64 = 600;
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The host could not do it.
 #[derive(Debug, Clone)]
@@ -96,7 +97,10 @@ fn ask(op: u32, bytes: &[u8]) -> Result<Vec<u8>, HostError> {
         raw::futex_wake(state);
         while state.load(Ordering::Acquire) == 1 {
             if !raw::futex_wait(state, 1, Some(PATIENCE)) {
-                let message = format!("the host half has not answered for {PATIENCE} s");
+                let message = format!(
+                    "the host half has not answered for {} s",
+                    PATIENCE.as_secs()
+                );
                 return Err(HostError {
                     errno: libc::ETIMEDOUT,
                     message,

@@ -143,7 +143,7 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         (*thread).rseq = rseq(fs);
 
         let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-        let state = (*b).state.load(Ordering::SeqCst);
+        let state = (*b).doing.state.load(Ordering::SeqCst);
         let call = (*b).call;
         (*thread).in_call = match (state, call) {
             _ if in_kernel_vdso(rip) => 2,

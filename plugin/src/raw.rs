@@ -3,6 +3,7 @@
 //! Used in signal handlers and while another half's DTV is in place: no TLS, no allocation, no errno.
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::time::Duration;
 use lh_loader::lhinfo;
 
 type Syscall = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, usize) -> isize;
@@ -39,10 +40,10 @@ pub unsafe fn syscall(nr: libc::c_long, args: [usize; 6]) -> isize {
     }
 }
 
-/// Sleeps while `word` is `value`, at most `seconds`; may wake for nothing. False: the time is up.
-pub fn futex_wait(word: &AtomicU32, value: u32, seconds: Option<u64>) -> bool {
-    let time = [seconds.unwrap_or(0) as i64, 0];
-    let timeout = seconds.map_or(0, |_| time.as_ptr() as usize);
+/// Sleeps while `word` is `value`, at most this long; may wake for nothing. False: the time is up.
+pub fn futex_wait(word: &AtomicU32, value: u32, longest: Option<Duration>) -> bool {
+    let time = longest.map(|t| [t.as_secs() as i64, i64::from(t.subsec_nanos())]);
+    let timeout = time.as_ref().map_or(0, |t| t.as_ptr() as usize);
     let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
     // SAFETY: the word and the time outlive the call.
     let got = unsafe {

@@ -43,7 +43,9 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             return; // born in a lower half: it takes none of the application's signals
         }
         let call = (*b).call;
-        if signal == CANCEL && (call != 0 || (*b).state.load(Ordering::Relaxed) != block::OUTSIDE) {
+        if signal == CANCEL
+            && (call != 0 || (*b).doing.state.load(Ordering::Relaxed) != block::OUTSIDE)
+        {
             return cancel::put_off(b);
         }
         if call == 0 {

@@ -1,15 +1,5 @@
 /* What the tests use of CUDA's driver API, as it is on every machine: these have no CUDA. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#define CHECK(call)                                                            \
-    do {                                                                       \
-        int code = (call);                                                     \
-        if (code) {                                                            \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
+#include "cuda_check.h"
 
 typedef unsigned long long address;
 

@@ -1,17 +1,7 @@
 /* What the tests use of CUDA's runtime as compilers before CUDA 13 use it, and clang still does: no header of CUDA's is needed. */
+#include "cuda_check.h"
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-#define CHECK(call)                                                            \
-    do {                                                                       \
-        int code = (call);                                                     \
-        if (code) {                                                            \
-            fprintf(stderr, "line %d: %s: error %d\n", __LINE__, #call, code); \
-            exit(1);                                                           \
-        }                                                                      \
-    } while (0)
 
 #ifdef __cplusplus
 struct dim3 {

@@ -86,7 +86,7 @@ static void with_inotify(void)
 {
     char buffer[4096];
     int file = open("watched.txt", O_RDWR | O_CREAT, 0600), fd = inotify_init1(IN_NONBLOCK);
-    int first = inotify_add_watch(fd, ".", IN_CREATE), wd = inotify_add_watch(fd, "watched.txt", IN_MODIFY);
+    int first = inotify_add_watch(fd, ".", IN_CREATE), wd = inotify_add_watch(fd, "watched.txt", IN_ALL_EVENTS);
     CHECK(file >= 0 && first > 0 && wd > first && inotify_rm_watch(fd, first) == 0);
     CHECK(read(fd, buffer, sizeof buffer) > 0); /* that the first is gone */
     checkpoint_here();

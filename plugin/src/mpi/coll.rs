@@ -7,10 +7,15 @@ use super::model::comm::{self as comms, MUST};
 use super::model::Comm;
 use super::own;
 use crate::gate::{self, Call, Inside};
+use crate::raw;
 use std::sync::atomic::{compiler_fence, AtomicU32, Ordering::*};
+use std::time::Duration;
 
 /// Non-zero while a cut is taken; counts up at each change of a target, so that it can be waited on.
 pub static CUT: AtomicU32 = AtomicU32::new(0);
+
+/// So often a thread that is held carries the program's own reductions on.
+const A_MOMENT: Duration = Duration::from_micros(200);
 
 /// Enters the next collective of a communicator; held in the upper half if a cut is being taken and the
 /// collective lies beyond its target. The sequence number.
@@ -42,17 +47,11 @@ fn hold(c: &Comm, n: u64, inside: Inside) {
         if seen == 0 || n <= c.target.load(SeqCst) {
             break;
         }
-        let a_moment = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 200_000,
-        };
-        let mut until = std::ptr::null();
-        if own::any() {
+        let carries_on = own::any();
+        if carries_on {
             own::carry_on();
-            until = &raw const a_moment;
         }
-        // SAFETY: a futex wait on a static word.
-        unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAIT, seen, until) };
+        raw::futex_wait(&CUT, seen, carries_on.then_some(A_MOMENT));
     }
     c.held.store(0, SeqCst);
 }

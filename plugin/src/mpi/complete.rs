@@ -233,6 +233,19 @@ pub unsafe fn poll(r: &'static Request) -> bool {
     done
 }
 
+/// [`poll`] for all requests of some kinds.
+///
+/// # Safety
+/// As `poll`.
+pub unsafe fn poll_all(wanted: impl Fn(Kind) -> bool) {
+    let list = request::all(&lock());
+    for (_, r) in list {
+        if wanted(r.kind.get()) {
+            poll(r);
+        }
+    }
+}
+
 /// Tests in the lower half.
 unsafe fn test_lower(r: &'static Request) -> bool {
     let (mut flag, mut raw) = (0i32, Status::EMPTY);

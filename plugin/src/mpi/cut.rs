@@ -6,12 +6,12 @@
 
 use super::abi::COMM_NULL;
 use super::coll::CUT;
-use super::complete::{poll, sweep};
+use super::complete::{poll_all, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{ghosts, lock, Comm, Guard};
 use super::{assistant, drain, env, lower, own, reopen, segment};
-use crate::{gate, host};
+use crate::{gate, host, raw};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
@@ -190,13 +190,8 @@ fn publish(targets: &HashMap<u64, u64>) {
     drop(guard);
     if changed {
         CUT.fetch_add(1, SeqCst);
-        wake();
+        raw::futex_wake(&CUT);
     }
-}
-
-fn wake() {
-    // SAFETY: wakes waiters on a static word.
-    unsafe { libc::syscall(libc::SYS_futex, CUT.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }
 
 /// Tests non-blocking collectives that no thread waits on: progress below the targets.
@@ -204,12 +199,7 @@ fn wake() {
 /// # Safety
 /// On the helper thread.
 unsafe fn progress() {
-    let list = request::all(&lock());
-    for (_, r) in list {
-        if matches!(r.kind.get(), Kind::Coll | Kind::Idup | Kind::File) {
-            poll(r);
-        }
-    }
+    poll_all(|kind| matches!(kind, Kind::Coll | Kind::Idup | Kind::File));
 }
 
 fn targets() -> Result<(), String> {
@@ -320,7 +310,7 @@ pub fn resume() {
         // SAFETY: as above; what follows does not call the lower half.
         unsafe { lower::callers(lower::Callers::Program) };
         CUT.store(0, SeqCst);
-        wake();
+        raw::futex_wake(&CUT);
     }
     let _ = OWNER.compare_exchange(CUTTING, IDLE, SeqCst, SeqCst);
     gate::open();

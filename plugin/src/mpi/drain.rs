@@ -1,12 +1,12 @@
 //! The cut's last phase: every message that was sent is received, by its receiver or into the queue.
 
 use super::abi::*;
-use super::complete::poll;
+use super::complete::poll_all;
 use super::cut::LIMIT;
 use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
-use super::model::{comm as comms, lock, request, traffic, Comm};
+use super::model::{comm as comms, lock, traffic, Comm};
 use super::{assistant, fileio, own, probe, sync, unexpected};
 use crate::host;
 use std::sync::atomic::Ordering::*;
@@ -54,12 +54,7 @@ unsafe fn progress() {
     if inside::testing() {
         return; // it comes out soon, and no other goes in
     }
-    let list = request::all(&lock());
-    for (_, r) in list {
-        if !matches!(r.kind.get(), Kind::Generalized | Kind::Model) {
-            poll(r);
-        }
-    }
+    poll_all(|kind| !matches!(kind, Kind::Generalized | Kind::Model));
     let list = {
         let guard = lock();
         probe::drain_matched(&guard);

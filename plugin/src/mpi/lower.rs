@@ -165,24 +165,19 @@ pub fn way() -> Option<*mut Way> {
     }
 }
 
-/// [`call`] by this way, in a turn that began with `turn::mark`, and ends.
+/// [`call`] by this way, in a turn that began at the gate and is to be ended.
 ///
 /// # Safety
 /// As `call`; the way is this thread's own.
 #[inline(always)]
-pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
+pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Result<i32, Restarted> {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
     // SAFETY: as in `call`.
-    let r = unsafe { crossing::cross_by(way, f, args) };
-    turn::end();
-    match r {
-        Ok(code) => Ok(code as i32),
-        Err(_) => Err(Fail::Restarted),
-    }
+    unsafe { crossing::cross_by(way, f, args) }.map(|code| code as i32)
 }
 
-/// [`must`] by this way, in a turn that began with `turn::mark`, and ends.
+/// [`must`] by this way, in a turn that began at the gate and is to be ended.
 ///
 /// # Safety
 /// As `must`; the way is this thread's own.
@@ -191,9 +186,7 @@ pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
     // SAFETY: as in `must`.
-    let code = unsafe { crossing::cross_must_by(way, f, args) as i32 };
-    turn::end();
-    code
+    unsafe { crossing::cross_must_by(way, f, args) as i32 }
 }
 
 /// Before the library is started: will it have one caller at a time? See `turn`.

@@ -6,9 +6,8 @@
 //! threads carry it on, in their calls and where they are held (see `coll`), and the cut waits until it is complete.
 //! The library's own operators may run on any thread that rounds as the program does.
 
-use super::complete::poll;
-use super::model::lock;
-use super::model::request::{self, Kind};
+use super::complete::poll_all;
+use super::model::request::Kind;
 use crate::block;
 use crate::gate::{self, Call};
 use core::arch::asm;
@@ -53,13 +52,8 @@ pub fn unless_any(f: impl FnOnce()) {
 /// Carries them on, on a thread of the program's that is held outside the gate.
 pub fn carry_on() {
     let _inside = gate::enter(Call::MustComplete);
-    let list = request::all(&lock());
-    for (_, r) in list {
-        if r.kind.get() == Kind::Coll && r.active.get() {
-            // SAFETY: inside the gate, without the lock.
-            unsafe { poll(r) };
-        }
-    }
+    // SAFETY: inside the gate, without the lock.
+    unsafe { poll_all(|kind| kind == Kind::Coll) };
 }
 
 /// The calling thread gives the library something to compute. If it is one of ours, there is nothing to note.

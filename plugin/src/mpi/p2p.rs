@@ -1,7 +1,7 @@
 //! Blocking point to point.
 
 use super::abi::*;
-use super::front::{again, finish, put_status};
+use super::front::{again, finish, forward, put_status};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::{comm as comms, datatype, Comm};
 use super::start::Message;
@@ -43,25 +43,37 @@ unsafe fn send_on(index: usize, c: &Comm, m: Message) -> Outcome {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(index: usize, m: Message, comm: i32) -> i32 {
-    if index == ix::Send {
-        match quick::send(m, comm) {
-            quick::SLOW => {}
-            code => return finish(comm, Ok(code)),
-        }
+    if index != ix::Send {
+        return send_in(index, m, comm);
     }
-    send_slowly(index, m.apart(), comm)
+    quick::send(m, comm)
 }
 
-/// Whatever the message and the state of things.
+/// Whatever the message and the state of things; see `start::isend_slowly`.
+#[cold]
 #[inline(never)]
-unsafe fn send_slowly(index: usize, m: Message, comm: i32) -> i32 {
-    let inside = gate::enter(Call::MustComplete);
-    let outcome = match comms::get(comm) {
-        Ok(c) => send_on(index, c, m),
-        Err(e) => Err(e),
+pub unsafe extern "C" fn send_slowly(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+) -> i32 {
+    let m = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
     };
-    drop(inside);
-    finish(comm, outcome)
+    send_in(ix::Send, m, comm)
+}
+
+/// Sends in the mode of the function, inside the gate.
+#[inline(never)]
+unsafe fn send_in(index: usize, m: Message, comm: i32) -> i32 {
+    forward(comm, || send_on(index, comms::get(comm)?, m))
 }
 
 /// `MPI_Ssend`: when it is complete is more than the lower half knows, see `sync`.
@@ -84,16 +96,28 @@ pub unsafe fn ssend(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
-    match quick::recv(m, comm, status) {
-        quick::SLOW => recv_slowly(m.apart(), comm, status),
-        code => finish(comm, Ok(code)),
-    }
+    quick::recv(m, comm, status)
 }
 
 /// Whatever the message and the state of things.
 #[cold]
 #[inline(never)]
-unsafe fn recv_slowly(m: Message, comm: i32, status: usize) -> i32 {
+pub unsafe extern "C" fn recv_slowly(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    status: usize,
+) -> i32 {
+    let m = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
+    };
     let inside = gate::enter(Call::Reexecutable);
     let mut own = Status::EMPTY;
     let outcome = again(|| {

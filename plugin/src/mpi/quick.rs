@@ -1,35 +1,74 @@
 //! The quick way of plain point to point, on which most messages go: predefined datatypes, nothing drained that a receive
 //! could find, one thread of the program in MPI, the gate open.
 //!
-//! Each function does what its namesake in `p2p`, `start`, `complete` or `together` does, or gives `SLOW`. Then it has
-//! done nothing, or left the model so that the namesake ends the work.
+//! Each function does what its namesake in `p2p`, `start`, `complete` or `together` does, or hands on to it. Then it has
+//! done nothing, or left the model so that the namesake ends the work. What is rare stands in functions of its own, which
+//! are jumped to with the arguments where they came: nothing is stored for their sake.
 
 use super::abi::*;
 use super::lower::{self, call_by, ix, must_by};
 use super::model::request::{self, Request, COMPLETE};
+use super::model::traffic::Traffic;
 use super::model::{alone, comm as comms, Comm};
 use super::start::{self, Message};
-use super::{complete, inside, sync, turn, unexpected};
-use crate::block::Way;
-use crate::gate::{self, Call};
+use super::{complete, errs, inside, p2p, sync, turn, unexpected};
+use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
+use crate::gate;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Go the other way.
 pub const SLOW: i32 = i32::MIN;
 
-/// Runs `f` inside the gate, in a turn of the library's, with this thread's way into it.
+/// What the thread does: it works on the model, and has its turn to call the library.
+const PREPARES: u32 = doing(MUST_COMPLETE, MARKED, 1);
+/// It calls the library.
+const CALLS: u32 = doing(MUST_COMPLETE, MARKED, 0);
+/// It calls the library, and may be saved as if it had not.
+const WAITS: u32 = doing(REEXECUTABLE, MARKED, 0);
+/// It works on the model.
+const CONCLUDES: u32 = doing(MUST_COMPLETE, OUT, 1);
+/// It does what needs locks.
+const ORDINARY: u32 = doing(MUST_COMPLETE, OUT, 0);
+
+/// From now on the thread does this.
 #[inline(always)]
-fn enter(f: impl FnOnce(*mut Way) -> i32) -> i32 {
-    let Some(way) = lower::way() else {
-        return SLOW;
-    };
-    if !gate::enter_quickly::<true>() {
-        return SLOW;
+fn now<const DOING: u32>() {
+    // SAFETY: the block is this thread's own.
+    unsafe { block::set::<DOING>(block::mine()) };
+}
+
+/// Ends the turn, if it is not over, and the call.
+#[inline(always)]
+fn leave(code: i32) -> i32 {
+    if turn::marked() {
+        gate::leave(code)
+    } else {
+        leave_slowly(code)
     }
-    let code = f(way);
-    turn::unmark();
-    gate::leave(0);
-    code
+}
+
+#[cold]
+#[inline(never)]
+fn leave_slowly(code: i32) -> i32 {
+    turn::end();
+    gate::leave(code)
+}
+
+/// The call has failed: what the error handler makes of it.
+#[cold]
+#[inline(never)]
+fn failed(c: &Comm, code: i32) -> i32 {
+    errs::raise(c.handle.load(Relaxed), leave(code))
+}
+
+/// A message that was counted has not been sent.
+#[cold]
+#[inline(never)]
+fn unsent(c: &Comm, traffic: Option<&Traffic>, code: i32) -> i32 {
+    if let Some(traffic) = traffic {
+        traffic.unsend();
+    }
+    failed(c, code)
 }
 
 /// The communicator, if the datatype is predefined, which is the lower half's too.
@@ -56,28 +95,40 @@ macro_rules! args {
     };
 }
 
+/// The namesake, with what the application gave.
+macro_rules! slowly {
+    ($f:path, $m:expr, $($more:expr),*) => {
+        $f($m.buf, $m.n, $m.t, $m.peer, $m.tag, $($more),*)
+    };
+}
+
 /// `MPI_Send`.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(m: Message, comm: i32) -> i32 {
-    enter(|way| {
-        let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-            return SLOW;
-        };
-        let traffic = c.traffic(m.peer);
-        if let Some(traffic) = traffic {
-            traffic.send();
-        }
-        let comm = c.lower.load(Relaxed);
-        inside::about(comm, m.peer, m.tag);
-        let code = must_by(way, ix::Send, args!(m, comm));
-        if let (Some(traffic), true) = (traffic, code != SUCCESS) {
-            traffic.unsend();
-        }
-        code
-    })
+    let Some(way) = lower::way() else {
+        return slowly!(p2p::send_slowly, m, comm);
+    };
+    if !gate::enter_quickly::<CALLS>() {
+        return slowly!(p2p::send_slowly, m, comm);
+    }
+    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
+        leave_slowly(0);
+        return slowly!(p2p::send_slowly, m, comm);
+    };
+    let traffic = c.traffic(m.peer);
+    if let Some(traffic) = traffic {
+        traffic.send();
+    }
+    let low = c.lower.load(Relaxed);
+    inside::about(low, m.peer, m.tag);
+    let code = must_by(way, ix::Send, args!(m, low));
+    if code != SUCCESS {
+        return unsent(c, traffic, code);
+    }
+    leave(SUCCESS)
 }
 
 /// `MPI_Isend`.
@@ -86,30 +137,36 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
-    enter(|way| {
-        let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-            return SLOW;
-        };
-        let traffic = c.traffic(m.peer);
-        if let Some(traffic) = traffic {
-            traffic.send();
-        }
-        let mut lower = REQUEST_NULL;
-        let code = must_by(
-            way,
-            ix::Isend,
-            args!(m, c.lower.load(Relaxed), &raw mut lower),
-        );
-        if code == SUCCESS {
-            (out as *mut i32).write(match request::is_complete(lower) {
-                true => COMPLETE,
-                false => start::under_way(c, m.apart(), lower),
-            });
-        } else if let Some(traffic) = traffic {
-            traffic.unsend();
-        }
-        code
-    })
+    let Some(way) = lower::way() else {
+        return slowly!(start::isend_slowly, m, comm, out);
+    };
+    if !gate::enter_quickly::<CALLS>() {
+        return slowly!(start::isend_slowly, m, comm, out);
+    }
+    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
+        leave_slowly(0);
+        return slowly!(start::isend_slowly, m, comm, out);
+    };
+    let traffic = c.traffic(m.peer);
+    if let Some(traffic) = traffic {
+        traffic.send();
+    }
+    let mut lower = REQUEST_NULL;
+    let code = must_by(
+        way,
+        ix::Isend,
+        args!(m, c.lower.load(Relaxed), &raw mut lower),
+    );
+    if code != SUCCESS {
+        return unsent(c, traffic, code);
+    }
+    if request::is_complete(lower) {
+        (out as *mut i32).write(COMPLETE);
+        return leave(SUCCESS);
+    }
+    turn::end();
+    (out as *mut i32).write(start::under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower));
+    leave(SUCCESS)
 }
 
 /// `MPI_Irecv`.
@@ -118,31 +175,39 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    enter(|way| {
-        let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-            return SLOW;
-        };
-        let made = alone(|alone| {
-            let r = request::make_receive(alone, c, m.t)?;
-            start::remember(r, ix::Irecv, m);
-            Some(r)
-        });
-        let Some(Some(r)) = made else {
-            return SLOW;
-        };
-        let code = must_by(
-            way,
-            ix::Irecv,
-            args!(m, c.lower.load(Relaxed), r.lower.as_ptr()),
-        );
-        if code == SUCCESS {
-            r.active.set(true);
-            (out as *mut i32).write(r.handle());
-        } else {
-            request::release(&super::model::lock(), r);
-        }
-        code
-    })
+    let Some(way) = lower::way() else {
+        return slowly!(start::irecv_slowly, m, comm, out);
+    };
+    if !gate::enter_quickly::<PREPARES>() {
+        return slowly!(start::irecv_slowly, m, comm, out);
+    }
+    let Some(alone) = alone() else {
+        leave_slowly(0);
+        return slowly!(start::irecv_slowly, m, comm, out);
+    };
+    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
+        leave_slowly(0);
+        return slowly!(start::irecv_slowly, m, comm, out);
+    };
+    let Some(r) = request::make_receive(&alone, c, m.t) else {
+        leave_slowly(0);
+        return slowly!(start::irecv_slowly, m, comm, out);
+    };
+    start::remember(r, ix::Irecv, m);
+    now::<CALLS>();
+    let code = must_by(
+        way,
+        ix::Irecv,
+        args!(m, c.lower.load(Relaxed), r.lower.as_ptr()),
+    );
+    if code != SUCCESS {
+        turn::end();
+        request::release(&super::model::lock(), r);
+        return failed(c, code);
+    }
+    r.active.set(true);
+    (out as *mut i32).write(r.handle());
+    leave(SUCCESS)
 }
 
 /// `MPI_Recv`.
@@ -153,24 +218,33 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let mut own = Status::EMPTY;
     let place = place(status, &mut own);
-    enter(|way| {
-        // The state comes before the look at what is drained: see `drain::take_all`.
-        let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-            return SLOW;
-        };
-        let comm = c.lower.load(Relaxed);
-        inside::about(comm, m.peer, m.tag);
-        (*place).source = ANY_SOURCE; // stays so if there is an error and no message
-        gate::set(Call::Reexecutable);
-        let Ok(code) = call_by(way, ix::Recv, args!(m, comm, place)) else {
-            return SLOW;
-        };
-        // A truncated message was received too: it is no longer in flight.
-        if let Some(traffic) = c.traffic((*place).source) {
-            traffic.receive(false);
-        }
-        code
-    })
+    let Some(way) = lower::way() else {
+        return slowly!(p2p::recv_slowly, m, comm, status);
+    };
+    if !gate::enter_quickly::<CALLS>() {
+        return slowly!(p2p::recv_slowly, m, comm, status);
+    }
+    // The state comes before the look at what is drained: see `drain::take_all`.
+    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
+        leave_slowly(0);
+        return slowly!(p2p::recv_slowly, m, comm, status);
+    };
+    let low = c.lower.load(Relaxed);
+    inside::about(low, m.peer, m.tag);
+    (*place).source = ANY_SOURCE; // stays so if there is an error and no message
+    now::<WAITS>();
+    let Ok(code) = call_by(way, ix::Recv, args!(m, low, place)) else {
+        leave_slowly(0);
+        return slowly!(p2p::recv_slowly, m, comm, status);
+    };
+    // A truncated message was received too: it is no longer in flight.
+    if let Some(traffic) = c.traffic((*place).source) {
+        traffic.receive(false);
+    }
+    if code != SUCCESS {
+        return failed(c, code);
+    }
+    leave(SUCCESS)
 }
 
 /// Where the lower half stores a status.
@@ -189,29 +263,35 @@ fn place(status: usize, own: &mut Status) -> *mut Status {
 #[inline(always)]
 pub unsafe fn wait(at: usize, status: usize) -> i32 {
     let handle = at as *mut i32;
-    let mut own = Status::EMPTY;
-    let place = place(status, &mut own);
     if *handle == COMPLETE {
         *handle = REQUEST_NULL;
-        let error = (*place).error;
-        *place = Status {
-            error,
-            ..Status::EMPTY
-        };
+        if !matches!(status, 0 | STATUS_IGNORE) {
+            let place = status as *mut Status;
+            let error = (*place).error;
+            *place = Status {
+                error,
+                ..Status::EMPTY
+            };
+        }
         return SUCCESS;
     }
-    enter(|way| wait_inside(way, handle, place))
+    let mut own = Status::EMPTY;
+    match wait_for(handle, place(status, &mut own)) {
+        true => SUCCESS,
+        false => SLOW,
+    }
 }
 
-/// `MPI_Waitall` for the first of several requests: how many are done, with their statuses.
+/// `MPI_Waitall` for the first of `n` requests: how many are done, with their statuses.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn waitall(handles: &mut [i32], statuses: usize) -> usize {
+pub unsafe fn waitall(n: usize, at: *mut i32, statuses: usize) -> usize {
     let ignored = matches!(statuses, 0 | STATUS_IGNORE);
-    for (i, handle) in handles.iter_mut().enumerate() {
-        let mut own = Status::EMPTY;
+    let mut own = Status::EMPTY;
+    for i in 0..n {
+        let handle = at.add(i);
         let place = match ignored {
             true => &raw mut own,
             false => (statuses as *mut Status).add(i),
@@ -221,59 +301,63 @@ pub unsafe fn waitall(handles: &mut [i32], statuses: usize) -> usize {
             if !ignored {
                 *place = Status::EMPTY;
             }
-        } else if enter(|way| wait_inside(way, handle, place)) == SUCCESS {
+        } else if wait_for(handle, place) {
             (*place).error = SUCCESS;
         } else {
             return i;
         }
     }
-    handles.len()
+    n
 }
 
-/// Waits for a receive.
+/// Waits for a receive; false if this has to go the other way.
 #[inline(always)]
-unsafe fn wait_inside(way: *mut Way, handle: *mut i32, status: *mut Status) -> i32 {
-    let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
-        return SLOW;
+unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
+    let Some(way) = lower::way() else {
+        return false;
     };
-    if alone(|_| r.waiting.set(true)).is_none() {
-        return SLOW;
+    if !gate::enter_quickly::<PREPARES>() {
+        return false;
     }
+    if alone().is_none() {
+        return leave_slowly(SLOW) == SUCCESS;
+    }
+    let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
+        return leave_slowly(SLOW) == SUCCESS;
+    };
+    r.waiting.set(true);
     (*status).source = ANY_SOURCE; // as in `recv`
-    gate::set(Call::Reexecutable);
+    now::<WAITS>();
     let outcome = call_by(way, ix::Wait, &[r.lower.as_ptr() as u64, status as u64]);
-    gate::set(Call::MustComplete);
-    let done = alone(|alone| {
-        let Ok(SUCCESS) = outcome else { return false };
-        if (*status).cancelled() || r.peer.get() == PROC_NULL {
-            return false;
-        }
-        if let Some(traffic) = r.comm.get().and_then(|c| c.traffic((*status).source)) {
-            traffic.receive_alone(alone);
-        }
-        r.waiting.set(false);
-        request::release(alone, r);
-        true
-    });
-    if done != Some(true) {
-        note(r, outcome.ok(), *status);
-        return SLOW;
+    turn::end_but_for_mark();
+    now::<CONCLUDES>();
+    let (Ok(SUCCESS), Some(alone)) = (outcome, alone()) else {
+        return note(r, outcome.ok(), status);
+    };
+    if (*status).cancelled() || r.peer.get() == PROC_NULL {
+        return note(r, Some(SUCCESS), status);
     }
+    if let Some(traffic) = r.comm.get().and_then(|c| c.traffic((*status).source)) {
+        traffic.receive_alone(&alone);
+    }
+    r.waiting.set(false);
+    request::release(&alone, r);
     *handle = REQUEST_NULL;
-    SUCCESS
+    gate::leave(true)
 }
 
-/// What the lower half said of a request, for the slow way to find: nothing, if there was a restart.
+/// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.
 #[cold]
 #[inline(never)]
-unsafe fn note(r: &'static Request, code: Option<i32>, mut status: Status) {
+unsafe fn note(r: &'static Request, code: Option<i32>, status: *const Status) -> bool {
+    now::<ORDINARY>();
     let guard = super::model::lock();
     r.waiting.set(false);
-    if let Some(code) = code {
+    if let Some(error) = code {
+        let mut status = *status;
         complete::settle(&guard, r, &mut status, false);
-        r.complete(Status {
-            error: code,
-            ..status
-        });
+        r.complete(Status { error, ..status });
     }
+    drop(guard);
+    gate::leave(false)
 }

@@ -1,12 +1,11 @@
 //! Non-blocking and persistent point to point: posting.
 
 use super::abi::*;
-use super::front::{finish, forward, put, slice};
+use super::front::{forward, put, slice};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
 use super::{bsend, handle, icoll, partitioned, quick, sync, unexpected};
-use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Arguments of a send or receive as the application gave them.
@@ -34,18 +33,6 @@ impl Message {
             t: r.datatype.get(),
             peer: r.peer.get(),
             tag: r.tag.get(),
-        }
-    }
-
-    /// A copy for a way that is rarely taken: only there it is stored in memory.
-    #[inline(always)]
-    pub fn apart(&self) -> Message {
-        Message {
-            buf: self.buf,
-            n: self.n,
-            t: self.t,
-            peer: self.peer,
-            tag: self.tag,
         }
     }
 }
@@ -142,14 +129,30 @@ unsafe fn send_now(c: &'static Comm, m: Message) -> Result<i32, Fail> {
     let mut lower = REQUEST_NULL;
     match call(ix::Isend, m, c.lower.load(Relaxed), &mut lower)? {
         SUCCESS if request::is_complete(lower) => Ok(request::COMPLETE),
-        SUCCESS => Ok(under_way(c, m, lower)),
+        SUCCESS => Ok(under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower)),
         code => Err(Fail::Code(code)),
     }
 }
 
 /// Makes a request for a send that the lower half has begun.
+#[cold]
 #[inline(never)]
-pub fn under_way(c: &'static Comm, m: Message, lower: i32) -> i32 {
+pub fn under_way(
+    c: &'static Comm,
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    lower: i32,
+) -> i32 {
+    let m = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
+    };
     let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
     remember(r, ix::Isend, m);
     r.lower.store(lower, Relaxed);
@@ -204,29 +207,42 @@ pub fn complete_now(c: &'static Comm, kind: Kind, status: Status) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(function: usize, m: Message, comm: i32, out: usize) -> i32 {
-    if function == ix::Isend {
-        match quick::isend(m, comm, out) {
-            quick::SLOW => {}
-            code => return finish(comm, Ok(code)),
-        }
+    if function != ix::Isend {
+        return post(function, m, comm, out);
     }
-    isend_slowly(function, m.apart(), comm, out)
+    quick::isend(m, comm, out)
 }
 
-/// Whatever the message and the state of things.
+/// Whatever the message and the state of things. It takes what `MPI_Isend` takes, and so it is jumped to with nothing
+/// stored on the quick way for its sake; the like holds for the others.
+#[cold]
 #[inline(never)]
-unsafe fn isend_slowly(function: usize, m: Message, comm: i32, out: usize) -> i32 {
-    let inside = gate::enter(Call::MustComplete);
-    let outcome = match comms::get(comm) {
-        Ok(c) => post_send(function, c, m),
-        Err(e) => Err(e),
+pub unsafe extern "C" fn isend_slowly(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    let m = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
     };
-    let outcome = outcome.map(|h| {
-        put(out, h);
-        SUCCESS
-    });
-    drop(inside);
-    finish(comm, outcome)
+    post(ix::Isend, m, comm, out)
+}
+
+/// Posts a send inside the gate.
+#[inline(never)]
+unsafe fn post(function: usize, m: Message, comm: i32, out: usize) -> i32 {
+    forward(comm, || {
+        put(out, post_send(function, comms::get(comm)?, m)?);
+        Ok(SUCCESS)
+    })
 }
 
 /// `MPI_Irecv`.
@@ -235,16 +251,28 @@ unsafe fn isend_slowly(function: usize, m: Message, comm: i32, out: usize) -> i3
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    match quick::irecv(m, comm, out) {
-        quick::SLOW => irecv_slowly(m.apart(), comm, out),
-        code => finish(comm, Ok(code)),
-    }
+    quick::irecv(m, comm, out)
 }
 
 /// Whatever the message and the state of things.
 #[cold]
 #[inline(never)]
-unsafe fn irecv_slowly(m: Message, comm: i32, out: usize) -> i32 {
+pub unsafe extern "C" fn irecv_slowly(
+    buf: usize,
+    n: i32,
+    t: i32,
+    peer: i32,
+    tag: i32,
+    comm: i32,
+    out: usize,
+) -> i32 {
+    let m = Message {
+        buf,
+        n,
+        t,
+        peer,
+        tag,
+    };
     forward(comm, || {
         put(out, post_recv(comms::get(comm)?, m)?);
         Ok(SUCCESS)

@@ -165,14 +165,20 @@ unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> bool {
 }
 
 pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
-    let handles = slice_mut::<i32>(at, n.max(0) as usize);
-    if handles.len() <= FEW {
-        let done = quick::waitall(handles, statuses);
-        if done == handles.len() {
-            return SUCCESS;
-        }
-        return few(&mut handles[done..], status_at(statuses, done));
+    if n as usize > FEW {
+        return waitall_of_many(n, at, statuses);
     }
+    let done = quick::waitall(n as usize, at as *mut i32, statuses);
+    if done == n as usize {
+        return SUCCESS;
+    }
+    few(n, done, at, statuses)
+}
+
+/// More of them than a few, or a negative number.
+#[inline(never)]
+unsafe fn waitall_of_many(n: i32, at: usize, statuses: usize) -> i32 {
+    let handles = slice_mut::<i32>(at, n.max(0) as usize);
     for from in (0..handles.len()).step_by(BATCH) {
         let to = handles.len().min(from + BATCH);
         if !wait_batch(&mut handles[from..to], status_at(statuses, from)) {
@@ -182,9 +188,12 @@ pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
     SUCCESS
 }
 
-/// Waits for each by itself: for the sends first, which may be complete before anything has been received.
+/// Waits for each of the rest by itself: for the sends first, which may be complete before anything has been received.
+#[cold]
 #[inline(never)]
-unsafe fn few(handles: &mut [i32], statuses: usize) -> i32 {
+unsafe fn few(n: i32, done: usize, at: usize, statuses: usize) -> i32 {
+    let handles = &mut slice_mut::<i32>(at, n as usize)[done..];
+    let statuses = status_at(statuses, done);
     let mut failed = false;
     let mut sends = 0u32;
     for i in 0..handles.len() {

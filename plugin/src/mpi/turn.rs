@@ -17,7 +17,7 @@
 use super::lower::NAMES;
 use crate::block::{self, Block, HOLDS, MARKED, OUT};
 use crate::{crossing, gate, raw, registry};
-use std::sync::atomic::{compiler_fence, AtomicBool, AtomicU32, Ordering::*};
+use std::sync::atomic::{compiler_fence, AtomicBool, AtomicU32, AtomicU8, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// Is the lock in use?
@@ -55,9 +55,7 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
         && lead != 0
         && unsafe { crossing::cross_must(half, lead, &words) } as i32 != 0;
     SERIALIZED.store(one, SeqCst);
-    let in_use = one && SEVERAL.load(SeqCst);
-    IN_USE.store(u32::from(in_use), SeqCst);
-    gate::take_turns(in_use);
+    use_lock(one && SEVERAL.load(SeqCst));
     NEXT.store(0, SeqCst);
     SERVED.store(0, SeqCst);
     // After a restart: threads that were inside are to call again.
@@ -65,11 +63,16 @@ pub unsafe fn begin(half: usize, asked_for_one: bool) -> bool {
     one
 }
 
+/// Tells those who go in by their turn, by the gate, and who goes round in the library.
+fn use_lock(on: bool) {
+    IN_USE.store(u32::from(on), SeqCst);
+    gate::take_turns(on);
+}
+
 /// The library has several callers at a time after all, and locks of its own.
 pub fn needless() {
     SERIALIZED.store(false, SeqCst);
-    IN_USE.store(0, SeqCst);
-    gate::take_turns(false);
+    use_lock(false);
 }
 
 /// The program will call from several threads at a time.
@@ -81,16 +84,14 @@ pub fn several() {
 /// The helper will call the library.
 pub fn lock_is_used() {
     if SERIALIZED.load(SeqCst) {
-        IN_USE.store(1, SeqCst);
-        gate::take_turns(true);
+        use_lock(true);
     }
 }
 
 /// The helper will not any more. If the assistant still may, the lock stays in use until the next checkpoint.
 pub fn lock_is_left() {
     if !ASSISTED.load(SeqCst) && !SEVERAL.load(SeqCst) {
-        IN_USE.store(0, SeqCst);
-        gate::take_turns(false);
+        use_lock(false);
     }
 }
 
@@ -99,10 +100,10 @@ pub fn assist(on: bool) {
     ASSISTED.store(on, SeqCst);
 }
 
-/// A block's word.
-fn turn(b: *mut Block) -> &'static AtomicU32 {
-    // SAFETY: the caller's block is its own, or in the registry; the word is atomic.
-    unsafe { &(*b).turn }
+/// A block's byte.
+fn turn(b: *mut Block) -> &'static AtomicU8 {
+    // SAFETY: the caller's block is its own, or in the registry; the byte is atomic.
+    unsafe { &(*b).doing.turn }
 }
 
 /// A thread has its turn until this is given to [`leave`]: false for a call within another.
@@ -132,22 +133,29 @@ pub fn leave(outermost: Turn) {
     }
 }
 
-/// The calling thread's turn is over, which may have begun at the gate (`gate::enter_quickly`). It ends at once after a
-/// call, for who waits for a mark may hold the model's lock.
+/// The calling thread's turn is over, at once after a call: who waits for a mark may hold the model's lock.
 #[inline(always)]
 pub fn end() {
-    let own = turn(block::mine());
-    if own.load(Relaxed) == MARKED {
-        own.store(OUT, Release);
+    if marked() {
+        turn(block::mine()).store(OUT, Release);
     } else {
         leave_slowly();
     }
 }
 
-/// The turn that began at the gate is over, and there was no call in it, or it is over already.
+/// The same for a turn that began at the gate (`gate::enter_quickly`): the mark stays, if the thread still has it, and
+/// is to be taken away by the next store of what the thread does.
 #[inline(always)]
-pub fn unmark() {
-    turn(block::mine()).store(OUT, Release);
+pub fn end_but_for_mark() {
+    if !marked() {
+        leave_slowly();
+    }
+}
+
+/// Has the calling thread its turn by a mark?
+#[inline(always)]
+pub fn marked() -> bool {
+    turn(block::mine()).load(Relaxed) == MARKED
 }
 
 #[cold]

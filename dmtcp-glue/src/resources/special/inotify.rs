@@ -7,7 +7,7 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -131,8 +131,7 @@ fn near() -> Vec<PathBuf> {
 }
 
 /// Watches again, under the same numbers.
-pub fn watch(fd: &OwnedFd, watches: &[Watch]) -> Result<()> {
-    let fd = fd.as_raw_fd();
+pub fn watch(fd: RawFd, watches: &[Watch]) -> Result<()> {
     for watch in watches {
         let path = CString::new(watch.path.as_os_str().as_bytes())?;
         let what = || format!("inotify can't watch {} again", watch.path.display());

@@ -112,9 +112,6 @@ impl Special {
         };
         // SAFETY: just made.
         let fd = up(unsafe { OwnedFd::from_raw_fd(fd) })?;
-        if let Special::Inotify(_, watches) = self {
-            inotify::watch(&fd, watches)?;
-        }
         if let Special::Event(count @ 1.., ..) = self {
             // SAFETY: adds to our own counter.
             let wrote = unsafe { libc::write(fd.as_raw_fd(), (&raw const *count).cast(), 8) };
@@ -164,6 +161,8 @@ impl Special {
                     set((0, 1))?;
                 }
             }
+            // Opening the process's files is nothing that it is to hear of.
+            Special::Inotify(_, watches) => inotify::watch(fd, watches)?,
             _ => {}
         }
         Ok(())

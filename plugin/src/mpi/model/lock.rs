@@ -1,14 +1,13 @@
 //! The model's lock: free for a program with one MPI thread, a spin lock otherwise.
 //!
 //! A program that did not ask for `MPI_THREAD_MULTIPLE` calls MPI from one thread at a time, so its
-//! lock is two plain stores. While a cut is taken the plugin's helper works on the model too: it
+//! lock is two plain stores, or none on the quick way, where its block says what it does anyway. While a cut is taken the plugin's helper works on the model too: it
 //! biases the lock the other way (`share`), issues a process-wide barrier, and waits until the
 //! owner is out of its critical section.
 
 use super::super::turn;
-use crate::gate;
+use crate::{gate, registry};
 use std::cell::UnsafeCell;
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
 
@@ -41,31 +40,33 @@ pub fn lock() -> Guard {
 }
 
 /// The right to change the model, and the certainty that nobody else reads or changes it.
-pub struct Alone(ManuallyDrop<Guard>);
+pub struct Alone(());
 
 impl Deref for Alone {
     type Target = Guard;
 
     #[inline(always)]
     fn deref(&self) -> &Guard {
-        &self.0
+        static GUARD: Guard = Guard {
+            spin: false,
+            _inside: None,
+        };
+        &GUARD
     }
 }
 
-/// Runs `f`, which must not panic, with the lock held; `None` if several threads use the model.
+/// The right for a thread whose block says that it has the model (`Doing::model`), for as long as that says so; `None` if
+/// several threads use the model.
+///
+/// Whoever shares the model makes all threads pass a fence, so either the thread sees that here, or what its block says is
+/// seen, and it is waited for.
+///
+/// # Safety
+/// The calling thread's block must say so, and nothing may be kept for longer.
 #[inline(always)]
-pub fn alone<R>(f: impl FnOnce(&Alone) -> R) -> Option<R> {
-    HELD.store(true, Relaxed);
+pub unsafe fn alone() -> Option<Alone> {
     compiler_fence(SeqCst);
-    let alone = !SHARED.load(Relaxed);
-    let result = alone.then(|| {
-        f(&Alone(ManuallyDrop::new(Guard {
-            spin: false,
-            _inside: None,
-        })))
-    });
-    HELD.store(false, Release);
-    result
+    (!SHARED.load(Relaxed)).then_some(Alone(()))
 }
 
 #[cold]
@@ -105,9 +106,17 @@ impl Drop for Guard {
 pub fn share() {
     SHARED.store(true, SeqCst);
     barrier();
-    while HELD.load(Acquire) {
+    while HELD.load(Acquire) || in_use() {
         std::thread::yield_now();
     }
+}
+
+/// Has a thread the model to itself without having locked it?
+fn in_use() -> bool {
+    let mut found = false;
+    // SAFETY: the block is in the registry; the byte is atomic.
+    registry::each(|b| found |= unsafe { (*b).doing.model.load(Acquire) } != 0);
+    found
 }
 
 /// One thread again; only with the gate closed.
