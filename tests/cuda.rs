@@ -28,6 +28,14 @@ pub fn cuda_runtime_program(name: &str) -> PathBuf {
     program(name, name, &flags.each_ref().map(String::as_str))
 }
 
+/// One of both.
+pub fn cuda_program_of_both(name: &str) -> PathBuf {
+    let [driver, runtime] = ["libcuda.so.1", "libcudart.so.12"].map(with_front);
+    let flags = [&driver[..], &runtime[..]].concat();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    program(name, name, &flags)
+}
+
 /// A fat binary with one entry: this PTX.
 fn fat_binary(ptx: &[u8]) -> Vec<u8> {
     let mut text = ptx.to_vec();
@@ -103,43 +111,35 @@ fn mpi_flags() -> Vec<String> {
 
 /// An example in `examples/cuda`, built as its user would build it.
 pub fn cuda_example(nvcc: &Path, name: &str) -> PathBuf {
+    let source = repo().join("examples/cuda").join(format!("{name}.cu"));
+    built_by_nvcc(nvcc, &source, name, name == "heat2d-cuda")
+}
+
+/// A program in `tests/c` with the examples' kernels.
+pub fn nvcc_program(nvcc: &Path, name: &str) -> PathBuf {
+    let source = repo().join("tests/c").join(format!("{name}.cu"));
+    built_by_nvcc(nvcc, &source, name, true)
+}
+
+fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, with_mpi: bool) -> PathBuf {
     let home = nvcc.parent().and_then(Path::parent).expect("bin/nvcc");
     let compiler = ["g++-12", "g++"].into_iter().find(|c| {
         let mut version = Command::new(c);
         version.arg("--version").output().is_ok()
     });
-    let library = format!("-L{}", home.join("lib").display());
-    let flags = [
-        "-gencode",
-        "arch=compute_90,code=[sm_90,compute_90]",
-        "-cudart",
-        "shared",
-        &library,
-    ];
-    let source = repo().join("examples/cuda").join(format!("{name}.cu"));
-    let compiler = ["-ccbin", compiler.expect("a C++ compiler")];
-    let mpi = mpi_flags();
-    let mpi: Vec<&str> = mpi.iter().map(String::as_str).collect();
-    let mpi = if name == "heat2d-cuda" { &mpi[..] } else { &[] };
-    built_by_nvcc(nvcc, &source, name, &[&compiler[..], &flags, mpi].concat())
-}
-
-fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
     let out = bin("fronts").join("../..").join("e2e/bin");
     std::fs::create_dir_all(&out).expect("a folder for programs");
     let out = out.join(format!("cuda-{name}"));
-    let done = Command::new(nvcc)
-        .args(flags)
-        .arg("-o")
-        .arg(&out)
-        .arg(source)
-        .output();
+    let mut command = Command::new(nvcc);
+    command
+        .args(["-ccbin", compiler.expect("a C++ compiler")])
+        .args(["-gencode", "arch=compute_90,code=[sm_90,compute_90]"])
+        .args(["-cudart", "shared"])
+        .arg(format!("-L{}", home.join("lib").display()))
+        .args(if with_mpi { mpi_flags() } else { Vec::new() });
+    let done = command.arg("-o").arg(&out).arg(source).output();
     let done = done.expect("nvcc runs");
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    assert!(done.status.success(), "{}", text(&done.stderr));
     out
 }
 

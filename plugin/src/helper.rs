@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use lh_loader::lhinfo;
 use std::time::{Duration, Instant};
 
-/// A checkpoint is wanted: when this succeeds the threads may be stopped.
+/// A checkpoint is wanted: when this succeeds the threads may be stopped. The host says how many seconds a device is waited for.
 pub const PRESUSPEND: u32 = 1;
 /// The checkpoint is done or given up.
 pub const RESUME: u32 = 2;
@@ -72,6 +72,9 @@ fn serve() {
             }
             if (*mail).op == RESTART {
                 raw::take_only_own_signals(trigger::init());
+            }
+            if (*mail).op == PRESUSPEND && (*mail).len == 8 {
+                cuda::wait_at_most(((*mail).arg as *const u64).read_unaligned());
             }
             let result = event((*mail).op);
             (*mail).result = if result.is_ok() {

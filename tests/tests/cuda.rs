@@ -1,8 +1,8 @@
 //! CUDA programs on the CPU device: checkpointed, killed, restarted, alone and with MPI.
 
 use tests::{
-    clang_program, cpu, cuda_example, cuda_program, cuda_runtime_program, nvcc, survives, text,
-    Job, Scratch,
+    clang_program, cpu, cuda_example, cuda_program, cuda_program_of_both, cuda_runtime_program,
+    lines, nvcc, nvcc_program, splitproc, survives, text, Job, Scratch,
 };
 
 #[test]
@@ -28,6 +28,13 @@ fn memory_of_graphs_goes_on_after_restarts() {
         &cuda_program("cuda_graph_memory"),
         &["40", "40"],
     );
+}
+
+/// Edges with data, batches of operations on numbers in memory.
+#[test]
+fn edges_with_data_and_batches_go_on_after_restarts() {
+    let scratch = Scratch::new("cuda-edges");
+    survives(&scratch, 0, &cuda_program("cuda_edges"), &["40", "40"]);
 }
 
 /// Kernels by a host function's address and cudaLaunchKernel, as compilers before CUDA 13 do it, in threads' own streams too.
@@ -75,6 +82,20 @@ fn a_checkpoint_in_a_long_capture_is_refused() {
     assert!(text(&done.stdout).contains("has ended"));
 }
 
+/// A stream that has work for longer than a checkpoint waits is named, and the program goes on.
+#[test]
+fn a_checkpoint_of_a_stream_with_long_work_is_refused() {
+    let scratch = Scratch::new("cuda-busy");
+    let options = ["--cuda", "cpu", "--timeout", "1"].map(String::from);
+    let app = cuda_program("cuda");
+    let mut job = Job::launch_with(&scratch, 0, &options, &app, ["spin", "6000"]);
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["stream 0 of device 0", "for 1 s", "--timeout"]);
+    let done = job.finish().ok();
+    assert!(text(&done.stdout).contains("the kernel has ended"));
+}
+
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
 #[test]
 fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {
@@ -87,6 +108,88 @@ fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {
     let asked = job.try_checkpoint(&scratch);
     asked.fails_with(&["device's heap", "cudaMalloc"]);
     assert_eq!(text(&job.finish().ok().stdout), text(&expected));
+}
+
+/// Errors of each thread, occupancy, attributes, a full device, late kernels; what is refused by name; an instruction that the
+/// CPU device has not, by name and line. All the same after a restart.
+#[test]
+fn what_cuda_says_is_the_same_after_a_restart() {
+    let scratch = Scratch::new("cuda-claims");
+    let app = cuda_program_of_both("cuda_claims");
+    let launch = || Job::launch_with(&scratch, 0, &cpu(), &app, ["12", "100"]);
+    let expected = launch().finish().ok();
+    let said = text(&expected.stdout);
+    assert!(said.contains("step 1: full 2, last 2 2 0, other thread 0, aligned 1; "));
+    assert!(said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1\n"));
+    for name in [
+        "cudaIpcGetMemHandle",
+        "cuIpcGetMemHandle",
+        "cudaGraphicsMapResources",
+        "cuGetExportTable",
+    ] {
+        let lines = text(&expected.stderr);
+        let told = lines.lines().filter(|l| l.contains(&format!(" {name} ")));
+        assert_eq!(told.count(), 1, "{name}: {lines}");
+    }
+    let mut job = launch();
+    job.must_reach(3);
+    job.checkpoint(&scratch);
+    job.kill();
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert!(lines(&done.stdout) > 2 && expected.stdout.ends_with(&done.stdout));
+    let told = text(&done.stderr);
+    assert!(
+        told.contains("odd, line 6: wgmma.fence.sync.aligned"),
+        "{told}"
+    );
+}
+
+#[test]
+fn kernels_compute_what_the_host_computes() {
+    let Some(nvcc) = nvcc() else {
+        println!("no nvcc here: the kernels are not tried");
+        return;
+    };
+    let scratch = Scratch::new("cuda-kernels");
+    let app = nvcc_program(&nvcc, "cuda_kernels");
+    let done = Job::launch_with(&scratch, 0, &cpu(), &app, [""; 0]).finish();
+    let done = done.ok();
+    let told = text(&done.stdout);
+    println!("{told}{}", text(&done.stderr));
+    assert_eq!(told.matches(": as the host\n").count(), 8);
+    assert!(told.contains("512 by 512 within 5 s: yes"));
+}
+
+#[test]
+fn a_gpu_is_asked_for_where_there_is_none() {
+    let scratch = Scratch::new("cuda-no-gpu");
+    let app = cuda_program("cuda");
+    let launch = |device: &str| {
+        let options = ["--cuda", device].map(String::from);
+        Job::launch_with(&scratch, 0, &options, &app, ["12", "100"])
+    };
+    let asked = launch("gpu").finish();
+    if asked.status.success() {
+        println!("skipped: there is one");
+        return;
+    }
+    asked.fails_with(&["--cuda gpu", "--cuda cpu"]);
+    launch("none").finish().fails_with(&["CUDA"]);
+    // The device that is there; and a restart, which is refused on others and then works.
+    let expected = launch("auto").finish().ok().stdout;
+    let mut job = launch("auto");
+    job.must_reach(3);
+    job.checkpoint(&scratch);
+    job.kill();
+    for device in ["gpu", "none"] {
+        let mut restart = splitproc(["restart", "--cuda", device]);
+        restart.arg(scratch.ckpt());
+        Job::start(&scratch, restart)
+            .finish()
+            .fails_with(&[&format!("--cuda {device}")]);
+    }
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert!(lines(&done.stdout) > 0 && expected.ends_with(&done.stdout));
 }
 
 #[test]
@@ -118,7 +221,9 @@ fn examples_go_on_after_restarts() {
         ("nbody", 0, &["40", "256", "40"]),
         ("managed", 0, &["40", "40"]),
         ("streams", 0, &["20", "40"]),
+        ("heat2d-cuda", 0, &["32", "100", "5", "40"]),
         ("heat2d-cuda", 2, &["64", "200", "5", "40"]),
+        ("heat2d-cuda", 4, &["64", "200", "10", "80"]),
     ] {
         let scratch = Scratch::new(&format!("cuda-{name}"));
         survives(&scratch, ranks, &cuda_example(&nvcc, name), args);

@@ -219,7 +219,7 @@ impl Run<'_> {
             let folder = folder.clone();
             self.on_disk(1, move |_| Ok(manifest::make_dir(&folder)?))
         });
-        self.vote(order, 1, EVENT_BOUND, cut)?;
+        self.vote(order, 1, self.bound(), cut)?;
 
         let since = Instant::now();
         let (stopped, refusal) = match self.stop(timeout) {
@@ -286,9 +286,15 @@ impl Run<'_> {
         Ok(stopped)
     }
 
+    /// How long a cut may take.
+    fn bound(&self) -> Duration {
+        EVENT_BOUND + self.settings.timeout
+    }
+
     /// The plugin's cut; gives what it says of MPI's objects.
     fn presuspend(&self) -> Result<Vec<u8>> {
-        match self.events.request(PRESUSPEND, &[], EVENT_BOUND) {
+        let seconds = self.settings.timeout.as_secs().to_ne_bytes();
+        match self.events.request(PRESUSPEND, &seconds, self.bound()) {
             Some((0, objects)) => Ok(objects),
             Some((_, why)) => Err(anyhow!("{}", String::from_utf8_lossy(&why))),
             None => Err(anyhow!("the plugin does not answer")),

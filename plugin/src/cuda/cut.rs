@@ -7,10 +7,16 @@ use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::{contents, context, event, graph, module, pool, vmm};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long a checkpoint waits for what streams do.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a checkpoint waits for what streams do, in seconds.
+static PATIENCE: AtomicU64 = AtomicU64::new(120);
+
+/// Sets how long a checkpoint waits for what streams do.
+pub fn wait_at_most(seconds: u64) {
+    PATIENCE.store(seconds, Relaxed);
+}
 
 /// What went wrong, with CUDA's number.
 pub fn failed(what: &str) -> impl Fn(i32) -> String + '_ {
@@ -74,6 +80,7 @@ fn quiet(device: i32, context: u64) -> Result<(), String> {
     let own = own.filter(|e| e.kind == Kind::Stream && e.context == context);
     streams.extend(own.filter_map(|e| model::lower(Kind::Stream, e.handle)));
     drop(all);
+    let patience = Duration::from_secs(PATIENCE.load(Relaxed));
     let begin = Instant::now();
     for (i, stream) in streams.iter().enumerate() {
         let mut pause = Duration::from_micros(50);
@@ -81,11 +88,12 @@ fn quiet(device: i32, context: u64) -> Result<(), String> {
             // SAFETY: a lower handle.
             match unsafe { lower::must(ix::cuStreamQuery, &[*stream]) } {
                 SUCCESS => break,
-                NOT_READY if begin.elapsed() < PATIENCE => {}
+                NOT_READY if begin.elapsed() < patience => {}
                 NOT_READY => {
                     return Err(format!(
-                        "stream {i} of device {device} has had work for {} s; ask again when its kernels are done",
-                        PATIENCE.as_secs()
+                        "stream {i} of device {device} has had work for {} s; ask again when its kernels are done, or launch or \
+                         restart with a longer --timeout",
+                        patience.as_secs()
                     ))
                 }
                 code => return Err(asked(code)),

@@ -34,7 +34,7 @@ pub mod runtime;
 pub mod stream;
 pub mod vmm;
 
-pub use cut::{presuspend, resume};
+pub use cut::{presuspend, resume, wait_at_most};
 pub use graph::{open_captures, wait_for_captures};
 pub use lower::active;
 pub use replay::restart;

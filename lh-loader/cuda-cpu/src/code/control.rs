@@ -56,8 +56,8 @@ impl<'a> Builder<'_, 'a> {
             ("exit", []) => self.step(Op::Exit),
             ("trap", []) => self.step(Op::Trap),
             (
-                "brkpt" | "nanosleep" | "pmevent" | "prefetch" | "prefetchu" | "discard"
-                | "applypriority",
+                "brkpt" | "griddepcontrol" | "nanosleep" | "pmevent" | "prefetch" | "prefetchu"
+                | "discard" | "applypriority",
                 _,
             ) => {
                 self.step(Op::Nothing);

@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_char, c_uint};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// `CUgraphEdgeData`, as a word.
+pub type EdgeData = u64;
+
 /// What a node does.
 #[derive(Clone)]
 pub struct Node {
     /// The work.
     pub work: Work,
-    /// What it comes after.
-    pub after: BTreeSet<Handle>,
+    /// What it comes after, and the edges' data. Whatever they are, it comes after all of it here.
+    pub after: BTreeMap<Handle, EdgeData>,
     /// A child's graph, and its handle.
     pub child: Option<(Handle, Shared)>,
     /// The node that it is a clone of.
@@ -110,7 +113,7 @@ impl Shared {
             handle,
             Node {
                 work,
-                after: after.iter().copied().collect(),
+                after: after.iter().map(|a| (*a, 0)).collect(),
                 child,
                 original: 0,
             },
@@ -125,7 +128,13 @@ impl Shared {
         let mut left = nodes.to_vec();
         while let Some(node) = left.pop() {
             if found.insert(node) {
-                left.extend(graph.nodes.get(&node).into_iter().flat_map(|n| &n.after));
+                left.extend(
+                    graph
+                        .nodes
+                        .get(&node)
+                        .into_iter()
+                        .flat_map(|n| n.after.keys()),
+                );
             }
         }
         found
@@ -139,7 +148,7 @@ impl Shared {
             let next = graph
                 .nodes
                 .iter()
-                .find(|(h, n)| !done.contains(*h) && n.after.is_subset(&done));
+                .find(|(h, n)| !done.contains(*h) && n.after.keys().all(|a| done.contains(a)));
             let (handle, node) = next.ok_or(Error::INVALID_VALUE)?;
             let work = match &node.child {
                 Some((_, child)) => Work::Graph(Arc::new(child.plan()?)),
@@ -159,7 +168,8 @@ impl Shared {
             names.insert(*handle, driver()?.nodes.add(copy.clone()));
         }
         for (handle, node) in &graph.nodes {
-            let after = node.after.iter().filter_map(|a| names.get(a).copied());
+            let named = |(a, data): (&Handle, &EdgeData)| Some((*names.get(a)?, *data));
+            let after = node.after.iter().filter_map(named);
             let child = node.child.as_ref().map(|(_, c)| c.enrolled_copy());
             let node = Node {
                 work: node.work.clone(),
@@ -253,7 +263,7 @@ pub fn kind(work: &Work) -> c_uint {
         Work::Wait(_) | Work::Until(_) => 6,
         Work::Record(_) => 7,
         Work::Free(_) => 11,
-        Work::Write(..) | Work::Await(..) => 12,
+        Work::Numbers(_) => 12,
     }
 }
 
@@ -274,19 +284,61 @@ unsafe fn list(found: &[Handle], out: *mut Handle, n: *mut usize) -> Done {
     }
 }
 
+/// Gives nodes and the data of their edges, as [`list`] does.
+///
+/// # Safety
+/// As there; `data` as `out`.
+unsafe fn list_edges(
+    found: &[(Handle, EdgeData)],
+    out: *mut Handle,
+    data: *mut EdgeData,
+    n: *mut usize,
+) -> Done {
+    let (nodes, told): (Vec<Handle>, Vec<EdgeData>) = found.iter().copied().unzip();
+    // SAFETY: the caller's.
+    unsafe {
+        let mut room = *get(n)?;
+        if !data.is_null() {
+            list(&told, data, &mut room)?;
+        }
+        list(&nodes, out, n)
+    }
+}
+
 /// Adds or removes edges.
-fn edges(graph: Handle, pairs: impl Iterator<Item = (Handle, Handle)>, wanted: bool) -> Done {
+///
+/// # Safety
+/// The lists must be null or have `n` entries.
+unsafe fn edges(
+    graph: Handle,
+    from: *const Handle,
+    to: *const Handle,
+    data: *const EdgeData,
+    n: usize,
+    wanted: bool,
+) -> Done {
+    // SAFETY: the caller's.
+    let (from, to, data) = unsafe {
+        let data = if data.is_null() { &[] } else { all(data, n)? };
+        (all(from, n)?, all(to, n)?, data)
+    };
     let graph = ready()?.graphs.get(graph)?;
     let mut graph = graph.lock();
-    for (from, to) in pairs {
+    for (i, (from, to)) in from.iter().copied().zip(to.iter().copied()).enumerate() {
+        let data = data.get(i).copied().unwrap_or(0);
+        // Only of a kernel other kernels may come after a part.
+        let kernel = |node: &Handle| graph.nodes.get(node).is_some_and(|n| kind(&n.work) == 0);
+        if data != 0 && !(kernel(&from) && kernel(&to)) {
+            return Err(Error::INVALID_VALUE);
+        }
         if !graph.nodes.contains_key(&from) || from == to {
             return Err(Error::INVALID_VALUE);
         }
         let node = graph.nodes.get_mut(&to).ok_or(Error::INVALID_VALUE)?;
         let changed = if wanted {
-            node.after.insert(from)
+            node.after.insert(from, data).is_none()
         } else {
-            node.after.remove(&from)
+            node.after.remove(&from) == Some(data)
         };
         if !changed {
             return Err(Error::INVALID_VALUE);
@@ -366,40 +418,42 @@ api! {
     }
 
     /// What comes after what.
-    fn cuGraphGetEdges_v2(graph: Handle, from: *mut Handle, to: *mut Handle, _data: *mut u64, n: *mut usize) {
+    fn cuGraphGetEdges_v2(graph: Handle, from: *mut Handle, to: *mut Handle, data: *mut EdgeData, n: *mut usize) {
         let graph = ready()?.graphs.get(graph)?;
         let graph = graph.lock();
-        let pairs = graph.nodes.iter().flat_map(|(h, n)| n.after.iter().map(move |a| (*a, *h)));
-        let (sources, targets): (Vec<Handle>, Vec<Handle>) = pairs.unzip();
+        let pairs = graph.nodes.iter().flat_map(|(h, n)| n.after.iter().map(move |(a, data)| ((*a, *data), *h)));
+        let (sources, targets): (Vec<(Handle, EdgeData)>, Vec<Handle>) = pairs.unzip();
         let mut room = *get(n)?;
-        list(&sources, from, &mut room)?;
+        list_edges(&sources, from, data, &mut room)?;
         list(&targets, to, n)
     }
 
     /// What a node comes after.
-    fn cuGraphNodeGetDependencies_v2(node: Handle, out: *mut Handle, _data: *mut u64, n: *mut usize) {
+    fn cuGraphNodeGetDependencies_v2(node: Handle, out: *mut Handle, data: *mut EdgeData, n: *mut usize) {
         let graph = of(node)?;
         let graph = graph.lock();
-        let found: Vec<Handle> = graph.nodes.get(&node).ok_or(Error::INVALID_HANDLE)?.after.iter().copied().collect();
-        list(&found, out, n)
+        let after = &graph.nodes.get(&node).ok_or(Error::INVALID_HANDLE)?.after;
+        let found: Vec<(Handle, EdgeData)> = after.iter().map(|(a, d)| (*a, *d)).collect();
+        list_edges(&found, out, data, n)
     }
 
     /// What comes after a node.
-    fn cuGraphNodeGetDependentNodes_v2(node: Handle, out: *mut Handle, _data: *mut u64, n: *mut usize) {
+    fn cuGraphNodeGetDependentNodes_v2(node: Handle, out: *mut Handle, data: *mut EdgeData, n: *mut usize) {
         let graph = of(node)?;
         let graph = graph.lock();
-        let found: Vec<Handle> = graph.nodes.iter().filter(|(_, n)| n.after.contains(&node)).map(|(h, _)| *h).collect();
-        list(&found, out, n)
+        let found = graph.nodes.iter().filter_map(|(h, n)| Some((*h, *n.after.get(&node)?)));
+        let found: Vec<(Handle, EdgeData)> = found.collect();
+        list_edges(&found, out, data, n)
     }
 
     /// Adds edges.
-    fn cuGraphAddDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, _data: *const u64, n: usize) {
-        edges(graph, all(from, n)?.iter().copied().zip(all(to, n)?.iter().copied()), true)
+    fn cuGraphAddDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, data: *const EdgeData, n: usize) {
+        edges(graph, from, to, data, n, true)
     }
 
     /// Removes edges.
-    fn cuGraphRemoveDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, _data: *const u64, n: usize) {
-        edges(graph, all(from, n)?.iter().copied().zip(all(to, n)?.iter().copied()), false)
+    fn cuGraphRemoveDependencies_v2(graph: Handle, from: *const Handle, to: *const Handle, data: *const EdgeData, n: usize) {
+        edges(graph, from, to, data, n, false)
     }
 
     /// Makes a graph ready to be launched.
@@ -486,7 +540,7 @@ api! {
         let graph = ready()?.graphs.get(graph)?;
         let graph = graph.lock();
         let lines = graph.nodes.iter().map(|(h, n)| {
-            let edges: String = n.after.iter().map(|a| format!("\"{a:#x}\" -> \"{h:#x}\"\n")).collect();
+            let edges: String = n.after.keys().map(|a| format!("\"{a:#x}\" -> \"{h:#x}\"\n")).collect();
             format!("\"{h:#x}\" [label=\"{}\"]\n{edges}", kind(&n.work))
         });
         let text = format!("digraph dot {{\n{}}}\n", lines.collect::<String>());

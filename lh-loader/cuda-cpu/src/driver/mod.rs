@@ -9,6 +9,7 @@
 //! | `module`, `function`, `launch` | code, kernels, launches |
 //! | `stream`, `event`, `work` | order: what is given to a stream, and done |
 //! | `pool`, `array`, `texture` | memory in stream order, arrays, textures and surfaces |
+//! | `numbers` | numbers in memory that are waited for and written |
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
 //! | `other` | the device as another one, for tests |
@@ -31,6 +32,7 @@ mod launch;
 mod memory;
 mod module;
 mod nodes;
+mod numbers;
 mod other;
 mod physical;
 mod pointer;
@@ -46,8 +48,8 @@ mod work;
 
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
-    launch::*, memory::*, module::*, nodes::*, physical::*, pointer::*, pool::*, refused::*,
-    stream::*, texture::*, touched::*, transfer::*,
+    launch::*, memory::*, module::*, nodes::*, numbers::*, physical::*, pointer::*, pool::*,
+    refused::*, stream::*, texture::*, touched::*, transfer::*,
 };
 
 use crate::engine::Engine;

@@ -53,7 +53,7 @@ impl FillNode {
 }
 
 /// Gives a node other work, of the same kind.
-fn change(node: Handle, work: Work) -> Done {
+pub(super) fn change(node: Handle, work: Work) -> Done {
     let graph = of(node)?;
     let mut graph = graph.lock();
     let node = graph.nodes.get_mut(&node).ok_or(Error::INVALID_HANDLE)?;
@@ -68,7 +68,13 @@ fn change(node: Handle, work: Work) -> Done {
 ///
 /// # Safety
 /// As the API says of these arguments.
-unsafe fn add(out: *mut Handle, graph: Handle, after: *const Handle, n: usize, work: Work) -> Done {
+pub(super) unsafe fn add(
+    out: *mut Handle,
+    graph: Handle,
+    after: *const Handle,
+    n: usize,
+    work: Work,
+) -> Done {
     // SAFETY: the caller's.
     unsafe {
         get(out)?;

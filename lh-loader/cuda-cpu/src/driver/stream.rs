@@ -126,16 +126,6 @@ fn quiet(handle: Handle) -> Result<Arc<Stream>, Error> {
     Ok(stream)
 }
 
-/// Gives a stream a number to write, or to wait for.
-fn number(stream: Handle, at: Pointer, bytes: u8, work: Work) -> Done {
-    let driver = ready()?;
-    if !at.is_multiple_of(bytes.into()) {
-        return Err(Error::INVALID_VALUE);
-    }
-    driver.memory.check_device(at, bytes.into())?;
-    driver.submit(stream, work).map(|_| ())
-}
-
 api! {
     /// A stream.
     fn cuStreamCreate(out: *mut Handle, flags: c_uint) {
@@ -264,28 +254,6 @@ api! {
             1 | 2 | 4 => Ok(()),
             _ => Err(Error::INVALID_VALUE),
         }
-    }
-
-    /// Writes a number, in order.
-    fn cuStreamWriteValue32_v2(stream: Handle, at: Pointer, value: u32, flags: c_uint) {
-        if flags > 1 { return Err(Error::INVALID_VALUE) }
-        number(stream, at, 4, Work::Write(at, value.into(), 4))
-    }
-
-    /// Writes a number, in order.
-    fn cuStreamWriteValue64_v2(stream: Handle, at: Pointer, value: u64, flags: c_uint) {
-        if flags > 1 { return Err(Error::INVALID_VALUE) }
-        number(stream, at, 8, Work::Write(at, value, 8))
-    }
-
-    /// Waits for a number.
-    fn cuStreamWaitValue32_v2(stream: Handle, at: Pointer, value: u32, flags: c_uint) {
-        number(stream, at, 4, Work::Await(at, value.into(), 4, flags))
-    }
-
-    /// Waits for a number.
-    fn cuStreamWaitValue64_v2(stream: Handle, at: Pointer, value: u64, flags: c_uint) {
-        number(stream, at, 8, Work::Await(at, value, 8, flags))
     }
 
     /// An attribute.

@@ -4,14 +4,14 @@ use super::copy::{Copy, Fill};
 use super::event::Event;
 use super::graph::Plan;
 use super::launch::Launch;
+use super::numbers::Batch;
 use super::transfer::Copy3d;
 use super::{driver, Driver, Error, Handle, Pointer};
 use crate::engine::{Mark, LEGACY};
 use crate::exec;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `CUhostFn`.
 pub type HostFunction = unsafe extern "C" fn(*mut c_void);
@@ -43,14 +43,9 @@ pub enum Work {
     Graph(Arc<Plan>),
     /// Memory is given back.
     Free(Pointer),
-    /// A number is written: where, the number, its bytes.
-    Write(Pointer, u64, u8),
-    /// A number is waited for: where, the number, its bytes, how they are compared.
-    Await(Pointer, u64, u8, u32),
+    /// Numbers in memory are waited for and written.
+    Numbers(Arc<Batch>),
 }
-
-/// How long a wait for a number sleeps between looks.
-const NAP: Duration = Duration::from_micros(50);
 
 impl Work {
     /// Does it.
@@ -74,42 +69,8 @@ impl Work {
             Work::Until(mark) => driver.engine.wait(*mark),
             Work::Graph(plan) => plan.run(),
             Work::Free(at) => driver.free_pooled(*at),
-            Work::Write(at, value, bytes) => write_number(*at, *value, *bytes),
-            Work::Await(at, value, bytes, how) => {
-                while !reached(*at, *value, *bytes, *how) && driver.check().is_ok() {
-                    std::thread::sleep(NAP);
-                }
-            }
+            Work::Numbers(batch) => batch.run(driver),
         }
-    }
-}
-
-fn write_number(at: Pointer, value: u64, bytes: u8) {
-    // SAFETY: the address was found to be memory of the device's, and aligned, when this was given to the stream.
-    unsafe {
-        match bytes {
-            4 => (*(at as *const AtomicU32)).store(value as u32, Release),
-            _ => (*(at as *const AtomicU64)).store(value, Release),
-        }
-    }
-}
-
-/// `CUstreamWaitValue_flags`: at least (as a distance), equal, any bit in common, not all bits.
-fn reached(at: Pointer, value: u64, bytes: u8, how: u32) -> bool {
-    // SAFETY: as in `write_number`.
-    let now = unsafe {
-        match bytes {
-            4 => (*(at as *const AtomicU32)).load(Acquire).into(),
-            _ => (*(at as *const AtomicU64)).load(Acquire),
-        }
-    };
-    match (how & 3, bytes) {
-        (0, 4) => (now as u32).wrapping_sub(value as u32) as i32 >= 0,
-        (0, _) => now.wrapping_sub(value) as i64 >= 0,
-        (1, _) => now == value,
-        (2, _) => now & value != 0,
-        (_, 4) => !(now as u32 | value as u32) != 0,
-        _ => !(now | value) != 0,
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Memory<'a> {
     device: &'a dyn Device,
     /// The region that was used last.
     last: Range<u64>,
+    /// Regions of the device's that were used before it.
+    recent: [Range<u64>; 4],
     shared: Vec<u128>,
     shared_size: u64,
     local: Vec<u128>,
@@ -49,6 +51,7 @@ impl<'a> Memory<'a> {
         Memory {
             device,
             last: 0..0,
+            recent: [const { 0..0 }; 4],
             shared: room(shared),
             shared_size: shared as u64,
             local: room(local * warps * WARP),
@@ -108,8 +111,17 @@ impl<'a> Memory<'a> {
         let found = mine
             .into_iter()
             .find(fits)
-            .or_else(|| self.device.region(address).filter(fits));
-        self.last = found.ok_or(Cause::Address(address))?;
+            .or_else(|| self.recent.iter().find(|r| fits(r)).cloned());
+        self.last = match found {
+            Some(found) => found,
+            None => {
+                let new = self.device.region(address).filter(fits);
+                let new = new.ok_or(Cause::Address(address))?;
+                self.recent.rotate_right(1);
+                self.recent[0] = new.clone();
+                new
+            }
+        };
         Ok(())
     }
 
@@ -149,6 +161,96 @@ impl<'a> Memory<'a> {
                 _ => (*p.cast::<AtomicU64>()).load(Relaxed),
             }
         })
+    }
+
+    /// A pointer to the values of all threads of a warp, if they lie one after the other in memory that a kernel may use.
+    #[inline(always)]
+    fn row(&mut self, base: &Lanes, offset: i64, bytes: u64, shared: bool) -> Option<*mut u8> {
+        let first = address(base, 0, offset, shared);
+        let apart = (1..WARP).fold(0, |apart, i| {
+            apart | base.0[i].wrapping_sub(base.0[0]) ^ i as u64 * bytes
+        });
+        let size = bytes * WARP as u64;
+        if apart != 0 || first & (bytes - 1) != 0 {
+            return None;
+        }
+        let end = first.checked_add(size)?;
+        if shared {
+            return (end <= self.shared_size).then(|| (self.shared_base() + first) as *mut u8);
+        }
+        if first < self.last.start || end > self.last.end {
+            self.find(first, size).ok()?;
+        }
+        Some(first as *mut u8)
+    }
+
+    /// Loads values for all threads of a warp that lie one after the other, or are one. False: they are not so.
+    #[inline(always)]
+    pub fn load_row(
+        &mut self,
+        to: &mut Lanes,
+        base: &Lanes,
+        offset: i64,
+        bytes: u64,
+        shared: bool,
+    ) -> Result<bool, Cause> {
+        if base.0.iter().all(|b| *b == base.0[0]) {
+            let value = self.load(address(base, 0, offset, shared), bytes, shared)?;
+            to.0.fill(value);
+            return Ok(true);
+        }
+        let Some(p) = self.row(base, offset, bytes, shared) else {
+            return Ok(false);
+        };
+        // SAFETY: all of it was checked, as in `load`.
+        unsafe {
+            match bytes {
+                4 => {
+                    for (i, lane) in to.0.iter_mut().enumerate() {
+                        *lane = (*p.cast::<AtomicU32>().add(i)).load(Relaxed).into();
+                    }
+                }
+                8 => {
+                    for (i, lane) in to.0.iter_mut().enumerate() {
+                        *lane = (*p.cast::<AtomicU64>().add(i)).load(Relaxed);
+                    }
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores values of all threads of a warp that lie one after the other. False: as for [`Memory::load_row`].
+    #[inline(always)]
+    pub fn store_row(
+        &mut self,
+        from: &Lanes,
+        base: &Lanes,
+        offset: i64,
+        bytes: u64,
+        shared: bool,
+    ) -> bool {
+        let Some(p) = self.row(base, offset, bytes, shared) else {
+            return false;
+        };
+        // SAFETY: all of it was checked, as in `load`.
+        unsafe {
+            match bytes {
+                4 => {
+                    for (i, value) in from.0.iter().enumerate() {
+                        (*p.cast::<AtomicU32>().add(i)).store(*value as u32, Relaxed);
+                    }
+                }
+                8 => {
+                    for (i, value) in from.0.iter().enumerate() {
+                        (*p.cast::<AtomicU64>().add(i)).store(*value, Relaxed);
+                    }
+                }
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Stores a value.

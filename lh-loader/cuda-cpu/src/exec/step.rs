@@ -75,6 +75,16 @@ impl Warp {
             } => self.load(at, *bytes, *extend, d, code, doing, around)?,
             Op::Store { at, bytes, values } => {
                 let base = frame.get(code, at.base);
+                if let ([value], u32::MAX) = (&values[..], doing) {
+                    let from = frame.get(code, *value);
+                    if around
+                        .memory
+                        .store_row(from, base, at.offset, (*bytes).into(), at.shared)
+                    {
+                        self.groups[0].pc += 1;
+                        return Ok(());
+                    }
+                }
                 for lane in lanes_of(doing) {
                     let mut to = address(base, lane, at.offset, at.shared);
                     for value in values {
@@ -107,6 +117,14 @@ impl Warp {
     ) -> Result<(), Cause> {
         let frame = &mut self.frames[self.groups[0].frame];
         let scratch = &mut self.scratch;
+        if let ([Some(d)], u32::MAX, 0) = (d, doing, extend) {
+            let base = frame.get(code, at.base);
+            let memory = &mut around.memory;
+            if memory.load_row(scratch, base, at.offset, bytes.into(), at.shared)? {
+                frame.registers[*d as usize].blend(scratch, doing);
+                return Ok(());
+            }
+        }
         // The base may be one of the registers that are loaded.
         let base = if d.len() > 1 {
             *frame.get(code, at.base)

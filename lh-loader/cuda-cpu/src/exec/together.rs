@@ -45,19 +45,13 @@ impl Warp {
         match op {
             Op::Shuffle(how, d, p, [a, b, c, _]) => {
                 let [a, b, c] = [a, b, c].map(|s| frame.get(code, *s));
-                let mut inside = 0;
-                for lane in 0..WARP {
-                    let (from, valid) =
-                        source(*how, lane as u32, b.0[lane] as u32, c.0[lane] as u32);
-                    // From a thread that is not here comes nothing that one may use: its own value.
-                    let from = if doing >> from & 1 == 1 {
-                        from as usize
-                    } else {
-                        lane
-                    };
-                    scratch.0[lane] = a.0[from];
-                    inside |= (valid as u32) << lane;
-                }
+                // The way is looked at once, not for each thread.
+                let inside = match how {
+                    Shuffle::Up => shuffle(Shuffle::Up, scratch, [a, b, c], doing),
+                    Shuffle::Down => shuffle(Shuffle::Down, scratch, [a, b, c], doing),
+                    Shuffle::Butterfly => shuffle(Shuffle::Butterfly, scratch, [a, b, c], doing),
+                    Shuffle::Index => shuffle(Shuffle::Index, scratch, [a, b, c], doing),
+                };
                 frame.registers[*d as usize].blend(scratch, doing);
                 if let Some(p) = p {
                     frame.set(*p, inside, doing);
@@ -120,7 +114,23 @@ impl Warp {
     }
 }
 
+/// Each thread gets another's value; gives those for whom that lies in their segments.
+#[inline(always)]
+fn shuffle(how: Shuffle, to: &mut Lanes, [a, b, c]: [&Lanes; 3], doing: u32) -> u32 {
+    let mut inside = 0;
+    for lane in 0..WARP {
+        let (from, valid) = source(how, lane as u32, b.0[lane] as u32, c.0[lane] as u32);
+        // From a thread that is not here comes nothing that one may use: its own value.
+        let here = (doing >> from & 1) as usize;
+        let from = from as usize * here | lane * (1 - here);
+        to.0[lane] = a.0[from & (WARP - 1)];
+        inside |= (valid as u32) << lane;
+    }
+    inside
+}
+
 /// Where a lane's value comes from, and whether that lies in its segment: as the table of `shfl` in PTX says.
+#[inline(always)]
 fn source(how: Shuffle, lane: u32, b: u32, c: u32) -> (u32, bool) {
     let (b, clamp, segment) = (b & 31, c & 31, c >> 8 & 31);
     let highest = lane & segment | clamp & !segment;

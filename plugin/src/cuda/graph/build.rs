@@ -1,7 +1,7 @@
 //! Graphs built in the lower half of what the model knows: at a restart.
 
-use super::work::Act;
-use super::{lock, lower_of, read, Graphs, Work};
+use super::nodes::add_lower;
+use super::{lock, lower_of, read, Edge, Graphs, Work};
 use crate::cuda::codes::*;
 use crate::cuda::context;
 use crate::cuda::driver::check;
@@ -18,8 +18,8 @@ pub struct Step {
     pub lower: u64,
     /// What it does.
     pub work: Work,
-    /// What it comes after: places of steps before it.
-    after: Vec<usize>,
+    /// What it comes after: places of steps before it, and edges' data.
+    after: Vec<(usize, u64)>,
     /// A child's steps.
     pub child: Vec<Step>,
     /// Does it do anything?
@@ -41,8 +41,8 @@ impl Graphs {
             let mut later = Vec::new();
             for handle in left {
                 let node = self.nodes.get(&handle).ok_or(INVALID_VALUE)?;
-                let after: Option<Vec<usize>> =
-                    node.after.iter().map(|a| places.get(a).copied()).collect();
+                let place = |(a, data): &Edge| Some((*places.get(a)?, *data));
+                let after: Option<Vec<(usize, u64)>> = node.after.iter().map(place).collect();
                 let Some(after) = after else {
                     later.push(handle);
                     continue;
@@ -93,27 +93,21 @@ pub unsafe fn build(steps: &[Step]) -> Result<(u64, Vec<u64>), i32> {
 unsafe fn fill(graph: u64, steps: &[Step]) -> Result<Vec<u64>, i32> {
     let mut nodes: Vec<u64> = Vec::new();
     for step in steps {
-        let after: Vec<u64> = step.after.iter().map(|i| nodes[*i]).collect();
-        let mut node = 0_u64;
-        let act = Act::Add([
-            &raw mut node as u64,
-            graph,
-            after.as_ptr() as u64,
-            after.len() as u64,
-        ]);
-        // SAFETY: a place, and handles of the lower half; a child's graph is copied by the call.
-        unsafe {
+        let after: Vec<Edge> = step.after.iter().map(|(i, d)| (nodes[*i], *d)).collect();
+        // SAFETY: handles of the lower half; a child's graph is copied by the call.
+        let node = unsafe {
             let child = match step.work {
                 Work::Child(_) => build(&step.child)?.0,
                 _ => 0,
             };
-            let added = step.work.lowered(act, child);
+            let added = add_lower(graph, &after, &step.work, child);
             if child != 0 {
                 lower::must(ix::cuGraphDestroy, &[child]);
             }
-            added?;
+            let node = added?;
             step.work.attributes(node)?;
-        }
+            node
+        };
         nodes.push(node);
     }
     Ok(nodes)

@@ -1,6 +1,7 @@
 //! Capture: a stream's work becomes a graph. The lower half does it; what came of it is read from there.
 
-use super::{lock, lower_of, plain_edges, wanted_here, words, Graphs, Work};
+use super::nodes::add_lower;
+use super::{edges_of, lock, lower_of, wanted_here, words, Edge, Graphs, Work};
 use crate::cuda::codes::*;
 use crate::cuda::driver::{check, inside, put};
 use crate::cuda::lower::{self, ix};
@@ -35,8 +36,8 @@ struct Open {
 struct Captures {
     /// By the stream that they began with.
     open: BTreeMap<u64, Open>,
-    /// What each stream's next work comes after, as it was told last.
-    told: BTreeMap<u64, Vec<u64>>,
+    /// What each stream's next work comes after, as it was told last: nodes, and edges' data.
+    told: BTreeMap<u64, [Vec<u64>; 2]>,
 }
 
 static CAPTURES: Mutex<Captures> = Mutex::new(Captures {
@@ -165,7 +166,7 @@ struct Info {
     id: u64,
     graph: u64,
     /// What its next work comes after.
-    after: Vec<u64>,
+    after: Vec<Edge>,
 }
 
 unsafe fn info(stream: u64) -> Result<Info, i32> {
@@ -183,12 +184,11 @@ unsafe fn info(stream: u64) -> Result<Info, i32> {
             lower::must(ix::cuStreamGetCaptureInfo_v2, &[lowered, a, b, c, d, e])
         })?;
         let active = status as u32 == ACTIVE;
-        plain_edges(data, if active { len } else { 0 })?;
         Ok(Info {
             status: status as u32,
             id,
             graph,
-            after: words(list, if active { len } else { 0 })?.to_vec(),
+            after: edges_of(list, data, if active { len } else { 0 })?,
         })
     }
 }
@@ -205,10 +205,11 @@ unsafe fn graph_of(all: &mut Graphs, info: &Info) -> Result<u64, i32> {
 }
 
 /// The program's nodes for lower ones.
-fn known_nodes(lowers: &[u64]) -> Result<Vec<u64>, i32> {
+fn known_nodes(lowers: &[Edge]) -> Result<Vec<Edge>, i32> {
     let model = model::lock();
-    let nodes = lowers.iter().map(|n| model.known(Kind::Node, *n));
-    nodes.collect::<Option<Vec<u64>>>().ok_or(INVALID_HANDLE)
+    let known = |(n, data): &Edge| Some((model.known(Kind::Node, *n)?, *data));
+    let nodes: Option<Vec<Edge>> = lowers.iter().map(known).collect();
+    nodes.ok_or(INVALID_HANDLE)
 }
 
 /// Captures what the lower half knows nothing of: it gets an empty node.
@@ -226,21 +227,15 @@ unsafe fn capture(
         let graph = graph_of(&mut all, &info)?;
         let after = known_nodes(&info.after)?;
         let work = work(&mut all, graph)?;
-        let mut node = 0_u64;
-        let list = info.after.as_ptr() as u64;
-        let args = [
-            &raw mut node as u64,
-            info.graph,
-            list,
-            info.after.len() as u64,
-        ];
-        let added = check(lower::must(ix::cuGraphAddEmptyNode, &args))
-            .and_then(|()| depend(stream::lower(stream)?, &[node], ALONE));
+        let added = add_lower(info.graph, &info.after, &Work::Empty, 0);
+        let added = added.and_then(|node| {
+            depend(stream::lower(stream)?, &[(node, 0)], ALONE)?;
+            Ok(node)
+        });
         if added.is_err() {
             all.sweep()?;
         }
-        added?;
-        all.add_node(graph, node, work, after);
+        all.add_node(graph, added?, work, after);
     }
     Ok(())
 }
@@ -293,13 +288,22 @@ pub unsafe fn cuStreamBeginCapture_v2(stream: u64, mode: i32) -> i32 {
 }
 
 /// Lower nodes for the program's.
-unsafe fn lowers(after: u64, edges: u64, n: u64) -> Result<Vec<u64>, i32> {
+unsafe fn lowers(after: u64, edges: u64, n: u64) -> Result<Vec<Edge>, i32> {
     // SAFETY: the caller's.
-    unsafe {
-        plain_edges(edges, n)?;
-        let after = words(after, n)?.iter();
-        after.map(|a| lower_of(Kind::Node, *a)).collect()
-    }
+    let after = unsafe { edges_of(after, edges, n) }?.into_iter();
+    after
+        .map(|(a, data)| Ok((lower_of(Kind::Node, a)?, data)))
+        .collect()
+}
+
+/// Nodes and edges' data as two lists; the second's address is 0 if all edges are plain.
+fn lists(after: &[Edge]) -> ([Vec<u64>; 2], u64) {
+    let (nodes, data): (Vec<u64>, Vec<u64>) = after.iter().copied().unzip();
+    let at = match data.iter().all(|d| *d == 0) {
+        true => 0,
+        false => data.as_ptr() as u64,
+    };
+    ([nodes, data], at)
 }
 
 pub unsafe fn cuStreamBeginCaptureToGraph(
@@ -314,12 +318,12 @@ pub unsafe fn cuStreamBeginCaptureToGraph(
         context::ensure()?;
         tell_mode();
         let stream = stream::resolve(stream)?;
-        let after = lowers(after, edges, n)?;
+        let (after, data) = lists(&lowers(after, edges, n)?);
         let args = [
             stream::lower(stream)?,
             lower_of(Kind::Graph, graph)?,
-            after.as_ptr() as u64,
-            0,
+            after[0].as_ptr() as u64,
+            data,
             n,
             mode as u64,
         ];
@@ -406,20 +410,22 @@ pub unsafe fn cuStreamGetCaptureInfo_v3(
         }
         if graph != 0 || after != 0 {
             let known = graph_of(&mut lock(), &info)?;
-            let nodes = known_nodes(&info.after)?;
-            let mut captures = captures();
-            // The list stays until it is asked for again.
-            captures.told.insert(stream, nodes);
+            let (told, data) = lists(&known_nodes(&info.after)?);
+            if data != 0 && after != 0 && edges == 0 {
+                return Err(LOSSY_QUERY);
+            }
+            let nodes = told[0].as_ptr() as u64;
+            // The lists stay until they are asked for again.
+            captures().told.insert(stream, told);
             if graph != 0 {
                 put(graph, known)?;
             }
             if after != 0 {
-                let list = captures.told.get(&stream);
-                put(after, list.map_or(0, |l| l.as_ptr() as u64))?;
+                put(after, nodes)?;
             }
-        }
-        if edges != 0 {
-            put(edges, 0_u64)?;
+            if edges != 0 {
+                put(edges, data)?;
+            }
         }
         if n != 0 {
             put(n, info.after.len())?;
@@ -458,12 +464,13 @@ pub unsafe fn cuStreamUpdateCaptureDependencies_v2(
 }
 
 /// Tells the lower half what a stream's next work comes after.
-unsafe fn depend(stream: u64, after: &[u64], flags: u64) -> Result<(), i32> {
-    let (list, n) = (after.as_ptr() as u64, after.len() as u64);
+unsafe fn depend(stream: u64, after: &[Edge], flags: u64) -> Result<(), i32> {
+    let (after, data) = lists(after);
+    let (list, n) = (after[0].as_ptr() as u64, after[0].len() as u64);
     // SAFETY: handles of the lower half; the caller's.
     check(unsafe {
-        if lower::has(ix::cuStreamUpdateCaptureDependencies_v2) {
-            let args = [stream, list, 0, n, flags];
+        if lower::has(ix::cuStreamUpdateCaptureDependencies_v2) || data != 0 {
+            let args = [stream, list, data, n, flags];
             lower::must(ix::cuStreamUpdateCaptureDependencies_v2, &args)
         } else {
             let args = [stream, list, n, flags];

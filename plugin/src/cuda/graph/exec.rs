@@ -1,7 +1,7 @@
 //! Graphs that can be launched.
 
 use super::build::{instantiate_lower, Step};
-use super::nodes::{copy, fill, host, keep_attributes, kernel, kernel_of};
+use super::nodes::{batch, copy, fill, host, keep_attributes, kernel, kernel_of};
 use super::work::Act;
 use super::{enrol, lock, lower_of, Exec, Work};
 use crate::cuda::codes::*;
@@ -177,6 +177,10 @@ pub unsafe fn cuGraphExecMemcpyNodeSetParams(exec: u64, node: u64, what: u64, of
 
 pub unsafe fn cuGraphExecMemsetNodeSetParams(exec: u64, node: u64, what: u64, of: u64) -> i32 {
     inside(|| unsafe { change_exec(exec, node, fill(what, of)?) })
+}
+
+pub unsafe fn cuGraphExecBatchMemOpNodeSetParams(exec: u64, node: u64, what: u64) -> i32 {
+    inside(|| unsafe { change_exec(exec, node, batch(what)?) })
 }
 
 pub unsafe fn cuGraphExecHostNodeSetParams(exec: u64, node: u64, what: u64) -> i32 {

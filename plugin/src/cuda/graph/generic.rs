@@ -1,8 +1,8 @@
 //! The functions that take `CUgraphNodeParams`, whatever the node is.
 
 use super::exec::change_exec;
-use super::nodes::{add, change, copy, fill, host, kernel};
-use super::{add_allocation, plain_edges, Work};
+use super::nodes::{add_after, batch, change, copy, fill, host, kernel};
+use super::{add_allocation, edges_of, Work};
 use crate::cuda::codes::*;
 use crate::cuda::driver::{inside, refuse};
 
@@ -32,6 +32,7 @@ unsafe fn work(at: u64, name: &str) -> Result<Work, i32> {
             6 => Ok(Work::Wait(word(0))),
             7 => Ok(Work::Record(word(0))),
             11 => Ok(Work::Free(word(0))),
+            12 => batch(inner),
             other => Err(refuse(&format!("{name} for a node of type {other}"))),
         }
     }
@@ -46,11 +47,11 @@ pub unsafe fn cuGraphAddNode_v2(
     what: u64,
 ) -> i32 {
     inside(|| unsafe {
-        plain_edges(edges, n)?;
+        let after = edges_of(after, edges, n)?;
         if what != 0 && (what as *const u32).read() == ALLOCATE {
-            return add_allocation(out, graph, after, n, what + UNION);
+            return add_allocation(out, graph, after, what + UNION);
         }
-        add(out, graph, after, n, work(what, "cuGraphAddNode")?)
+        add_after(out, graph, after, work(what, "cuGraphAddNode")?)
     })
 }
 

@@ -3,7 +3,7 @@
 //! Their memory is the model's, in the arena, from the moment the node is made: as long as a graph has the node, or one that
 //! can be launched, or the program has not freed what a launch has left it. The lower half has empty nodes in their places.
 
-use super::{list_of, lock, nodes, Exec, Graphs, Work};
+use super::{edges_of, list_of, lock, nodes, Edge, Exec, Graphs, Work};
 use crate::cuda::arena::GRANULE;
 use crate::cuda::codes::*;
 use crate::cuda::driver::{check, inside, put, refuse};
@@ -296,13 +296,7 @@ pub fn settle() {
 ///
 /// # Safety
 /// The program's places and handles; inside the gate.
-pub unsafe fn add_allocation(
-    out: u64,
-    graph: u64,
-    after: u64,
-    n: u64,
-    what: u64,
-) -> Result<(), i32> {
+pub unsafe fn add_allocation(out: u64, graph: u64, after: Vec<Edge>, what: u64) -> Result<(), i32> {
     if what == 0 {
         return Err(INVALID_VALUE);
     }
@@ -310,7 +304,7 @@ pub unsafe fn add_allocation(
     // SAFETY: the caller's.
     unsafe {
         let at = lock().allocate((what as *const Wanted).read())?;
-        let added = nodes::add(out, graph, after, n, Work::Allocate(at));
+        let added = nodes::add_after(out, graph, after, Work::Allocate(at));
         if added.is_err() {
             lock().sweep()?;
         }
@@ -320,7 +314,7 @@ pub unsafe fn add_allocation(
 }
 
 pub unsafe fn cuGraphAddMemAllocNode(out: u64, graph: u64, after: u64, n: u64, what: u64) -> i32 {
-    inside(|| unsafe { add_allocation(out, graph, after, n, what) })
+    inside(|| unsafe { add_allocation(out, graph, edges_of(after, 0, n)?, what) })
 }
 
 pub unsafe fn cuGraphAddMemFreeNode(out: u64, graph: u64, after: u64, n: u64, at: u64) -> i32 {

@@ -29,6 +29,9 @@ use super::record::Record;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+/// What comes before a node, and the edge's data: `CUgraphEdgeData` as a word, 0 where the node comes after all of it.
+pub type Edge = (u64, u64);
+
 /// A node.
 #[derive(Clone)]
 pub struct Node {
@@ -37,7 +40,7 @@ pub struct Node {
     /// What it does.
     pub work: Work,
     /// What it comes after.
-    pub after: Vec<u64>,
+    pub after: Vec<Edge>,
     /// The node that it is a clone of.
     original: u64,
 }
@@ -112,7 +115,7 @@ impl Graphs {
     }
 
     /// Takes a lower node in.
-    fn add_node(&mut self, graph: u64, lower: u64, work: Work, after: Vec<u64>) -> u64 {
+    fn add_node(&mut self, graph: u64, lower: u64, work: Work, after: Vec<Edge>) -> u64 {
         let context = self.graphs.get(&graph).map_or(0, |g| g.context);
         let handle = enrol(Kind::Node, lower, context);
         if let Some(graph) = self.graphs.get_mut(&graph) {
@@ -235,14 +238,18 @@ unsafe fn list_of<'a, T>(at: u64, n: u64) -> Result<&'a [T], i32> {
     }
 }
 
-/// Data of edges that are not all 0 mean programmatic launches.
+/// Nodes and the data of the edges from them, for which there may be no list: then they are plain.
 ///
 /// # Safety
-/// `at` must be 0 or the address of so many words.
-unsafe fn plain_edges(at: u64, n: u64) -> Result<(), i32> {
+/// `nodes` and `data` must be 0 or the address of so many words.
+unsafe fn edges_of(nodes: u64, data: u64, n: u64) -> Result<Vec<Edge>, i32> {
     // SAFETY: the caller's.
-    if at != 0 && unsafe { words(at, n) }?.iter().any(|w| *w != 0) {
-        return Err(super::driver::refuse("a graph with data of edges"));
-    }
-    Ok(())
+    let nodes = unsafe { words(nodes, n) }?.iter().copied();
+    Ok(match data {
+        0 => nodes.map(|n| (n, 0)).collect(),
+        // SAFETY: the caller's.
+        _ => nodes
+            .zip(unsafe { words(data, n) }?.iter().copied())
+            .collect(),
+    })
 }

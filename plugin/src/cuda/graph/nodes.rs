@@ -1,7 +1,7 @@
 //! Nodes: added, asked, changed.
 
 use super::work::Act;
-use super::{lock, lower_of, take_child, words, Kernel, Work};
+use super::{connect, edges_of, list_of, lock, lower_of, take_child, words, Edge, Kernel, Work};
 use crate::cuda::codes::*;
 use crate::cuda::context;
 use crate::cuda::driver::{check, inside, put};
@@ -20,16 +20,27 @@ const NEW: usize = 9;
 /// # Safety
 /// The program's places and handles; inside the gate.
 pub unsafe fn add(out: u64, graph: u64, after: u64, n: u64, work: Work) -> Result<(), i32> {
+    // SAFETY: the caller's.
+    unsafe { add_after(out, graph, edges_of(after, 0, n)?, work) }
+}
+
+/// Adds a node after others, by edges that may have data.
+///
+/// # Errors
+/// The code for the application.
+///
+/// # Safety
+/// The program's place; inside the gate.
+pub unsafe fn add_after(out: u64, graph: u64, after: Vec<Edge>, work: Work) -> Result<(), i32> {
     if out == 0 {
         return Err(INVALID_VALUE);
     }
     // SAFETY: the caller's; then handles of the lower half, and a place for one.
     unsafe {
-        let after = words(after, n)?;
         context::ensure()?;
         let mut all = lock();
         all.graph(graph)?;
-        let known = |a: &u64| all.nodes.get(a).is_some_and(|n| n.graph == graph);
+        let known = |(a, _): &Edge| all.nodes.get(a).is_some_and(|n| n.graph == graph);
         if !after.iter().all(known) {
             return Err(INVALID_VALUE);
         }
@@ -38,20 +49,16 @@ pub unsafe fn add(out: u64, graph: u64, after: u64, n: u64, work: Work) -> Resul
             Work::Child(child) => all.no_memory(child)?,
             _ => {}
         }
-        let lowers: Result<Vec<u64>, i32> =
-            after.iter().map(|a| lower_of(Kind::Node, *a)).collect();
-        let (lowers, mut node) = (lowers?, 0_u64);
-        let act = Act::Add([
-            &raw mut node as u64,
-            lower_of(Kind::Graph, graph)?,
-            lowers.as_ptr() as u64,
-            n,
-        ]);
+        let lowers: Result<Vec<Edge>, i32> = after
+            .iter()
+            .map(|(a, data)| Ok((lower_of(Kind::Node, *a)?, *data)))
+            .collect();
+        let lowers = lowers?;
         let child = match work {
             Work::Child(child) => lower_of(Kind::Graph, child)?,
             _ => 0,
         };
-        work.lowered(act, child)?;
+        let node = add_lower(lower_of(Kind::Graph, graph)?, &lowers, &work, child)?;
         let work = match work {
             Work::Child(_) => Work::Child(take_child(&mut all, node)?),
             work => work,
@@ -60,12 +67,45 @@ pub unsafe fn add(out: u64, graph: u64, after: u64, n: u64, work: Work) -> Resul
             Work::Child(inner) => Some(inner),
             _ => None,
         };
-        let handle = all.add_node(graph, node, work, after.to_vec());
+        let handle = all.add_node(graph, node, work, after);
         if let Some(inner) = inner {
             all.graph(inner)?.within = handle;
         }
         put(out, handle)
     }
+}
+
+/// Adds a lower node; gives it. Edges with data come after the node, for the functions that add one take none.
+///
+/// # Errors
+/// The driver's; nothing is left.
+///
+/// # Safety
+/// Handles of the lower half's; inside the gate, in a context.
+pub unsafe fn add_lower(graph: u64, after: &[Edge], work: &Work, child: u64) -> Result<u64, i32> {
+    let (plain, other): (Vec<Edge>, Vec<Edge>) = after.iter().partition(|(_, data)| *data == 0);
+    let plain: Vec<u64> = plain.into_iter().map(|(node, _)| node).collect();
+    let (from, data): (Vec<u64>, Vec<u64>) = other.into_iter().unzip();
+    let mut node = 0_u64;
+    let act = Act::Add([
+        &raw mut node as u64,
+        graph,
+        plain.as_ptr() as u64,
+        plain.len() as u64,
+    ]);
+    // SAFETY: a place for a handle; the caller's.
+    unsafe {
+        work.lowered(act, child)?;
+        if !from.is_empty() {
+            let to = vec![node; from.len()];
+            let connected = connect(graph, &from, &to, &data, true);
+            if connected.is_err() {
+                lower::must(ix::cuGraphDestroyNode, &[node]);
+            }
+            connected?;
+        }
+    }
+    Ok(node)
 }
 
 /// Gives a node other parameters, of the same kind.
@@ -176,6 +216,43 @@ pub unsafe fn host(at: u64) -> Result<Work, i32> {
     }
 }
 
+/// The work of a `CUDA_BATCH_MEM_OP_NODE_PARAMS`.
+///
+/// # Errors
+/// There is none.
+///
+/// # Safety
+/// It must be one.
+pub unsafe fn batch(at: u64) -> Result<Work, i32> {
+    // SAFETY: the caller's: a context, a number of operations, where they are, flags.
+    unsafe {
+        let [context, n, operations, flags] =
+            *list_of::<[u64; 4]>(at, 1)?.first().ok_or(INVALID_VALUE)?;
+        Ok(Work::Batch {
+            context,
+            flags: flags & 0xffff_ffff,
+            operations: list_of(operations, n & 0xffff_ffff)?.to_vec(),
+        })
+    }
+}
+
+/// `CUDA_BATCH_MEM_OP_NODE_PARAMS` of a node. The operations lie in the model as long as the node has them.
+fn told_batch(work: &mut Work) -> Option<[u64; 4]> {
+    match work {
+        Work::Batch {
+            context,
+            flags,
+            operations,
+        } => Some([
+            *context,
+            operations.len() as u64,
+            operations.as_ptr() as u64,
+            *flags,
+        ]),
+        _ => None,
+    }
+}
+
 /// Functions that add a node, change one and ask for its parameters, by kind of node.
 macro_rules! nodes {
     ($($add:ident $set:ident $get:ident: $n:literal, $of:expr, $told:expr;)*) => {$(
@@ -222,6 +299,8 @@ nodes! {
         7, |at| kernel_of(at, OLD), told::<OLD>;
     cuGraphAddKernelNode_v2 cuGraphKernelNodeSetParams_v2 cuGraphKernelNodeGetParams_v2:
         9, kernel, told::<NEW>;
+    cuGraphAddBatchMemOpNode cuGraphBatchMemOpNodeSetParams cuGraphBatchMemOpNodeGetParams:
+        4, batch, told_batch;
     cuGraphAddHostNode cuGraphHostNodeSetParams cuGraphHostNodeGetParams:
         2, host, |w: &mut Work| match w { Work::Host(words) => Some(*words), _ => None };
     cuGraphAddEventRecordNode cuGraphEventRecordNodeSetEvent cuGraphEventRecordNodeGetEvent:

@@ -1,6 +1,6 @@
 //! What the lower half has made by itself, read from there: captured work, clones, children's graphs.
 
-use super::{Graphs, Kernel, Work};
+use super::{list_of, Edge, Graphs, Kernel, Work};
 use crate::cuda::codes::*;
 use crate::cuda::driver::{check, refuse};
 use crate::cuda::launch;
@@ -39,16 +39,25 @@ pub unsafe fn nodes(graph: u64) -> Result<Vec<u64>, i32> {
 }
 
 /// What a lower node comes after.
-unsafe fn before(node: u64) -> Result<Vec<u64>, i32> {
-    // SAFETY: places as the function wants them; before 12.3 it had none for data of edges.
+unsafe fn before(node: u64) -> Result<Vec<Edge>, i32> {
+    // SAFETY: places as the functions want them; before 12.3 there was none for data of edges.
     unsafe {
-        listed(|out, n| {
-            if lower::has(ix::cuGraphNodeGetDependencies_v2) {
-                lower::must(ix::cuGraphNodeGetDependencies_v2, &[node, out, 0, n])
-            } else {
-                lower::must(ix::cuGraphNodeGetDependencies, &[node, out, n])
-            }
-        })
+        if !lower::has(ix::cuGraphNodeGetDependencies_v2) {
+            let nodes =
+                listed(|out, n| lower::must(ix::cuGraphNodeGetDependencies, &[node, out, n]))?;
+            return Ok(nodes.into_iter().map(|n| (n, 0)).collect());
+        }
+        let ask = |out: u64, data: u64, n: u64| {
+            lower::must(ix::cuGraphNodeGetDependencies_v2, &[node, out, data, n])
+        };
+        let mut n = 0_u64;
+        check(ask(0, 0, &raw mut n as u64))?;
+        let (mut nodes, mut data) = (vec![0_u64; n as usize], vec![0_u64; n as usize]);
+        if n > 0 {
+            let places = [nodes.as_mut_ptr(), data.as_mut_ptr()].map(|at| at as u64);
+            check(ask(places[0], places[1], &raw mut n as u64))?;
+        }
+        Ok(nodes.into_iter().zip(data).take(n as usize).collect())
     }
 }
 
@@ -135,6 +144,18 @@ unsafe fn event(index: usize, node: u64) -> Result<u64, i32> {
     found.ok_or(INVALID_HANDLE)
 }
 
+unsafe fn batch(node: u64) -> Result<Work, i32> {
+    // SAFETY: a batch's node; the driver's list holds as long as it does.
+    unsafe {
+        let [_, n, at, flags] = words(ix::cuGraphBatchMemOpNodeGetParams, node)?;
+        Ok(Work::Batch {
+            context: crate::cuda::context::current(),
+            flags: flags & 0xffff_ffff,
+            operations: list_of(at, n & 0xffff_ffff)?.to_vec(),
+        })
+    }
+}
+
 /// What a lower node does; the graph of a child is another matter.
 unsafe fn work(node: u64) -> Result<Work, i32> {
     // SAFETY: a lower node, of the kind that it says it is.
@@ -155,7 +176,7 @@ unsafe fn work(node: u64) -> Result<Work, i32> {
             5 => Work::Empty,
             6 => Work::Wait(event(ix::cuGraphEventWaitNodeGetEvent, node)?),
             7 => Work::Record(event(ix::cuGraphEventRecordNodeGetEvent, node)?),
-            12 => return Err(refuse("a graph with batches of memory operations")),
+            12 => batch(node)?,
             13 => return Err(refuse("a graph with conditional nodes")),
             _ => return Err(refuse("a graph with nodes of external semaphores")),
         })
@@ -196,8 +217,8 @@ impl Graphs {
             // SAFETY: a node of the graph.
             let before = unsafe { before(node) }?;
             let model = model::lock();
-            let after = before.iter().map(|b| model.known(Kind::Node, *b));
-            let after: Option<Vec<u64>> = after.collect();
+            let known = |(b, data): &Edge| Some((model.known(Kind::Node, *b)?, *data));
+            let after: Option<Vec<Edge>> = before.iter().map(known).collect();
             drop(model);
             self.node(handle)?.after = after.ok_or(INVALID_HANDLE)?;
         }

@@ -1,6 +1,6 @@
 //! Graphs as a whole: made, copied, destroyed, and what of them comes after what.
 
-use super::{list, lock, lower_of, plain_edges, read, words, Graphs, Work};
+use super::{edges_of, list, lock, lower_of, read, words, Edge, Graphs, Work};
 use crate::cuda::codes::*;
 use crate::cuda::context;
 use crate::cuda::driver::{check, inside, put};
@@ -92,23 +92,29 @@ pub unsafe fn cuGraphGetRootNodes(graph: u64, out: u64, n: u64) -> i32 {
     })
 }
 
-/// All edges of a graph.
-fn edges(all: &mut Graphs, graph: u64) -> Result<Vec<(u64, u64)>, i32> {
+/// All edges of a graph: from, to, data.
+fn edges(all: &mut Graphs, graph: u64) -> Result<Vec<[u64; 3]>, i32> {
     let nodes = all.graph(graph)?.nodes.clone();
     let into = |n: u64| {
         let after = all.nodes.get(&n).map_or(Vec::new(), |n| n.after.clone());
-        after.into_iter().map(move |a| (a, n))
+        after.into_iter().map(move |(a, data)| [a, n, data])
     };
     Ok(nodes.into_iter().flat_map(into).collect())
 }
 
-/// Data of edges, all of which are plain.
-unsafe fn clear(data: u64, n: u64) -> Result<(), i32> {
-    if data != 0 && n != 0 {
-        // SAFETY: the program's places: 8 bytes for each edge.
-        unsafe { core::ptr::write_bytes(data as *mut u64, 0, (n as *const u64).read() as usize) };
+/// Gives the data of edges to a caller who has room for `n`. Who wants the nodes alone must not miss any.
+unsafe fn tell_data(found: &[u64], nodes: u64, data: u64, n: u64) -> Result<(), i32> {
+    if data == 0 && nodes != 0 && found.iter().any(|d| *d != 0) {
+        return Err(LOSSY_QUERY);
     }
-    Ok(())
+    if data == 0 || n == 0 {
+        return Ok(());
+    }
+    // SAFETY: the program's places.
+    unsafe {
+        let mut room = (n as *const u64).read();
+        list(found, data, &raw mut room as u64)
+    }
 }
 
 pub unsafe fn cuGraphGetEdges_v2(graph: u64, from: u64, to: u64, data: u64, n: u64) -> i32 {
@@ -117,11 +123,11 @@ pub unsafe fn cuGraphGetEdges_v2(graph: u64, from: u64, to: u64, data: u64, n: u
             return Err(INVALID_VALUE);
         }
         let found = edges(&mut lock(), graph)?;
-        let (sources, targets): (Vec<u64>, Vec<u64>) = found.into_iter().unzip();
-        clear(data, n)?;
+        let column = |i: usize| found.iter().map(|e| e[i]).collect::<Vec<u64>>();
+        tell_data(&column(2), from, data, n)?;
         let mut room = (n as *const u64).read();
-        list(&sources, from, &raw mut room as u64)?;
-        list(&targets, to, n)
+        list(&column(0), from, &raw mut room as u64)?;
+        list(&column(1), to, n)
     })
 }
 
@@ -129,10 +135,20 @@ pub unsafe fn cuGraphGetEdges(graph: u64, from: u64, to: u64, n: u64) -> i32 {
     unsafe { cuGraphGetEdges_v2(graph, from, to, 0, n) }
 }
 
+/// Nodes at other ends of edges, with their data.
+unsafe fn tell_edges(found: Vec<Edge>, out: u64, data: u64, n: u64) -> Result<(), i32> {
+    let (nodes, told): (Vec<u64>, Vec<u64>) = found.into_iter().unzip();
+    // SAFETY: the program's places.
+    unsafe {
+        tell_data(&told, out, data, n)?;
+        list(&nodes, out, n)
+    }
+}
+
 pub unsafe fn cuGraphNodeGetDependencies_v2(node: u64, out: u64, data: u64, n: u64) -> i32 {
     inside(|| unsafe {
-        clear(data, n)?;
-        list(&lock().node(node)?.after, out, n)
+        let after = lock().node(node)?.after.clone();
+        tell_edges(after, out, data, n)
     })
 }
 
@@ -142,13 +158,11 @@ pub unsafe fn cuGraphNodeGetDependencies(node: u64, out: u64, n: u64) -> i32 {
 
 pub unsafe fn cuGraphNodeGetDependentNodes_v2(node: u64, out: u64, data: u64, n: u64) -> i32 {
     inside(|| unsafe {
-        clear(data, n)?;
         let mut all = lock();
         let graph = all.node(node)?.graph;
-        let mut found = edges(&mut all, graph)?;
-        found.retain(|(from, _)| *from == node);
-        let found: Vec<u64> = found.into_iter().map(|(_, to)| to).collect();
-        list(&found, out, n)
+        let found = edges(&mut all, graph)?.into_iter();
+        let found = found.filter(|e| e[0] == node).map(|e| (e[1], e[2]));
+        tell_edges(found.collect(), out, data, n)
     })
 }
 
@@ -156,43 +170,64 @@ pub unsafe fn cuGraphNodeGetDependentNodes(node: u64, out: u64, n: u64) -> i32 {
     unsafe { cuGraphNodeGetDependentNodes_v2(node, out, 0, n) }
 }
 
-/// Adds or removes edges. Before 12.3 the functions took no data of edges.
-unsafe fn change(
-    functions: [usize; 2],
+/// Adds edges between lower nodes, or removes them. Before 12.3 the functions took no data of edges.
+///
+/// # Errors
+/// The driver's.
+///
+/// # Safety
+/// The handles must be the lower half's, the data as many; inside the gate.
+pub unsafe fn connect(
     graph: u64,
-    from: u64,
-    to: u64,
-    n: u64,
+    from: &[u64],
+    to: &[u64],
+    data: &[u64],
     wanted: bool,
-) -> i32 {
+) -> Result<(), i32> {
+    let (new, old) = match wanted {
+        true => (ix::cuGraphAddDependencies_v2, ix::cuGraphAddDependencies),
+        false => (
+            ix::cuGraphRemoveDependencies_v2,
+            ix::cuGraphRemoveDependencies,
+        ),
+    };
+    let (n, plain) = (from.len() as u64, data.iter().all(|d| *d == 0));
+    let [from, to, data] = [from, to, data].map(|list| list.as_ptr() as u64);
+    // SAFETY: the caller's.
+    check(unsafe {
+        if lower::has(new) || !plain {
+            let data = if plain { 0 } else { data };
+            lower::must(new, &[graph, from, to, data, n])
+        } else {
+            lower::must(old, &[graph, from, to, n])
+        }
+    })
+}
+
+unsafe fn change(graph: u64, from: u64, to: u64, data: u64, n: u64, wanted: bool) -> i32 {
     inside(|| unsafe {
-        let (sources, targets) = (words(from, n)?, words(to, n)?);
+        let (sources, targets) = (edges_of(from, data, n)?, words(to, n)?);
         let mut all = lock();
         if !wanted {
             all.no_memory(graph)?;
         }
         let inside =
             |all: &Graphs, node: &u64| all.nodes.get(node).is_some_and(|n| n.graph == graph);
-        if !sources.iter().chain(targets).all(|n| inside(&all, n)) {
+        let mut nodes = sources.iter().map(|e| &e.0).chain(targets);
+        if !nodes.all(|n| inside(&all, n)) {
             return Err(INVALID_VALUE);
         }
-        let lowers = |of: &[u64]| -> Result<Vec<u64>, i32> {
-            of.iter().map(|n| lower_of(Kind::Node, *n)).collect()
-        };
-        let (a, b) = (lowers(sources)?, lowers(targets)?);
-        let graph = lower_of(Kind::Graph, graph)?;
+        let lower = |node: &u64| lower_of(Kind::Node, *node);
+        let a: Result<Vec<u64>, i32> = sources.iter().map(|e| lower(&e.0)).collect();
+        let b: Result<Vec<u64>, i32> = targets.iter().map(lower).collect();
+        let data: Vec<u64> = sources.iter().map(|e| e.1).collect();
         context::ensure()?;
-        let (a, b) = (a.as_ptr() as u64, b.as_ptr() as u64);
-        check(if lower::has(functions[0]) {
-            lower::must(functions[0], &[graph, a, b, 0, n])
-        } else {
-            lower::must(functions[1], &[graph, a, b, n])
-        })?;
-        for (from, to) in sources.iter().zip(targets) {
+        connect(lower_of(Kind::Graph, graph)?, &a?, &b?, &data, wanted)?;
+        for (edge, to) in sources.into_iter().zip(targets) {
             let after = &mut all.node(*to)?.after;
-            after.retain(|a| a != from);
+            after.retain(|a| *a != edge);
             if wanted {
-                after.push(*from);
+                after.push(edge);
             }
         }
         Ok(())
@@ -200,15 +235,11 @@ unsafe fn change(
 }
 
 pub unsafe fn cuGraphAddDependencies_v2(graph: u64, from: u64, to: u64, data: u64, n: u64) -> i32 {
-    match unsafe { plain_edges(data, n) } {
-        Ok(()) => unsafe { cuGraphAddDependencies(graph, from, to, n) },
-        Err(code) => code,
-    }
+    unsafe { change(graph, from, to, data, n, true) }
 }
 
 pub unsafe fn cuGraphAddDependencies(graph: u64, from: u64, to: u64, n: u64) -> i32 {
-    let functions = [ix::cuGraphAddDependencies_v2, ix::cuGraphAddDependencies];
-    unsafe { change(functions, graph, from, to, n, true) }
+    unsafe { change(graph, from, to, 0, n, true) }
 }
 
 pub unsafe fn cuGraphRemoveDependencies_v2(
@@ -218,18 +249,11 @@ pub unsafe fn cuGraphRemoveDependencies_v2(
     data: u64,
     n: u64,
 ) -> i32 {
-    match unsafe { plain_edges(data, n) } {
-        Ok(()) => unsafe { cuGraphRemoveDependencies(graph, from, to, n) },
-        Err(code) => code,
-    }
+    unsafe { change(graph, from, to, data, n, false) }
 }
 
 pub unsafe fn cuGraphRemoveDependencies(graph: u64, from: u64, to: u64, n: u64) -> i32 {
-    let functions = [
-        ix::cuGraphRemoveDependencies_v2,
-        ix::cuGraphRemoveDependencies,
-    ];
-    unsafe { change(functions, graph, from, to, n, false) }
+    unsafe { change(graph, from, to, 0, n, false) }
 }
 
 pub unsafe fn cuGraphDestroyNode(node: u64) -> i32 {
@@ -244,7 +268,7 @@ pub unsafe fn cuGraphDestroyNode(node: u64) -> i32 {
         all.forget_node(node);
         all.graph(graph)?.nodes.retain(|n| *n != node);
         for other in all.graph(graph)?.nodes.clone() {
-            all.node(other)?.after.retain(|a| *a != node);
+            all.node(other)?.after.retain(|(a, _)| *a != node);
         }
         Ok(())
     })

@@ -30,6 +30,15 @@ pub enum Work {
     Wait(u64),
     /// It records one.
     Record(u64),
+    /// It waits for numbers in memory and writes some.
+    Batch {
+        /// The context; 0: none.
+        context: u64,
+        /// The node's flags.
+        flags: u64,
+        /// `CUstreamBatchMemOpParams`.
+        operations: Vec<[u64; 6]>,
+    },
     /// It allocates the memory at an address.
     Allocate(u64),
     /// It frees it.
@@ -202,6 +211,7 @@ impl Work {
             Work::Record(_) => 7,
             Work::Allocate(_) => 10,
             Work::Free(_) => 11,
+            Work::Batch { .. } => 12,
         }
     }
 
@@ -242,6 +252,11 @@ impl Work {
             Work::Empty | Work::Allocate(_) | Work::Free(_) => {
                 [ix::cuGraphAddEmptyNode, NONE, NONE]
             }
+            Work::Batch { .. } => [
+                ix::cuGraphAddBatchMemOpNode,
+                ix::cuGraphBatchMemOpNodeSetParams,
+                ix::cuGraphExecBatchMemOpNodeSetParams,
+            ],
             Work::Wait(_) => [
                 ix::cuGraphAddEventWaitNode,
                 ix::cuGraphEventWaitNodeSetEvent,
@@ -307,6 +322,16 @@ impl Work {
                 Work::Host([function, data]) => {
                     let (function, data) = interned(*function, [*data, 0, 0]);
                     words = vec![function, data];
+                    args.push(words.as_ptr() as u64);
+                }
+                Work::Batch {
+                    context,
+                    flags,
+                    operations,
+                } => {
+                    let context = record::handle(Kind::Context, *context)?;
+                    let (n, at) = (operations.len() as u64, operations.as_ptr() as u64);
+                    words = vec![context, n, at, *flags];
                     args.push(words.as_ptr() as u64);
                 }
                 Work::Child(_) => args.push(child),
