@@ -12,7 +12,6 @@ use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, shared};
 use super::{inside, quick, sync};
 use crate::gate::{self, Call};
-use arrayvec::ArrayVec;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -84,51 +83,61 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
     if inside.nested() || shared() {
         return Look::Apart;
     }
-    let mut lower = ArrayVec::<i32, BATCH>::new();
-    for handle in handles.iter() {
-        lower.push(match plain(*handle) {
-            Some(r) => r.lower.load(Relaxed),
-            None if matches!(*handle, REQUEST_NULL | COMPLETE) => REQUEST_NULL,
+    let mut lower = [REQUEST_NULL; BATCH];
+    let mut requests = [const { None::<&'static Request> }; BATCH];
+    let mut open = false;
+    for ((handle, lower), request) in handles.iter().zip(&mut lower).zip(&mut requests) {
+        *request = plain(*handle);
+        match request {
+            Some(r) => *lower = r.lower.load(Relaxed),
+            None if matches!(*handle, REQUEST_NULL | COMPLETE) => continue,
             None => return Look::Apart,
-        });
+        }
+        open = true;
     }
-    let mut flag = 0i32;
     let mut own = [const { MaybeUninit::<Status>::uninit() }; BATCH];
-    let code = must(
-        ix::Testall,
-        &[
+    if open {
+        let mut flag = 0i32;
+        let args = [
             handles.len() as u64,
             lower.as_mut_ptr() as u64,
             &raw mut flag as u64,
             own.as_mut_ptr() as u64,
-        ],
-    );
-    if code != SUCCESS {
-        if code & ERR_CLASS == ERR_IN_STATUS {
-            // SAFETY: the call has stored all statuses.
-            note(
-                handles,
-                std::slice::from_raw_parts(own.as_ptr().cast(), handles.len()),
-            );
+        ];
+        let code = must(ix::Testall, &args);
+        if code != SUCCESS {
+            if code & ERR_CLASS == ERR_IN_STATUS {
+                // SAFETY: the call has stored all statuses.
+                note(
+                    handles,
+                    std::slice::from_raw_parts(own.as_ptr().cast(), handles.len()),
+                );
+            }
+            return Look::Apart;
         }
-        return Look::Apart;
-    }
-    if flag == 0 {
-        return Look::Pending;
+        if flag == 0 {
+            return Look::Pending;
+        }
     }
     let guard = lock();
-    for (i, (handle, own)) in handles.iter_mut().zip(&mut own).enumerate() {
-        // SAFETY: as above.
-        let own = own.assume_init_mut();
-        if let Some(r) = plain(*handle) {
-            settle(&guard, r, own, false);
+    let wanted = !matches!(statuses, 0 | STATUS_IGNORE);
+    let all = handles.iter_mut().zip(&requests).zip(&mut own);
+    for (i, ((handle, request), own)) in all.enumerate() {
+        if let Some(r) = *request {
+            // SAFETY: as above.
+            settle(&guard, r, own.assume_init_mut(), false);
             request::release(&guard, r);
+        } else {
+            own.write(Status::EMPTY);
         }
-        if errors && *handle != REQUEST_NULL {
-            put_error(statuses, i, SUCCESS);
+        if wanted {
+            if errors && *handle != REQUEST_NULL {
+                put_error(statuses, i, SUCCESS);
+            }
+            // SAFETY: as above, or just stored.
+            put_at(statuses, i, own.assume_init());
         }
         *handle = REQUEST_NULL;
-        put_at(statuses, i, *own);
     }
     Look::Complete
 }
