@@ -23,7 +23,11 @@ pub struct Memory<'a> {
     local: Vec<u128>,
     local_size: usize,
     parameters: Vec<u128>,
+    workspace: &'a Workspace,
 }
+
+/// Where blocks of a cooperative launch meet: its size, and the barrier that all of them count at. 0 at first.
+pub type Workspace = [AtomicU32; 4];
 
 /// Zeroed memory for so many bytes, aligned to 16.
 fn room(bytes: usize) -> Vec<u128> {
@@ -38,6 +42,7 @@ impl<'a> Memory<'a> {
         local: usize,
         warps: usize,
         parameters: &[u8],
+        workspace: &'a Workspace,
     ) -> Memory<'a> {
         let mut copy = room(parameters.len());
         // SAFETY: there is room for all of them; bytes are copied into integers, for which all bits are good.
@@ -57,12 +62,18 @@ impl<'a> Memory<'a> {
             local: room(local * warps * WARP),
             local_size: local,
             parameters: copy,
+            workspace,
         }
     }
 
     /// Where the kernel's parameters are.
     pub fn parameters(&self) -> u64 {
         self.parameters.as_ptr() as u64
+    }
+
+    /// Where blocks meet.
+    pub fn workspace(&self) -> u64 {
+        self.workspace.as_ptr() as u64
     }
 
     /// Where a thread's local memory is.
@@ -106,7 +117,13 @@ impl<'a> Memory<'a> {
             let start = v.as_ptr() as u64;
             start..start + 16 * v.len() as u64
         };
-        let mine = [own(&self.shared), own(&self.local), own(&self.parameters)];
+        let meeting = self.workspace()..self.workspace() + size_of::<Workspace>() as u64;
+        let mine = [
+            own(&self.shared),
+            own(&self.local),
+            own(&self.parameters),
+            meeting,
+        ];
         let fits = |r: &Range<u64>| r.contains(&address) && address + size <= r.end;
         let found = mine
             .into_iter()

@@ -452,6 +452,7 @@ fn ask(what: Special, warp: usize, lane: usize, around: &Around) -> u64 {
         Special::SharedBase => around.memory.shared_base(),
         Special::DynamicShared => launch.shared as u64,
         Special::Shared => around.memory.shared_size(),
+        Special::Workspace(half) => around.memory.workspace() >> (32 * half) & 0xffff_ffff,
         Special::Zero => 0,
     }
 }
