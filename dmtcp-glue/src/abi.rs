@@ -217,6 +217,10 @@ pub const LOCK_EXCLUSIVE: &core::ffi::CStr =
     c"_ZN5dmtcp10ThreadSync28wrapperExecutionLockLockExclEv";
 /// Asks the coordinator for the number of processes, and whether all run.
 pub const STATUS: &core::ffi::CStr = c"dmtcp_get_coordinator_status";
+/// The connection to the coordinator, and that of the program's threads.
+pub const COORDINATOR_FD: c_int = 821;
+/// See [`COORDINATOR_FD`].
+pub const NAME_SERVICE_FD: c_int = 840;
 /// DMTCP starts or ends.
 pub const STATE_UNKNOWN: u32 = 0;
 /// The program runs.

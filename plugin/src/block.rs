@@ -47,6 +47,13 @@ pub const REEXECUTABLE: u8 = 2;
 /// On its way to its end, which DMTCP waits for.
 pub const ENDING: u8 = 3;
 
+/// A thread that ends does not wait at the closed gate.
+pub const NOT_ASKED: u32 = 0;
+/// It does.
+pub const WAITS: u32 = 1;
+/// It did, and was let in.
+pub const ADMITTED: u32 = 2;
+
 /// What a thread has of the MPI library, see `mpi::turn`: it is not in there.
 pub const OUT: u8 = 0;
 /// It is, without the lock.
@@ -130,6 +137,8 @@ pub struct Block {
     pub function: AtomicU32,
     /// What it is about: the lower half's communicator, peer, tag.
     pub about: [AtomicI32; 3],
+    /// `NOT_ASKED`, `WAITS` or `ADMITTED`.
+    pub admission: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Block>() <= 640);

@@ -3,7 +3,8 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, Block, ENDING, MUST_COMPLETE, NOTHING, OUTSIDE, REEXECUTABLE};
+use crate::block::{self, Block, ADMITTED, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED, OUTSIDE};
+use crate::block::{REEXECUTABLE, WAITS};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
@@ -13,6 +14,8 @@ static GATE: AtomicU32 = AtomicU32::new(0);
 const CLOSED: u32 = 1;
 /// Calls of the MPI library go one by one, see `mpi::turn`.
 const TURNS: u32 = 2;
+/// How often threads that end have been let in while it is closed: the bits from this one up.
+const ADMISSION: u32 = 4;
 
 /// membarrier's commands, as in linux/membarrier.h.
 const PRIVATE_EXPEDITED: usize = 1 << 3;
@@ -120,8 +123,15 @@ fn wait(call: Call, before: u8) {
             break;
         }
         b.doing.state.store(OUTSIDE, Ordering::SeqCst);
+        if call == Call::Ending {
+            b.admission.store(WAITS, Ordering::SeqCst);
+        }
         raw::futex_wait(&GATE, seen, None);
+        let admission = b.admission.swap(NOT_ASKED, Ordering::SeqCst);
         b.doing.state.store(call as u8, Ordering::SeqCst);
+        if admission == ADMITTED {
+            break;
+        }
     }
     if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
         cancel::hold();
@@ -221,9 +231,26 @@ pub fn fence_all() {
     unsafe { raw::syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
 }
 
+/// Lets those in that wait at the closed gate to end, for one that is inside may wait for them. They are inside when this
+/// returns, whether they run already or not.
+pub fn admit() {
+    registry::each(|b| {
+        // SAFETY: the block is in the registry; both words are atomic.
+        let b = unsafe { &*b };
+        let waited =
+            b.admission
+                .compare_exchange(WAITS, ADMITTED, Ordering::SeqCst, Ordering::SeqCst);
+        if waited.is_ok() {
+            b.doing.state.store(ENDING, Ordering::SeqCst);
+        }
+    });
+    GATE.fetch_add(ADMISSION, Ordering::SeqCst);
+    raw::futex_wake(&GATE);
+}
+
 /// Opens the gate.
 pub fn open() {
-    GATE.fetch_and(!CLOSED, Ordering::SeqCst);
+    GATE.fetch_and(TURNS, Ordering::SeqCst);
     raw::futex_wake(&GATE);
 }
 

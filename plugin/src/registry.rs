@@ -49,9 +49,9 @@ pub fn register() {
 /// The calling thread is about to end, and DMTCP, which will not stop it any more, to wait until it is gone: it is
 /// inside the gate until its last destructor has run. Waits here while the gate is closed.
 pub fn ends() {
-    core::mem::forget(gate::enter(gate::Call::Ending));
     // SAFETY: the block is the calling thread's own.
     unsafe { (*block::mine()).ending = ROUNDS };
+    core::mem::forget(gate::enter(gate::Call::Ending));
 }
 
 /// The end-of-thread destructor. Its key's number is low, so that it runs before libc has looked at (and

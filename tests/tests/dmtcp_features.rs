@@ -65,6 +65,29 @@ fn what_a_process_has() {
     ends_well(&scratch, &case, dmtcp.restart(0));
 }
 
+/// DMTCP alone goes on where the restart is begun.
+#[test]
+fn a_program_that_went_to_another_folder() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-elsewhere");
+    let app = words(&program("elsewhere", "elsewhere", &[]), &["/usr", "200"]);
+    let app: Vec<_> = app.iter().map(String::as_str).collect();
+    let dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(0, &[("SPLITPROC_LH", "mpi")], &[], &app);
+    job.must_reach(5);
+    dmtcp.checkpoint(1);
+    job.kill();
+    let dmtcp = Dmtcp::new(&scratch);
+    let done = dmtcp.restart(0).finish().ok();
+    let went = text(&done.stdout);
+    assert!(
+        !went.is_empty() && went.lines().all(|line| line == "/usr"),
+        "{went}"
+    );
+}
+
 #[test]
 fn another_plugin_beside_ours() {
     if !dmtcp_is_there() {
@@ -345,6 +368,20 @@ fn a_restart_without_the_mpi_library_is_refused() {
     // With the library it is the same image.
     let dmtcp = Dmtcp::new(&scratch);
     ends_well(&scratch, &case, dmtcp.restart(0));
+}
+
+#[test]
+fn a_launcher_under_dmtcp_is_refused() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-launcher");
+    let dmtcp = Dmtcp::new(&scratch);
+    for launcher in ["mpirun.mpich", "mpirun.openmpi"] {
+        let done = dmtcp.start(0, &[], &[], &[launcher, "true"]).finish();
+        assert_eq!(done.status.code(), Some(99), "{}", text(&done.stderr));
+        done.fails_with(&["starts mpi jobs", "mpirun -n 4 dmtcp_launch"]);
+    }
 }
 
 #[test]

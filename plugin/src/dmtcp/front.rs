@@ -44,10 +44,14 @@ pub fn library(function: usize) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
 }
 
-/// The folder of libsplitproc.so, where the other programs of splitproc are.
-pub fn folder() -> PathBuf {
-    let own = library(folder as *const () as usize);
-    own.parent().unwrap_or(Path::new("/")).into()
+/// The folder of libsplitproc.so, where the other programs of splitproc are. Looked for once, at the program's start: it
+/// may have been named by a path from there, and a restart may begin elsewhere.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let own = library(folder as *const () as usize);
+        own.parent().unwrap_or(Path::new("/")).into()
+    })
 }
 
 /// A program of splitproc's own.

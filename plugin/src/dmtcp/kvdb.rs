@@ -4,6 +4,7 @@
 //! number. Two keys are enough: who sets the third value has seen everybody's second, so everybody had
 //! read the first. Only ranks take part; what else belongs to the computation is not waited for.
 
+use super::prompt::Prompt;
 use crate::host::{Host, HostError};
 use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
@@ -222,6 +223,7 @@ impl Coordinator {
             let _ = write!(value, "{byte:02x}");
         }
         set(&job.id, &key(job.rank), &value)?;
+        let _answers = Prompt::begin();
         let said = |rank: u32| {
             let value = get(&job.id, &key(rank))?;
             if let Some((number, hex)) = value.as_deref().and_then(|v| v.split_once(' ')) {

@@ -33,7 +33,7 @@ pub fn look_at_languages() {
         return;
     }
     let first = symbols::find(c"MPI_Init").map(library);
-    let behind = first.is_some_and(|path| path.parent() == Some(&folder()));
+    let behind = first.is_some_and(|path| path.parent() == Some(folder()));
     if let Some(name) = loaded_really(&SLEEVES).first().filter(|_| !behind) {
         refuse(name);
     }

@@ -4,6 +4,7 @@
 //! the descriptor's number may be one that the application had, so it is moved away before DMTCP brings the
 //! application's back. The application goes on with the environment that it had.
 
+use super::fail;
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
@@ -14,6 +15,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+/// MPICH's and Open MPI's programs that start jobs.
+const LAUNCHERS: [&str; 6] = [
+    "mpiexec.hydra",
+    "hydra_pmi_proxy",
+    "orterun",
+    "prterun",
+    "mpiexec",
+    "mpirun",
+];
 const PMI_FD: &[u8] = b"PMI_FD=";
 
 extern "C" {
@@ -35,6 +45,19 @@ pub fn variables() -> Vec<CString> {
             .take_while(|p| !p.is_null())
             .map(|p| CStr::from_ptr(p).to_owned())
             .collect()
+    }
+}
+
+/// Ends a launcher of MPI jobs that is itself under DMTCP. Its ranks would be too, and at the first checkpoint all of them would
+/// wait for ever: for its connections to them belong to what is never saved.
+pub fn refuse() {
+    let program = std::env::current_exe().unwrap_or_default();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    if LAUNCHERS.contains(&name.as_ref()) {
+        fail(&format!(
+            "{name} starts MPI jobs, and can't be checkpointed with its ranks: put dmtcp_launch behind it (mpirun -n 4 dmtcp_launch \
+             --join-coordinator --with-plugin libsplitproc.so ./app), and dmtcp_coordinator before"
+        ));
     }
 }
 

@@ -20,8 +20,9 @@ mod launcher;
 mod loader;
 pub mod maker;
 mod parents;
+mod place;
+mod prompt;
 mod signals;
-mod umask;
 
 use crate::exports::splitproc_half;
 use crate::mpi::inside::ENDS;
@@ -148,12 +149,12 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
         Some(Event::Precheckpoint) if !active() => image::name_by_rank(false),
         Some(event) if active() => match event {
             Event::Precheckpoint => {
-                umask::save();
+                place::save();
                 image::name_by_rank(true);
             }
             Event::Resume => image::forget_earlier(),
             Event::Restart => {
-                umask::restore();
+                place::restore();
                 launcher::arrive();
             }
             _ => {}
@@ -164,12 +165,14 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
 
 /// DMTCP is up and the program has not begun: the lower halves are loaded.
 fn init() {
+    launcher::refuse();
     let halves = front::halves();
     late::init(halves.iter().any(|half| half.name.as_c_str() == c"cuda"));
     if halves.is_empty() {
         return;
     }
     launcher::begin();
+    place::begin();
     host::set(&kvdb::Coordinator);
     loader::load(&halves, launcher::environment(), None);
     raw::set_present();
@@ -190,6 +193,7 @@ fn presuspend() {
     unsafe { (*block::mine()).exempt = 1 };
     registry::register();
     let checkpoint = parents::wanted();
+    let answers = prompt::Prompt::begin();
     let cut = || {
         early::settle()?;
         kvdb::meet()?;
@@ -207,6 +211,8 @@ fn presuspend() {
         must("RESUME", helper::event(helper::RESUME));
         std::thread::sleep(if soon { BRIEFLY } else { PAUSE });
     }
+    // No thread that DMTCP does not know of is left when it stops the others.
+    drop(answers);
     parents::ready();
 }
 
@@ -219,6 +225,7 @@ fn restart() {
     let halves = front::halves();
     front::same(&halves, &info.halves[1..info.half_count as usize]);
     loader::load(&halves, launcher::environment(), Some(random));
+    let _answers = prompt::Prompt::begin();
     must("the restart", helper::event(helper::RESTART));
 }
 

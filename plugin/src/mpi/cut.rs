@@ -10,7 +10,7 @@ use super::complete::{poll_all, sweep};
 use super::model::comm::{self as comms, MUST};
 use super::model::request::{self, Kind};
 use super::model::{ghosts, lock, Comm, Guard};
-use super::{assistant, drain, env, lower, own, reopen, segment};
+use super::{assistant, drain, env, inside, lower, own, reopen, segment};
 use crate::{gate, host, raw};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -39,6 +39,11 @@ pub fn ended() {
 
 /// How long a checkpoint waits for calls that must complete.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// So often is a cut tried where ranks wait for each other in a call that is no collective of a communicator, with pauses
+/// that grow by so much: for half a minute.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What one rank says of one communicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,8 +238,22 @@ fn targets() -> Result<(), String> {
     }
 }
 
-/// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on.
+/// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on. Where ranks were kept outside
+/// of a call that another one is in, they go in before the next attempt: all ranks count these alike.
 pub fn presuspend() -> Result<(), String> {
+    let mut attempts = 0;
+    loop {
+        match attempt() {
+            Err(why) if why.ends_with(inside::MEETS) && attempts < ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(PAUSE * attempts);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn attempt() -> Result<(), String> {
     if OWNER
         .compare_exchange(IDLE, CUTTING, SeqCst, SeqCst)
         .is_err()

@@ -36,7 +36,7 @@ pub fn noted() -> usize {
 pub type Receive = [i32; 3];
 
 /// The blocking receives in progress; `None` if a thread is about to look for or post a receive, which it
-/// does without blocking.
+/// does without blocking, or may be at any moment: one that ends is inside whether it is in a call or not.
 pub fn receives() -> Option<Vec<Receive>> {
     let mut list = Vec::new();
     let mut posting = false;
@@ -45,7 +45,7 @@ pub fn receives() -> Option<Vec<Receive>> {
         let b: &Block = unsafe { &*b };
         let name = NAMES.get(b.function.load(Relaxed) as usize);
         match name.copied().unwrap_or_default() {
-            _ if state == ENDING => {}
+            _ if state == ENDING || b.ending != 0 => posting = true,
             _ if call == 0 => posting = true,
             "Recv" => list.push([0, 1, 2].map(|i| b.about[i].load(Relaxed))),
             "Irecv" | "Start" | "Iprobe" | "Improbe" | "Imrecv" | "Mrecv" => posting = true,
@@ -67,6 +67,14 @@ pub fn testing() -> bool {
 
 /// What [`busy`] says at the end of a thread that ends.
 pub const ENDS: &str = "runs its destructors";
+
+/// And of one that waits for calls of other ranks, who may be kept outside.
+pub const MEETS: &str = "for which another rank is late";
+
+/// Is this something that only goes on when all ranks do?
+pub fn needs_others(busy: &str) -> bool {
+    busy.ends_with(ENDS) || busy.ends_with(MEETS)
+}
 
 /// A thread that must come out of a call, in words: the call, its peer and its communicator.
 pub fn busy() -> Option<String> {
@@ -106,5 +114,9 @@ pub fn busy() -> Option<String> {
         }
         _ => String::new(),
     };
-    Some(format!("rank {me} is in MPI_{name}{about}"))
+    let late = match call {
+        ix::Intercomm_create => format!(", {MEETS}"),
+        _ => String::new(),
+    };
+    Some(format!("rank {me} is in MPI_{name}{about}{late}"))
 }
