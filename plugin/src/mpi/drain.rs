@@ -139,7 +139,7 @@ pub unsafe fn run() -> Result<(), String> {
             return Err(format!("after {} s {waits_for}", LIMIT.as_secs()));
         }
         rounds += 1;
-        if rounds % admission == 0 {
+        if rounds.is_multiple_of(admission) {
             gate::admit();
         }
         if rounds > 4 {
