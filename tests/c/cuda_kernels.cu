@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <cooperative_groups.h>
 #include <cstdlib>
 #include <ctime>
 #include <cuda_fp16.h>
@@ -268,6 +269,36 @@ static void mathematics() {
     compare("functions", to_host(p, n), wanted, 1e-6);
 }
 
+// All blocks meet between the rounds.
+__global__ void meet(unsigned *data, int rounds) {
+    auto grid = cooperative_groups::this_grid();
+    unsigned n = gridDim.x * blockDim.x, i = blockIdx.x * blockDim.x + threadIdx.x;
+    for (int round = 0; round < rounds; round++) {
+        unsigned next = data[(i + 65) % n];
+        grid.sync();
+        data[i] = data[i] % 65536 + next % 65536;
+        grid.sync();
+    }
+}
+
+static void grids() {
+    unsigned n = 5 * 64;
+    int rounds = 6;
+    std::vector<unsigned> data(n);
+    for (unsigned i = 0; i < n; i++)
+        data[i] = i * 77 + 1;
+    std::vector<double> wanted(data.begin(), data.end());
+    for (int round = 0; round < rounds; round++) {
+        auto before = wanted;
+        for (unsigned i = 0; i < n; i++)
+            wanted[i] = std::fmod(before[i], 65536) + std::fmod(before[(i + 65) % n], 65536);
+    }
+    unsigned *p = to_device(data);
+    void *args[] = {&p, &rounds};
+    CHECK(cudaLaunchCooperativeKernel((const void *)meet, dim3(5), dim3(64), args, 0, 0));
+    compare("grids", to_host(p, n), wanted, 0);
+}
+
 int main() {
     bodies();
     vectors();
@@ -276,6 +307,7 @@ int main() {
     plate();
     reductions();
     mathematics();
+    grids();
     double seconds = matrices();
     fprintf(stderr, "the product of matrices took %.2f s\n", seconds);
     printf("512 by 512 within 5 s: %s\n", seconds < 5 ? "yes" : "no");

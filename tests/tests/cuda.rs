@@ -156,8 +156,26 @@ fn kernels_compute_what_the_host_computes() {
     let done = done.ok();
     let told = text(&done.stdout);
     println!("{told}{}", text(&done.stderr));
-    assert_eq!(told.matches(": as the host\n").count(), 8);
+    assert_eq!(told.matches(": as the host\n").count(), 9);
     assert!(told.contains("512 by 512 within 5 s: yes"));
+}
+
+/// Variables that a restart would place elsewhere are refused at the checkpoint, not after it.
+#[test]
+fn a_variable_that_would_lie_elsewhere_is_not_checkpointed() {
+    let scratch = Scratch::new("cuda-unload");
+    let app = cuda_program("cuda_unload");
+    let launch = || Job::launch_with(&scratch, 0, &cpu(), &app, ["40", "60"]);
+    let expected = launch().finish().ok().stdout;
+    let mut job = launch();
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&["\"counter\"", "elsewhere", "unload"]);
+    job.must_reach(22);
+    job.checkpoint(&scratch);
+    job.kill();
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert!(lines(&done.stdout) > 0 && expected.ends_with(&done.stdout));
 }
 
 #[test]

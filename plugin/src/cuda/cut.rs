@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{contents, context, event, graph, module, pool, vmm};
+use super::{contents, context, event, globals, graph, module, pool, vmm};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,9 @@ pub fn presuspend() -> Result<(), String> {
     }
     if let Some(why) = module::unsaved() {
         return Err(why.to_owned());
+    }
+    if let Some(why) = globals::displaced() {
+        return Err(why);
     }
     if graph::open_captures() > 0 {
         return Err("a stream is being captured, which can't be saved half: ask again when the capture has ended".into());

@@ -247,6 +247,9 @@ impl Model {
             self.fatbins.forget(handle);
         }
         self.settings.retain(|(_, r)| !r.uses(kind, handle));
+        let mine = |g: &Global| g.owner == handle;
+        let later = self.globals.iter_mut().skip_while(|g| !mine(g));
+        later.for_each(|g| g.displaced = true);
         self.globals.retain(|g| g.owner != handle);
     }
 

@@ -29,6 +29,8 @@ pub fn special(name: &str, axis: &str) -> Option<Special> {
         "globaltimer" | "globaltimer_lo" => Special::Time,
         "dynamic_smem_size" => Special::DynamicShared,
         "total_smem_size" => Special::Shared,
+        "envreg2" => Special::Workspace(0),
+        "envreg1" => Special::Workspace(1),
         "cluster_ctarank" | "is_explicit_cluster" => Special::Zero,
         _ => return None,
     })

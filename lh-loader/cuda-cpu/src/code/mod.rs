@@ -175,6 +175,8 @@ pub enum Special {
     DynamicShared,
     /// `%total_smem_size`.
     Shared,
+    /// `%envreg2` and `%envreg1`: the low and the high half of the address where blocks of a cooperative launch meet.
+    Workspace(usize),
     /// What is always 0 here.
     Zero,
 }

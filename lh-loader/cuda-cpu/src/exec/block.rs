@@ -1,6 +1,6 @@
 //! A block: its warps go on in turn, and meet at barriers.
 
-use super::data::Memory;
+use super::data::{Memory, Workspace};
 use super::grid::Launch;
 use super::warp::{State, Warp};
 use super::{Cause, Device, Fault};
@@ -63,6 +63,7 @@ impl<'a> Block<'a> {
         device: &'a dyn Device,
         index: u64,
         worker: u64,
+        workspace: &'a Workspace,
     ) -> Block<'a> {
         let program = launch.program;
         let local = depth(program, launch.kernel, &mut Vec::new())
@@ -75,6 +76,7 @@ impl<'a> Block<'a> {
             local,
             warps,
             launch.parameters,
+            workspace,
         );
         let around = Around {
             launch,

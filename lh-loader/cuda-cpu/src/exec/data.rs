@@ -23,7 +23,11 @@ pub struct Memory<'a> {
     local: Vec<u128>,
     local_size: usize,
     parameters: Vec<u128>,
+    workspace: &'a Workspace,
 }
+
+/// Where blocks of a cooperative launch meet: its size, and the barrier that all of them count at. 0 at first.
+pub type Workspace = [AtomicU32; 4];
 
 /// Zeroed memory for so many bytes, aligned to 16.
 fn room(bytes: usize) -> Vec<u128> {
@@ -38,6 +42,7 @@ impl<'a> Memory<'a> {
         local: usize,
         warps: usize,
         parameters: &[u8],
+        workspace: &'a Workspace,
     ) -> Memory<'a> {
         let mut copy = room(parameters.len());
         // SAFETY: there is room for all of them; bytes are copied into integers, for which all bits are good.
@@ -57,12 +62,18 @@ impl<'a> Memory<'a> {
             local: room(local * warps * WARP),
             local_size: local,
             parameters: copy,
+            workspace,
         }
     }
 
     /// Where the kernel's parameters are.
     pub fn parameters(&self) -> u64 {
         self.parameters.as_ptr() as u64
+    }
+
+    /// Where blocks meet.
+    pub fn workspace(&self) -> u64 {
+        self.workspace.as_ptr() as u64
     }
 
     /// Where a thread's local memory is.
@@ -106,7 +117,13 @@ impl<'a> Memory<'a> {
             let start = v.as_ptr() as u64;
             start..start + 16 * v.len() as u64
         };
-        let mine = [own(&self.shared), own(&self.local), own(&self.parameters)];
+        let meeting = self.workspace()..self.workspace() + size_of::<Workspace>() as u64;
+        let mine = [
+            own(&self.shared),
+            own(&self.local),
+            own(&self.parameters),
+            meeting,
+        ];
         let fits = |r: &Range<u64>| r.contains(&address) && address + size <= r.end;
         let found = mine
             .into_iter()
@@ -163,14 +180,20 @@ impl<'a> Memory<'a> {
         })
     }
 
-    /// A pointer to the values of all threads of a warp, if they lie one after the other in memory that a kernel may use.
+    /// A pointer to the values of half a warp's threads, if they lie one after the other in memory that a kernel may use.
     #[inline(always)]
-    fn row(&mut self, base: &Lanes, offset: i64, bytes: u64, shared: bool) -> Option<*mut u8> {
-        let first = address(base, 0, offset, shared);
-        let apart = (1..WARP).fold(0, |apart, i| {
-            apart | base.0[i].wrapping_sub(base.0[0]) ^ i as u64 * bytes
+    fn row(
+        &mut self,
+        base: &[u64; HALF],
+        offset: i64,
+        bytes: u64,
+        shared: bool,
+    ) -> Option<*mut u8> {
+        let first = place(base[0], offset, shared);
+        let apart = (0..HALF).fold(0, |apart, i| {
+            apart | (base[i].wrapping_sub(base[0]) ^ i as u64 * bytes)
         });
-        let size = bytes * WARP as u64;
+        let size = bytes * HALF as u64;
         if apart != 0 || first & (bytes - 1) != 0 {
             return None;
         }
@@ -184,9 +207,9 @@ impl<'a> Memory<'a> {
         Some(first as *mut u8)
     }
 
-    /// Loads values for all threads of a warp that lie one after the other, or are one. False: they are not so.
+    /// Loads values for all threads of a warp, of which each half's lie one after the other, or are one. False: they are not so.
     #[inline(always)]
-    pub fn load_row(
+    pub fn load_rows(
         &mut self,
         to: &mut Lanes,
         base: &Lanes,
@@ -194,36 +217,37 @@ impl<'a> Memory<'a> {
         bytes: u64,
         shared: bool,
     ) -> Result<bool, Cause> {
-        if base.0.iter().all(|b| *b == base.0[0]) {
-            let value = self.load(address(base, 0, offset, shared), bytes, shared)?;
-            to.0.fill(value);
-            return Ok(true);
-        }
-        let Some(p) = self.row(base, offset, bytes, shared) else {
-            return Ok(false);
-        };
-        // SAFETY: all of it was checked, as in `load`.
-        unsafe {
-            match bytes {
-                4 => {
-                    for (i, lane) in to.0.iter_mut().enumerate() {
-                        *lane = (*p.cast::<AtomicU32>().add(i)).load(Relaxed).into();
+        for (to, base) in halves_mut(to).zip(halves(base)) {
+            if base.iter().all(|b| *b == base[0]) {
+                to.fill(self.load(place(base[0], offset, shared), bytes, shared)?);
+                continue;
+            }
+            let Some(p) = self.row(base, offset, bytes, shared) else {
+                return Ok(false);
+            };
+            // SAFETY: all of it was checked, as in `load`.
+            unsafe {
+                match bytes {
+                    4 => {
+                        for (i, lane) in to.iter_mut().enumerate() {
+                            *lane = (*p.cast::<AtomicU32>().add(i)).load(Relaxed).into();
+                        }
                     }
-                }
-                8 => {
-                    for (i, lane) in to.0.iter_mut().enumerate() {
-                        *lane = (*p.cast::<AtomicU64>().add(i)).load(Relaxed);
+                    8 => {
+                        for (i, lane) in to.iter_mut().enumerate() {
+                            *lane = (*p.cast::<AtomicU64>().add(i)).load(Relaxed);
+                        }
                     }
+                    _ => return Ok(false),
                 }
-                _ => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// Stores values of all threads of a warp that lie one after the other. False: as for [`Memory::load_row`].
+    /// Stores values of all threads of a warp, of which each half's lie one after the other. False: they do not, and may be stored in part.
     #[inline(always)]
-    pub fn store_row(
+    pub fn store_rows(
         &mut self,
         from: &Lanes,
         base: &Lanes,
@@ -231,23 +255,25 @@ impl<'a> Memory<'a> {
         bytes: u64,
         shared: bool,
     ) -> bool {
-        let Some(p) = self.row(base, offset, bytes, shared) else {
-            return false;
-        };
-        // SAFETY: all of it was checked, as in `load`.
-        unsafe {
-            match bytes {
-                4 => {
-                    for (i, value) in from.0.iter().enumerate() {
-                        (*p.cast::<AtomicU32>().add(i)).store(*value as u32, Relaxed);
+        for (from, base) in halves(from).zip(halves(base)) {
+            let Some(p) = self.row(base, offset, bytes, shared) else {
+                return false;
+            };
+            // SAFETY: all of it was checked, as in `load`.
+            unsafe {
+                match bytes {
+                    4 => {
+                        for (i, value) in from.iter().enumerate() {
+                            (*p.cast::<AtomicU32>().add(i)).store(*value as u32, Relaxed);
+                        }
                     }
-                }
-                8 => {
-                    for (i, value) in from.0.iter().enumerate() {
-                        (*p.cast::<AtomicU64>().add(i)).store(*value, Relaxed);
+                    8 => {
+                        for (i, value) in from.iter().enumerate() {
+                            (*p.cast::<AtomicU64>().add(i)).store(*value, Relaxed);
+                        }
                     }
+                    _ => return false,
                 }
-                _ => return false,
             }
         }
         true
@@ -411,14 +437,31 @@ pub fn extended(value: u64, bytes: u8, bits: u8) -> u64 {
     wide & u64::MAX >> (64 - u32::from(bits))
 }
 
-/// The addresses of an access: a base and an offset.
+/// The address of an access: a base and an offset.
 #[inline(always)]
-pub fn address(base: &Lanes, lane: usize, offset: i64, shared: bool) -> u64 {
-    let at = base.0[lane].wrapping_add(offset as u64);
+fn place(base: u64, offset: i64, shared: bool) -> u64 {
+    let at = base.wrapping_add(offset as u64);
     // Shared memory's addresses may be in registers of 32 bits.
     if shared {
         at & 0xffff_ffff
     } else {
         at
     }
+}
+
+/// The address of a thread's access.
+#[inline(always)]
+pub fn address(base: &Lanes, lane: usize, offset: i64, shared: bool) -> u64 {
+    place(base.0[lane], offset, shared)
+}
+
+/// Threads of half a warp: what is 16 wide lies in rows of so many.
+const HALF: usize = WARP / 2;
+
+fn halves(of: &Lanes) -> impl Iterator<Item = &[u64; HALF]> {
+    of.0.as_chunks::<HALF>().0.iter()
+}
+
+fn halves_mut(of: &mut Lanes) -> impl Iterator<Item = &mut [u64; HALF]> {
+    of.0.as_chunks_mut::<HALF>().0.iter_mut()
 }

@@ -1,6 +1,7 @@
 //! A kernel's blocks, handed to workers.
 
 use super::block::Block;
+use super::data::Workspace;
 use super::{Device, Fault};
 use crate::code::Program;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -48,6 +49,7 @@ impl Launch<'_> {
 pub fn run(launch: &Launch, device: &dyn Device) -> Result<(), Fault> {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
+    let workspace = Workspace::default();
     let fault = Mutex::new(None);
     let blocks = launch.blocks();
     let workers = (device.processors() as u64).clamp(1, blocks.max(1));
@@ -60,7 +62,7 @@ pub fn run(launch: &Launch, device: &dyn Device) -> Result<(), Fault> {
         if launch.cooperative {
             let mine = (worker..blocks).step_by(workers as usize);
             let mut mine: Vec<_> = mine
-                .map(|b| Block::new(launch, device, b, worker))
+                .map(|b| Block::new(launch, device, b, worker, &workspace))
                 .collect();
             while !mine.is_empty() && !stop.load(Relaxed) {
                 mine.retain_mut(|block| match block.go_on(&stop) {
@@ -84,7 +86,7 @@ pub fn run(launch: &Launch, device: &dyn Device) -> Result<(), Fault> {
                     block.begin(index);
                     block
                 }
-                none => none.insert(Block::new(launch, device, index, worker)),
+                none => none.insert(Block::new(launch, device, index, worker, &workspace)),
             };
             while match block.go_on(&stop) {
                 Ok(more) => more && !stop.load(Relaxed),

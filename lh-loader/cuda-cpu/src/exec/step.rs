@@ -79,7 +79,7 @@ impl Warp {
                     let from = frame.get(code, *value);
                     if around
                         .memory
-                        .store_row(from, base, at.offset, (*bytes).into(), at.shared)
+                        .store_rows(from, base, at.offset, (*bytes).into(), at.shared)
                     {
                         self.groups[0].pc += 1;
                         return Ok(());
@@ -120,7 +120,7 @@ impl Warp {
         if let ([Some(d)], u32::MAX, 0) = (d, doing, extend) {
             let base = frame.get(code, at.base);
             let memory = &mut around.memory;
-            if memory.load_row(scratch, base, at.offset, bytes.into(), at.shared)? {
+            if memory.load_rows(scratch, base, at.offset, bytes.into(), at.shared)? {
                 frame.registers[*d as usize].blend(scratch, doing);
                 return Ok(());
             }
@@ -452,6 +452,7 @@ fn ask(what: Special, warp: usize, lane: usize, around: &Around) -> u64 {
         Special::SharedBase => around.memory.shared_base(),
         Special::DynamicShared => launch.shared as u64,
         Special::Shared => around.memory.shared_size(),
+        Special::Workspace(half) => around.memory.workspace() >> (32 * half) & 0xffff_ffff,
         Special::Zero => 0,
     }
 }

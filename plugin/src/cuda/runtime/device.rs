@@ -4,7 +4,9 @@ use super::super::codes::*;
 use super::super::driver::{self, check, put};
 use super::super::{context, model};
 use super::{initialise, leave_context, set_device, with_context, DEVICE};
-use std::ffi::CStr;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::sync::Mutex;
 
 /// The runtime's version: 13.0's for the program that came with it or with an older one.
 const VERSION: i32 = 13000;
@@ -98,13 +100,31 @@ fn own(error: i32) -> Option<&'static (i32, &'static CStr, &'static CStr)> {
     OWN.iter().find(|e| e.0 == error)
 }
 
+/// The runtime's name for an error, of the driver's: `CUDA_ERROR_ILLEGAL_ADDRESS` is `cudaErrorIllegalAddress`.
+fn runtime_name(error: i32, name: &CStr) -> u64 {
+    static NAMES: Mutex<BTreeMap<i32, CString>> = Mutex::new(BTreeMap::new());
+    let mut names = NAMES.lock().unwrap_or_else(|e| e.into_inner());
+    let made = names.entry(error).or_insert_with(|| {
+        let name = name.to_string_lossy();
+        let words = name.trim_start_matches("CUDA_ERROR_").split('_');
+        let words = words.map(|w| {
+            let (first, rest) = w.split_at_checked(1).unwrap_or(("", ""));
+            first.to_owned() + &rest.to_lowercase()
+        });
+        CString::new(format!("cudaError{}", words.collect::<String>())).unwrap_or_default()
+    });
+    // The name stays.
+    made.as_ptr() as u64
+}
+
 pub unsafe fn cudaGetErrorName(error: i32) -> u64 {
     let mut at = 0_u64;
     match own(error) {
         Some((_, name, _)) => name.as_ptr() as u64,
         // SAFETY: a place for a pointer.
         None => match unsafe { driver::cuGetErrorName(error, &raw mut at as u64) } {
-            SUCCESS => at,
+            // SAFETY: the driver's texts are C strings.
+            SUCCESS => runtime_name(error, unsafe { CStr::from_ptr(at as *const _) }),
             _ => c"unrecognized error code".as_ptr() as u64,
         },
     }
