@@ -83,6 +83,7 @@ pub unsafe fn wait_one(handle: &mut i32, out: &mut Status) -> i32 {
                 *handle = REQUEST_NULL;
                 return code;
             }
+            drop(guard); // it is inside the gate itself, and leaves the thread there as it was
             inside.set(Call::Reexecutable);
         }
     }
@@ -168,6 +169,7 @@ unsafe fn wait_lower(
             continue;
         }
         // The replay posted it again, or found it complete.
+        drop(guard);
         inside.set(Call::Reexecutable);
     }
 }
