@@ -47,12 +47,16 @@ pub const REEXECUTABLE: u8 = 2;
 /// On its way to its end, which DMTCP waits for.
 pub const ENDING: u8 = 3;
 
-/// A thread that ends does not wait at the closed gate.
+/// A thread waits at the closed gate like all others, if it does.
 pub const NOT_ASKED: u32 = 0;
-/// It does.
-pub const WAITS: u32 = 1;
-/// It did, and was let in.
-pub const ADMITTED: u32 = 2;
+/// Others may wait for what it will do inside.
+pub const WANTED: u32 = 1;
+/// And it waits at the closed gate.
+pub const WAITS: u32 = 2;
+/// It is being let in.
+pub const ADMITTING: u32 = 3;
+/// It was let in.
+pub const ADMITTED: u32 = 4;
 
 /// What a thread has of the MPI library, see `mpi::turn`: it is not in there.
 pub const OUT: u8 = 0;
@@ -137,7 +141,7 @@ pub struct Block {
     pub function: AtomicU32,
     /// What it is about: the lower half's communicator, peer, tag.
     pub about: [AtomicI32; 3],
-    /// `NOT_ASKED`, `WAITS` or `ADMITTED`.
+    /// From `NOT_ASKED` to `ADMITTED`.
     pub admission: AtomicU32,
 }
 

@@ -3,8 +3,8 @@
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
 
-use crate::block::{self, Block, ADMITTED, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED, OUTSIDE};
-use crate::block::{REEXECUTABLE, WAITS};
+use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
+use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
 use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
 
@@ -14,7 +14,7 @@ static GATE: AtomicU32 = AtomicU32::new(0);
 const CLOSED: u32 = 1;
 /// Calls of the MPI library go one by one, see `mpi::turn`.
 const TURNS: u32 = 2;
-/// How often threads that end have been let in while it is closed: the bits from this one up.
+/// How often threads have been let in while it is closed: the bits from this one up.
 const ADMISSION: u32 = 4;
 
 /// membarrier's commands, as in linux/membarrier.h.
@@ -123,19 +123,42 @@ fn wait(call: Call, before: u8) {
             break;
         }
         b.doing.state.store(OUTSIDE, Ordering::SeqCst);
-        if call == Call::Ending {
+        let wanted = b.admission.load(Ordering::SeqCst) == WANTED;
+        if wanted {
             b.admission.store(WAITS, Ordering::SeqCst);
         }
         raw::futex_wait(&GATE, seen, None);
-        let admission = b.admission.swap(NOT_ASKED, Ordering::SeqCst);
+        let admitted = wanted && admitted(b);
         b.doing.state.store(call as u8, Ordering::SeqCst);
-        if admission == ADMITTED {
+        if admitted {
             break;
         }
     }
     if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
         cancel::hold();
     }
+}
+
+/// Has the thread, which waited at the gate, been let in?
+fn admitted(b: &Block) -> bool {
+    let order = Ordering::SeqCst;
+    loop {
+        match (b.admission).compare_exchange(WAITS, WANTED, order, order) {
+            Ok(_) => return false,
+            Err(ADMITTED) => return true,
+            Err(_) => core::hint::spin_loop(), // whoever lets it in is about to say so
+        }
+    }
+}
+
+/// As [`enter`], where somebody inside, perhaps of another rank, may wait for what this thread will do there: see [`admit`].
+pub fn enter_wanted(call: Call) -> Inside {
+    // SAFETY: as in `enter`.
+    let admission = unsafe { &(*block::mine()).admission };
+    admission.store(WANTED, Ordering::SeqCst);
+    let inside = enter(call);
+    admission.store(NOT_ASKED, Ordering::SeqCst);
+    inside
 }
 
 impl Inside {
@@ -231,20 +254,23 @@ pub fn fence_all() {
     unsafe { raw::syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) };
 }
 
-/// Lets those in that wait at the closed gate to end, for one that is inside may wait for them. They are inside when this
-/// returns, whether they run already or not.
+/// Lets those in that wait at the closed gate and are wanted inside. They are inside when this returns, whether they run
+/// already or not.
 pub fn admit() {
+    let order = Ordering::SeqCst;
     registry::each(|b| {
-        // SAFETY: the block is in the registry; both words are atomic.
-        let b = unsafe { &*b };
-        let waited =
-            b.admission
-                .compare_exchange(WAITS, ADMITTED, Ordering::SeqCst, Ordering::SeqCst);
-        if waited.is_ok() {
-            b.doing.state.store(ENDING, Ordering::SeqCst);
+        // SAFETY: the block is in the registry; its words are atomic, and its thread wrote `ending` before it waited.
+        let (b, ending) = unsafe { (&*b, (&raw const (*b).ending).read_volatile()) };
+        if (b.admission)
+            .compare_exchange(WAITS, ADMITTING, order, order)
+            .is_ok()
+        {
+            let state = if ending == 0 { MUST_COMPLETE } else { ENDING };
+            b.doing.state.store(state, order);
+            b.admission.store(ADMITTED, order);
         }
     });
-    GATE.fetch_add(ADMISSION, Ordering::SeqCst);
+    GATE.fetch_add(ADMISSION, order);
     raw::futex_wake(&GATE);
 }
 

@@ -51,7 +51,7 @@ pub fn register() {
 pub fn ends() {
     // SAFETY: the block is the calling thread's own.
     unsafe { (*block::mine()).ending = ROUNDS };
-    core::mem::forget(gate::enter(gate::Call::Ending));
+    core::mem::forget(gate::enter_wanted(gate::Call::Ending));
 }
 
 /// The end-of-thread destructor. Its key's number is low, so that it runs before libc has looked at (and

@@ -127,3 +127,19 @@ fn a_refusal_that_nobody_waits_for() {
     go(&scratch);
     job.finish().ok();
 }
+
+/// One rank waits in a call of which no communicator's collectives tell, and the others are late for it.
+#[test]
+fn a_call_that_others_are_late_for() {
+    const ROUNDS: usize = 24;
+    let app = program("late_bridge", "late_bridge", &[]);
+    let scratch = Scratch::new("late-bridge");
+    let mut job = Job::launch(&scratch, 3, &app, [ROUNDS.to_string()]);
+    for moment in [2, 5] {
+        job.must_reach(moment);
+        job.checkpoint(&scratch);
+    }
+    job.kill();
+    let done = Job::restart(&scratch, 3).finish().ok();
+    assert!(text(&done.stdout).ends_with(&format!("{}\n", ROUNDS - 1)));
+}

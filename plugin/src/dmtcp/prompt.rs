@@ -68,7 +68,7 @@ impl Prompt {
     pub fn begin() -> Prompt {
         let mut users = USERS.lock().unwrap_or_else(|e| e.into_inner());
         for fd in SOCKETS {
-            set(fd, libc::TCP_NODELAY);
+            set(fd, libc::TCP_NODELAY, true);
         }
         *users += 1;
         if *users == 1 {
@@ -84,6 +84,10 @@ impl Drop for Prompt {
         *users -= 1;
         if *users != 0 {
             return;
+        }
+        // What DMTCP says by itself goes as it always did: it may expect nothing from the coordinator in between.
+        for fd in SOCKETS {
+            set(fd, libc::TCP_NODELAY, false);
         }
         STOP.store(1, SeqCst);
         while THERE.load(SeqCst) != 0 {
@@ -113,9 +117,9 @@ fn start() {
     }
 }
 
-/// Switches an option of TCP on. False: the descriptor is no connection.
-fn set(fd: i32, option: i32) -> bool {
-    let on = 1i32;
+/// Switches an option of TCP on or off. False: the descriptor is no connection.
+fn set(fd: i32, option: i32, on: bool) -> bool {
+    let on = i32::from(on);
     let (nr, level) = (libc::SYS_setsockopt as usize, libc::IPPROTO_TCP as usize);
     let (value, len) = (&raw const on as usize, size_of_val(&on));
     // SAFETY: the kernel reads the value. What is no socket is left as it is.
@@ -134,7 +138,7 @@ extern "C" fn confirm() -> ! {
     });
     while STOP.load(SeqCst) == 0 {
         for socket in &mut list {
-            if !set(socket.fd, libc::TCP_QUICKACK) {
+            if !set(socket.fd, libc::TCP_QUICKACK, true) {
                 socket.fd = -1; // there is no such connection: the kernel leaves this out
             }
         }
@@ -147,7 +151,7 @@ extern "C" fn confirm() -> ! {
         }
         if list.iter().any(|socket| socket.revents != 0) {
             for socket in &list {
-                set(socket.fd, libc::TCP_QUICKACK);
+                set(socket.fd, libc::TCP_QUICKACK, true);
             }
             // SAFETY: the kernel reads the time.
             unsafe {

@@ -7,7 +7,7 @@
 use super::abi::*;
 use super::coll;
 use super::comms::{adopt, with_group};
-use super::front::{again, finish, forward, put};
+use super::front::{again, finish, forward_wanted, put};
 use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::{comm as comms, lock, Comm, WORLD_RANK};
 use super::{errs, groups};
@@ -109,7 +109,7 @@ pub unsafe fn intercomm_create(
     tag: i32,
     out: usize,
 ) -> i32 {
-    forward(comm, || {
+    forward_wanted(comm, || {
         let c = comms::get(comm)?;
         // Only the leader's peer communicator means anything.
         let peer = comms::get(peer).map_or(COMM_NULL as u64, Comm::low);

@@ -42,7 +42,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// So often is a cut tried where ranks wait for each other in a call that is no collective of a communicator, with pauses
 /// that grow by so much: for half a minute.
-const ATTEMPTS: u32 = 50;
+const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What one rank says of one communicator.
@@ -238,8 +238,8 @@ fn targets() -> Result<(), String> {
     }
 }
 
-/// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on. Where ranks were kept outside
-/// of a call that another one is in, they go in before the next attempt: all ranks count these alike.
+/// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on. Where a rank was
+/// kept from a call that another one is in, it may get there before the next attempt: all ranks count these alike.
 pub fn presuspend() -> Result<(), String> {
     let mut attempts = 0;
     loop {

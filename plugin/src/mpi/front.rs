@@ -43,6 +43,14 @@ pub fn forward(comm: i32, f: impl FnOnce() -> Outcome) -> i32 {
     finish(comm, outcome)
 }
 
+/// As `forward`, where other ranks wait inside the call until this one makes it as well.
+pub fn forward_wanted(comm: i32, f: impl FnOnce() -> Outcome) -> i32 {
+    let inside = gate::enter_wanted(gate::Call::MustComplete);
+    let outcome = f();
+    drop(inside);
+    finish(comm, outcome)
+}
+
 /// Runs a re-executable call: after a restart it is translated and called again.
 #[inline(always)]
 pub fn again(mut f: impl FnMut() -> Outcome) -> Outcome {

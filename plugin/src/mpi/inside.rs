@@ -68,13 +68,8 @@ pub fn testing() -> bool {
 /// What [`busy`] says at the end of a thread that ends.
 pub const ENDS: &str = "runs its destructors";
 
-/// And of one that waits for calls of other ranks, who may be kept outside.
+/// And of one that waits for other ranks to make the same call.
 pub const MEETS: &str = "for which another rank is late";
-
-/// Is this something that only goes on when all ranks do?
-pub fn needs_others(busy: &str) -> bool {
-    busy.ends_with(ENDS) || busy.ends_with(MEETS)
-}
 
 /// A thread that must come out of a call, in words: the call, its peer and its communicator.
 pub fn busy() -> Option<String> {
@@ -115,7 +110,7 @@ pub fn busy() -> Option<String> {
         _ => String::new(),
     };
     let late = match call {
-        ix::Intercomm_create => format!(", {MEETS}"),
+        ix::Intercomm_create | ix::Comm_create_group => format!(", {MEETS}"),
         _ => String::new(),
     };
     Some(format!("rank {me} is in MPI_{name}{about}{late}"))

@@ -58,7 +58,7 @@ unsafe fn rebuild() -> Result<(), String> {
     let (old_rank, old_size) = (WORLD_RANK.load(Relaxed), WORLD_SIZE.load(Relaxed));
     if size != old_size {
         return Err(format!(
-            "the job had {old_size} ranks and was restarted with {size}"
+            "the job had {old_size} ranks and was restarted with {size}: its launcher starts the restart (mpirun -n {old_size} splitproc …)"
         ));
     }
     if rank != old_rank {

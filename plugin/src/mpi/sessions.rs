@@ -5,7 +5,7 @@
 
 use super::abi::*;
 use super::bsend::{self, Buffer, Owner};
-use super::front::{finish, forward, local, put};
+use super::front::{finish, forward_wanted, local, put};
 use super::infos::{given, new_info, text};
 use super::lower::{self, ix, must, Fail};
 use super::model::table::Table;
@@ -288,7 +288,7 @@ pub unsafe fn intercomm_create_from_groups(
         Ok(agreed) => agreed,
         Err(e) => return finish(COMM_SELF, Err(e)),
     };
-    forward(COMM_SELF, || {
+    forward_wanted(COMM_SELF, || {
         let (world, ours) = (comms::get(COMM_WORLD)?, sync::comm()?.low());
         let (mut own, mut new) = (COMM_NULL, COMM_NULL);
         let (place, at) = (&raw mut own as u64, &raw mut new as u64);
