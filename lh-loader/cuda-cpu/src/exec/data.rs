@@ -191,7 +191,7 @@ impl<'a> Memory<'a> {
     ) -> Option<*mut u8> {
         let first = place(base[0], offset, shared);
         let apart = (0..HALF).fold(0, |apart, i| {
-            apart | (base[i].wrapping_sub(base[0]) ^ i as u64 * bytes)
+            apart | (base[i].wrapping_sub(base[0]) ^ (i as u64 * bytes))
         });
         let size = bytes * HALF as u64;
         if apart != 0 || first & (bytes - 1) != 0 {

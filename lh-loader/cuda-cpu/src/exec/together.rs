@@ -122,7 +122,7 @@ fn shuffle(how: Shuffle, to: &mut Lanes, [a, b, c]: [&Lanes; 3], doing: u32) -> 
         let (from, valid) = source(how, lane as u32, b.0[lane] as u32, c.0[lane] as u32);
         // From a thread that is not here comes nothing that one may use: its own value.
         let here = (doing >> from & 1) as usize;
-        let from = from as usize * here | lane * (1 - here);
+        let from = (from as usize * here) | (lane * (1 - here));
         to.0[lane] = a.0[from & (WARP - 1)];
         inside |= (valid as u32) << lane;
     }
