@@ -242,6 +242,18 @@ over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
 
 over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
 
+/// Waits that a restart began anew, and that the next checkpoint meets.
+#[test]
+fn waits_are_saved_again_after_a_restart() {
+    let app = program("traps", "traps", &[]);
+    let scratch = Scratch::new("trap-waits-again");
+    trapped(&scratch, Mpi::Mpich, &app, "busy_wait", 3).kill();
+    let mut again = Job::restart_over(&scratch, Mpi::Mpich, 3);
+    again.checkpoint_once_up(&scratch);
+    again.kill();
+    restarted(&scratch, Mpi::Mpich, 3);
+}
+
 /// Three ranks share 16 MiB, of which each of the first two has 8: no image has more than these.
 #[test]
 fn memory_that_ranks_share_is_in_one_image() {
