@@ -85,15 +85,12 @@ pub unsafe fn init(
     let made = (|| {
         let c = comms::get(comm)?;
         let i = slot(c)?;
-        let guard = lock();
-        let slot = &mut c.meta.get(&guard).slots[i];
-        slot.used = true;
-        let own = slot.comm;
-        c.hold();
-        let (h, r) = request::make(&guard, Kind::Coll, own, DATATYPE_NULL);
-        r.persistent.set(true);
-        r.function.set(index);
-        r.weigh();
+        let own = {
+            let guard = lock();
+            let slot = &mut c.meta.get(&guard).slots[i];
+            slot.used = true;
+            slot.comm
+        };
         let mut extra = Box::new(Extra {
             args: args.to_vec(),
             in_place,
@@ -102,7 +99,14 @@ pub unsafe fn init(
         });
         let place = icoll::comm_at(index);
         extra.args[place] = own.handle.load(Relaxed) as u64;
+        // Without the lock, which this takes to see how many neighbours there are.
         icoll::hold_types(index, args, own, &mut extra);
+        let guard = lock();
+        c.hold();
+        let (h, r) = request::make(&guard, Kind::Coll, own, DATATYPE_NULL);
+        r.persistent.set(true);
+        r.function.set(index);
+        r.weigh();
         r.extra.set(Some(extra));
         put(out, h);
         Ok(SUCCESS)

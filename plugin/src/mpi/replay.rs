@@ -86,7 +86,9 @@ unsafe fn rebuild() -> Result<(), String> {
     communicators(&guard)?;
     settle::replay(&guard)?;
     reopen::replay(&guard)?;
-    for (_, r) in request::all(&guard) {
+    let requests = request::all(&guard);
+    drop(guard); // a collective's arguments are looked at under the lock
+    for (_, r) in requests {
         again(r)?;
     }
     Ok(())
