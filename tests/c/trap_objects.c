@@ -341,12 +341,49 @@ static void environment(void)
     CHECK(strcmp(getenv("TRAP_OWN"), "mine") == 0 && getenv("PATH") == path);
 }
 
+static int hinted(MPI_Comm comm, const char *key)
+{
+    char text[8];
+    MPI_Info info;
+    int flag;
+    MPI_Comm_get_info(comm, &info);
+    MPI_Info_get(info, key, sizeof text - 1, text, &flag);
+    MPI_Info_free(&info);
+    return flag && strcmp(text, "true") == 0;
+}
+
+/* Hints of a communicator: they are added to, and a duplicate has none of them. */
+static void hints(void)
+{
+    static const char *const keys[] = {"mpi_assert_no_any_tag", "mpi_assert_exact_length"};
+    MPI_Comm given, plain, later;
+    MPI_Request r;
+    MPI_Info info[2];
+    for (int k = 0; k < 2; k++) {
+        MPI_Info_create(&info[k]);
+        MPI_Info_set(info[k], keys[k], "true");
+    }
+    MPI_Comm_dup_with_info(MPI_COMM_WORLD, info[0], &given);
+    MPI_Comm_dup(given, &plain);
+    MPI_Comm_idup(given, &later, &r);
+    MPI_Wait(&r, MPI_STATUS_IGNORE);
+    MPI_Comm_set_info(given, info[1]);
+    checkpoint_here();
+    for (int k = 0; k < 2; k++) {
+        CHECK(hinted(given, keys[k]) && !hinted(plain, keys[k]) && !hinted(later, keys[k]));
+        MPI_Info_free(&info[k]);
+    }
+    MPI_Comm_free(&given);
+    MPI_Comm_free(&plain);
+    MPI_Comm_free(&later);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
         {"attributes", attributes}, {"topologies", topologies},   {"types", types},
         {"handles", handles},       {"environment", environment}, {"told", told},
-        {"operators", operators},
+        {"operators", operators},   {"hints", hints},
         {NULL, NULL},
     };
     char **first = argv;

@@ -203,6 +203,7 @@ traps_over_both! { "trap_objects" 2:
     arguments_and_environment "environment";
     what_the_library_has_told_of_itself "told";
     many_operators "operators";
+    hints_of_communicators "hints";
 }
 
 traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }
