@@ -6,7 +6,7 @@
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
 use crate::{cancel, raw, registry};
-use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
+use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
 static GATE: AtomicU32 = AtomicU32::new(0);
@@ -74,16 +74,17 @@ pub fn enter_quickly<const DOING: u32>() -> bool {
     false
 }
 
+/// The thread's own state.
+#[inline(always)]
+fn own_state() -> &'static AtomicU8 {
+    // SAFETY: the block is the thread's own and stays as long as it runs; nothing but atomics is looked at.
+    unsafe { &(*block::mine()).doing.state }
+}
+
 /// Changes what a checkpoint may do with the thread, which is inside.
 #[inline(always)]
 pub fn set(call: Call) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        (*block::mine())
-            .doing
-            .state
-            .store(call as u8, Ordering::Relaxed)
-    };
+    own_state().store(call as u8, Ordering::Relaxed);
 }
 
 /// Ends the outermost call, which gave `value`. The thread has no turn, or one that ends with this (`mpi::turn`).
@@ -181,13 +182,7 @@ impl Drop for Inside {
         compiler_fence(Ordering::SeqCst);
         // A constant is stored, not what was read: the next call's read need not wait for this one's.
         if self.before == OUTSIDE {
-            // SAFETY: as in `enter`.
-            unsafe {
-                (*block::mine())
-                    .doing
-                    .state
-                    .store(OUTSIDE, Ordering::Release)
-            };
+            own_state().store(OUTSIDE, Ordering::Release);
         } else {
             back(self.before);
         }
@@ -203,13 +198,7 @@ impl Drop for Inside {
 #[cold]
 #[inline(never)]
 fn back(before: u8) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        (*block::mine())
-            .doing
-            .state
-            .store(before, Ordering::Release)
-    };
+    own_state().store(before, Ordering::Release);
 }
 
 /// A cancelled thread has come out of a call.

@@ -286,8 +286,8 @@ fn comm_of(handle: i32) -> i32 {
 #[inline(always)]
 pub unsafe fn wait(at: usize, status: usize) -> i32 {
     match quick::wait(at, status) {
-        SUCCESS => SUCCESS,
-        _ => wait_whatever(at, status),
+        true => SUCCESS,
+        false => wait_whatever(at, status),
     }
 }
 

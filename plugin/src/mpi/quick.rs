@@ -16,9 +16,6 @@ use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
 use crate::gate;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Go the other way.
-pub const SLOW: i32 = i32::MIN;
-
 /// What the thread does: it works on the model, and has its turn to call the library.
 const PREPARES: u32 = doing(MUST_COMPLETE, MARKED, 1);
 /// It calls the library.
@@ -39,19 +36,19 @@ fn now<const DOING: u32>() {
 
 /// Ends the turn, if it is not over, and the call.
 #[inline(always)]
-fn leave(code: i32) -> i32 {
+fn leave<T>(value: T) -> T {
     if turn::marked() {
-        gate::leave(code)
+        gate::leave(value)
     } else {
-        leave_slowly(code)
+        leave_slowly(value)
     }
 }
 
 #[cold]
 #[inline(never)]
-fn leave_slowly(code: i32) -> i32 {
+fn leave_slowly<T>(value: T) -> T {
     turn::end();
-    gate::leave(code)
+    gate::leave(value)
 }
 
 /// The call has failed: what the error handler makes of it.
@@ -115,7 +112,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
         return slowly!(p2p::send_slowly, m, comm);
     }
     let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(p2p::send_slowly, m, comm);
     };
     let traffic = c.traffic(m.peer);
@@ -144,7 +141,7 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
         return slowly!(start::isend_slowly, m, comm, out);
     }
     let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(start::isend_slowly, m, comm, out);
     };
     let traffic = c.traffic(m.peer);
@@ -182,15 +179,15 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
         return slowly!(start::irecv_slowly, m, comm, out);
     }
     let Some(alone) = alone() else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(start::irecv_slowly, m, comm, out);
     };
     let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(start::irecv_slowly, m, comm, out);
     };
     let Some(r) = request::make_receive(&alone, c, m.t) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(start::irecv_slowly, m, comm, out);
     };
     start::remember(r, ix::Irecv, m);
@@ -226,7 +223,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     }
     // The state comes before the look at what is drained: see `drain::take_all`.
     let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
     let low = c.lower.load(Relaxed);
@@ -234,7 +231,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     (*place).source = ANY_SOURCE; // stays so if there is an error and no message
     now::<WAITS>();
     let Ok(code) = call_by(way, ix::Recv, args!(m, low, place)) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
     // A truncated message was received too: it is no longer in flight.
@@ -256,12 +253,12 @@ fn place(status: usize, own: &mut Status) -> *mut Status {
     }
 }
 
-/// `MPI_Wait`.
+/// `MPI_Wait`: false if this has to go the other way.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn wait(at: usize, status: usize) -> i32 {
+pub unsafe fn wait(at: usize, status: usize) -> bool {
     let handle = at as *mut i32;
     if *handle == COMPLETE {
         *handle = REQUEST_NULL;
@@ -273,13 +270,10 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
                 ..Status::EMPTY
             };
         }
-        return SUCCESS;
+        return true;
     }
     let mut own = Status::EMPTY;
-    match wait_for(handle, place(status, &mut own)) {
-        true => SUCCESS,
-        false => SLOW,
-    }
+    wait_for(handle, place(status, &mut own))
 }
 
 /// `MPI_Waitall` for the first of `n` requests: how many are done, with their statuses.
@@ -320,10 +314,10 @@ unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
         return false;
     }
     if alone().is_none() {
-        return leave_slowly(SLOW) == SUCCESS;
+        return leave_slowly(false);
     }
     let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
-        return leave_slowly(SLOW) == SUCCESS;
+        return leave_slowly(false);
     };
     r.waiting.set(true);
     (*status).source = ANY_SOURCE; // as in `recv`
