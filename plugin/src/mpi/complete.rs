@@ -41,7 +41,7 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: b
 fn close(guard: &Guard, handle: &mut i32, r: &'static Request) {
     r.done.set(false);
     if r.persistent.get() {
-        sync::end(r);
+        sync::end(guard, r);
         r.active.set(false);
     } else {
         request::release(guard, r);

@@ -9,11 +9,11 @@ use super::abi::*;
 use super::lower::{self, call_by, ix, must_by};
 use super::model::request::{self, Request, COMPLETE};
 use super::model::traffic::Traffic;
-use super::model::{alone, comm as comms, Comm};
+use super::model::{alone, alone_by_the_gate, comm as comms, Comm};
 use super::start::{self, Message};
-use super::{complete, errs, inside, p2p, sync, turn, unexpected};
-use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
-use crate::gate;
+use super::{complete, errs, inside, p2p, turn};
+use crate::block::{self, doing, MARKED, MUST_COMPLETE, NOTHING, OUT, REEXECUTABLE};
+use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What the thread does: it works on the model, and has its turn to call the library.
@@ -34,10 +34,11 @@ fn now<const DOING: u32>() {
     unsafe { block::set::<DOING>(block::mine()) };
 }
 
-/// Ends the turn, if it is not over, and the call.
+/// Ends the call, and with it the turn, if the thread does this and has not given way to others meanwhile.
 #[inline(always)]
-fn leave<T>(value: T) -> T {
-    if turn::marked() {
+fn leave<const DOING: u32, T>(value: T) -> T {
+    // SAFETY: the block is this thread's own.
+    if unsafe { block::is::<DOING>(block::mine()) } {
         gate::leave(value)
     } else {
         leave_slowly(value)
@@ -55,7 +56,7 @@ fn leave_slowly<T>(value: T) -> T {
 #[cold]
 #[inline(never)]
 fn failed(c: &Comm, code: i32) -> i32 {
-    errs::raise(c.handle.load(Relaxed), leave(code))
+    errs::raise(c.handle.load(Relaxed), leave_slowly(code))
 }
 
 /// A message that was counted has not been sent.
@@ -108,11 +109,11 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(p2p::send_slowly, m, comm);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(p2p::send_slowly, m, comm);
     }
-    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(());
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(p2p::send_slowly, m, comm);
     };
     let traffic = c.traffic(m.peer);
@@ -125,7 +126,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
     if code != SUCCESS {
         return unsent(c, traffic, code);
     }
-    leave(SUCCESS)
+    leave::<CALLS, _>(SUCCESS)
 }
 
 /// `MPI_Isend`.
@@ -137,11 +138,11 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(start::isend_slowly, m, comm, out);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(start::isend_slowly, m, comm, out);
     }
-    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(());
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(start::isend_slowly, m, comm, out);
     };
     let traffic = c.traffic(m.peer);
@@ -159,11 +160,11 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
     }
     if request::is_complete(lower) {
         (out as *mut i32).write(COMPLETE);
-        return leave(SUCCESS);
+        return leave::<CALLS, _>(SUCCESS);
     }
     turn::end();
     (out as *mut i32).write(start::under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower));
-    leave(SUCCESS)
+    gate::leave(SUCCESS)
 }
 
 /// `MPI_Irecv`.
@@ -175,19 +176,15 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(start::irecv_slowly, m, comm, out);
     };
-    if !gate::enter_quickly::<PREPARES>() {
+    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL | DRAINED }>() {
         return slowly!(start::irecv_slowly, m, comm, out);
     }
-    let Some(alone) = alone() else {
-        leave_slowly(());
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(start::irecv_slowly, m, comm, out);
     };
-    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(());
-        return slowly!(start::irecv_slowly, m, comm, out);
-    };
-    let Some(r) = request::make_receive(&alone, c, m.t) else {
-        leave_slowly(());
+    let Some(r) = request::make_receive(&alone_by_the_gate(), c, m.t) else {
+        now::<NOTHING>();
         return slowly!(start::irecv_slowly, m, comm, out);
     };
     start::remember(r, ix::Irecv, m);
@@ -204,7 +201,7 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     }
     r.active.set(true);
     (out as *mut i32).write(r.handle());
-    leave(SUCCESS)
+    leave::<CALLS, _>(SUCCESS)
 }
 
 /// `MPI_Recv`.
@@ -218,12 +215,12 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    // The state comes before the look at what is drained: see `drain::take_all`.
+    if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
         return slowly!(p2p::recv_slowly, m, comm, status);
     }
-    // The state comes before the look at what is drained: see `drain::take_all`.
-    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(());
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
     let low = c.lower.load(Relaxed);
@@ -241,7 +238,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     if code != SUCCESS {
         return failed(c, code);
     }
-    leave(SUCCESS)
+    leave::<WAITS, _>(SUCCESS)
 }
 
 /// Where the lower half stores a status.
@@ -310,14 +307,12 @@ unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
     let Some(way) = lower::way() else {
         return false;
     };
-    if !gate::enter_quickly::<PREPARES>() {
+    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL }>() {
         return false;
     }
-    if alone().is_none() {
-        return leave_slowly(false);
-    }
     let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
-        return leave_slowly(false);
+        now::<NOTHING>();
+        return false;
     };
     r.waiting.set(true);
     (*status).source = ANY_SOURCE; // as in `recv`

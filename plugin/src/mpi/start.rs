@@ -313,7 +313,7 @@ unsafe fn begin(at: usize) -> Outcome {
         if let Some(traffic) = traffic {
             traffic.unsend();
         }
-        sync::end(r);
+        sync::end(&lock(), r);
     }
     outcome
 }
