@@ -10,7 +10,8 @@
 
 use super::super::turn;
 use crate::block::{self, Block};
-use crate::{gate, registry};
+use crate::gate::{self, SEVERAL};
+use crate::registry;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
 use std::panic::Location;
@@ -100,7 +101,16 @@ impl Deref for Alone {
 #[inline(always)]
 pub unsafe fn alone() -> Option<Alone> {
     compiler_fence(SeqCst);
-    (!SHARED.load(Relaxed)).then_some(Alone(()))
+    (!gate::heeds(SEVERAL)).then_some(Alone(()))
+}
+
+/// The same for a thread that has come through the gate heeding [`SEVERAL`].
+///
+/// # Safety
+/// As [`alone`].
+#[inline(always)]
+pub unsafe fn alone_by_the_gate() -> Alone {
+    Alone(())
 }
 
 #[cold]
@@ -148,6 +158,7 @@ pub fn share_for_good() {
 /// Several threads will use the model from now on.
 pub fn share() {
     SHARED.store(true, SeqCst);
+    gate::heed(SEVERAL, true);
     barrier();
     while !HELD.load(Acquire).is_null() || in_use() {
         std::thread::yield_now();
@@ -164,7 +175,9 @@ fn in_use() -> bool {
 
 /// One thread again, if the program has no more in MPI; only with the gate closed.
 pub fn unshare() {
-    SHARED.store(KEPT.load(SeqCst), SeqCst);
+    let kept = KEPT.load(SeqCst);
+    SHARED.store(kept, SeqCst);
+    gate::heed(SEVERAL, kept);
 }
 
 /// True if several threads may use the model.
