@@ -16,6 +16,7 @@ pub mod device;
 pub mod driver;
 mod elsewhere;
 pub mod event;
+pub mod fault;
 pub mod globals;
 pub mod graph;
 pub mod host;

@@ -62,6 +62,25 @@ fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
     Ok([handle; 2])
 }
 
+/// A context is about to end: what was freed in it has been given back.
+pub fn purge(context: u64) {
+    let of = |at: u64| {
+        model::lock()
+            .arena
+            .live
+            .get(&at)
+            .is_some_and(|a| a.context != context)
+    };
+    pools().freed.retain(|(at, event)| {
+        let stays = of(*at);
+        if !stays {
+            // SAFETY: a lower event of ours; inside the gate.
+            unsafe { lower::must(ix::cuEventDestroy_v2, &[*event]) };
+        }
+        stays
+    });
+}
+
 /// Gives memory back that streams are done with; all of it, when they are known to be.
 ///
 /// # Errors
