@@ -26,3 +26,19 @@ fn a_fault_stays_until_the_device_is_reset() {
         assert!(told.contains(&format!("step {step} reset: 7\n")), "{told}");
     }
 }
+
+/// Copies and fills beyond an allocation are refused, before and after a restart, though its neighbour is mapped with it.
+#[test]
+fn copies_beyond_an_allocation_are_refused() {
+    let scratch = Scratch::new("cuda-ranges");
+    let app = cuda_program_of_both("cuda_ranges");
+    let mut job = Job::launch_with(&scratch, 0, &cpu(), &app, ["6", "300"]);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    let said = job.kill();
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert!(lines(&done.stdout) > 0);
+    for line in text(&[said, done.stdout].concat()).lines() {
+        assert!(line.ends_with("53 calls, 0 wrong, 0 bytes touched"), "{line}");
+    }
+}

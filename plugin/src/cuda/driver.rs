@@ -5,7 +5,7 @@ use super::lower::{self, ix, PARAMS};
 use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
 use super::stream::{self, per_thread};
-use super::{context, fault, graph};
+use super::{context, fault, graph, ranges};
 use crate::gate::{self, Call};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -158,6 +158,7 @@ pub unsafe fn forward(index: usize, class: Class, args: &[u64]) -> Result<(), i3
     // SAFETY: the caller's.
     unsafe {
         context::ensure()?;
+        ranges::check(index, args)?;
         let mut made = 0;
         let lowered = Lowered::new(index, args, &mut made)?;
         check(lower::must(index, &lowered.words))?;

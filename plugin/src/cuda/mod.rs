@@ -29,6 +29,7 @@ pub mod model;
 pub mod module;
 pub mod peers;
 pub mod pool;
+pub mod ranges;
 pub mod record;
 pub mod replay;
 pub mod runtime;
