@@ -13,16 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 /// There has been one: else nobody looks for one.
 static ANY: AtomicBool = AtomicBool::new(false);
 
-/// Errors that leave a context of no use, as `cuda.h` says, with what they mean.
-macro_rules! staying {
-    ($($name:ident = $code:literal, $text:literal;)*) => {
-        const TEXTS: &[(i32, &str)] = &[$(($code, $text),)*];
-    };
-}
-
-cuda_spec::results!(staying);
-
-/// Does this error stay?
+/// Does this error leave its context of no use, as `cuda.h` says?
 #[inline]
 pub fn stays(code: i32) -> bool {
     code >= CONTAINED
@@ -97,7 +88,7 @@ pub fn refusal() -> Option<String> {
         .iter()
         .map(|(device, handle)| (*device, of(*handle)))
         .find(|(_, code)| *code != SUCCESS)?;
-    let text = TEXTS.iter().find(|t| t.0 == code).map_or("", |t| t.1);
+    let text = told(code).map_or("".into(), |t| t.text.to_string_lossy());
     Some(format!(
         "a kernel on CUDA device {device} has failed (error {code}, {text}), and what its context has is of no use any more: ask again when \
          the program has called cudaDeviceReset or ended the context, or go back to an earlier checkpoint"

@@ -17,6 +17,7 @@ pub mod driver;
 mod elsewhere;
 pub mod event;
 pub mod fault;
+pub mod forks;
 pub mod globals;
 pub mod graph;
 pub mod host;
