@@ -5,7 +5,7 @@ use super::codes::*;
 use super::driver::{check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model;
-use super::{context, driver, graph, managed, peers, vmm};
+use super::{context, driver, graph, managed, peers, pool, vmm};
 use std::sync::{Mutex, MutexGuard};
 
 /// Alignment of rows of pitched memory.
@@ -167,6 +167,8 @@ pub fn release(at: u64) -> Result<(), i32> {
             model.arena.reserve(region.len, GRANULE, base);
         }
     }
+    drop(model);
+    pool::gone(at);
     Ok(())
 }
 
@@ -239,6 +241,7 @@ pub unsafe fn cuMemFree_v2(at: u64) -> i32 {
             model.arena.live.get(&at).ok_or(INVALID_VALUE)?.context
         };
         context::with(context, synchronize)?;
+        pool::free_now(at)?;
         // SAFETY: inside the gate; nothing has work any more.
         match unsafe { graph::free(at, None) }? {
             true => Ok(()),
