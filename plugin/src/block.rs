@@ -75,12 +75,13 @@ pub struct Doing {
     pub turn: AtomicU8,
     /// 1 while it has the model to itself without having locked it, see `mpi::model::lock`.
     pub model: AtomicU8,
-    rest: AtomicU8,
+    /// 1 once the thread is in the registry.
+    pub known: AtomicU8,
 }
 
-/// The value for [`set`].
+/// What a thread in the registry is doing, for [`set`] and [`is`].
 pub const fn doing(state: u8, turn: u8, model: u8) -> u32 {
-    u32::from_le_bytes([state, turn, model, 0])
+    u32::from_le_bytes([state, turn, model, 1])
 }
 
 /// The thread does nothing.
@@ -183,6 +184,21 @@ pub unsafe fn set<const DOING: u32>(b: *mut Block) {
         asm!("mov dword ptr [{b} + {at}], {doing}", b = in(reg) b, at = const offset_of!(Block, doing),
              doing = const DOING, options(nostack, preserves_flags));
     }
+}
+
+/// Is this what the thread is doing?
+///
+/// # Safety
+/// `b` must be the calling thread's block.
+#[inline(always)]
+pub unsafe fn is<const DOING: u32>(b: *mut Block) -> bool {
+    let now: u32;
+    // SAFETY: as in `set`: one load of bytes that the thread itself writes.
+    unsafe {
+        asm!("mov {now:e}, dword ptr [{b} + {at}]", b = in(reg) b, now = out(reg) now,
+             at = const offset_of!(Block, doing), options(nostack, readonly, preserves_flags));
+    }
+    now == DOING
 }
 
 /// The calling thread's block, whichever TCB the thread is on; null for a thread born in a lower half.

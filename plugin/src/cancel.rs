@@ -1,8 +1,8 @@
 //! `pthread_cancel` of a thread that is inside a lower half waits until it is out: its cancellation points are
 //! another libc's, which would end a thread that is not its own and unwind through the crossing.
 //!
-//! The canceller marks the thread and makes it pass a fence (`membarrier`): then either it sees that the thread
-//! is inside, or the thread sees the mark when it leaves the gate or enters it the next time.
+//! The canceller marks the thread, and the gate for good, and makes the thread pass a fence (`membarrier`): then either it
+//! sees that the thread is inside, or the thread sees the marks when it leaves the gate or enters it the next time.
 
 use crate::block::{self, Block, OUTSIDE};
 use crate::{gate, raw, symbols};
@@ -60,6 +60,7 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
         let (mark, state) = unsafe { (word(b), &(*b).doing.state) };
         if mark.load(Ordering::Acquire) != 0 {
             mark.fetch_or(CANCELLED, Ordering::SeqCst);
+            gate::heed(gate::CANCELS, true);
             gate::fence_all();
             if state.load(Ordering::SeqCst) != OUTSIDE {
                 return 0;
@@ -76,6 +77,7 @@ pub unsafe extern "C" fn pthread_cancel(thread: libc::pthread_t) -> c_int {
 pub unsafe fn put_off(b: *mut Block) {
     // SAFETY: as the caller says.
     unsafe { word(b) }.fetch_or(CANCELLED, Ordering::Relaxed);
+    gate::heed(gate::CANCELS, true);
 }
 
 /// A marked thread goes in: nothing may cancel it there.

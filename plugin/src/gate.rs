@@ -2,20 +2,30 @@
 //!
 //! Entering stores the thread's state and loads the gate, with no fence: whoever closes the gate makes every
 //! running thread pass one (`membarrier`), so either the closer sees the state or the thread sees the gate.
+//!
+//! The gate's word also says what else keeps calls from going the quick way, so that they look at this word and no other.
 
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
 use crate::{cancel, raw, registry};
-use core::sync::atomic::{compiler_fence, AtomicU32, Ordering};
+use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
 static GATE: AtomicU32 = AtomicU32::new(0);
 /// It is closed.
 const CLOSED: u32 = 1;
+/// Somebody has been cancelled, see `cancel`.
+pub const CANCELS: u32 = 2;
 /// Calls of the MPI library go one by one, see `mpi::turn`.
-const TURNS: u32 = 2;
+pub const TURNS: u32 = 4;
+/// Several threads use the model, see `mpi::model::lock`.
+pub const SEVERAL: u32 = 8;
+/// There are synchronous sends that are not complete, see `mpi::sync`.
+pub const SYNC: u32 = 16;
+/// There are drained messages, see `mpi::unexpected`.
+pub const DRAINED: u32 = 32;
 /// How often threads have been let in while it is closed: the bits from this one up.
-const ADMISSION: u32 = 4;
+const ADMISSION: u32 = 64;
 
 /// membarrier's commands, as in linux/membarrier.h.
 const PRIVATE_EXPEDITED: usize = 1 << 3;
@@ -48,25 +58,25 @@ pub fn enter(call: Call) -> Inside {
     b.doing.state.store(call as u8, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
-    if (GATE.load(Ordering::Relaxed) | (mark ^ 1)) != 0 {
+    if (GATE.load(Ordering::Relaxed) & CLOSED | (mark ^ 1)) != 0 {
         wait(call, before);
     }
     Inside { before }
 }
 
-/// Goes in, `DOING` this, if there is nothing to wait for and nothing else to do. Goes out by [`leave`].
+/// Goes in, `DOING` this, if there is nothing to wait for, nothing else to do, and nothing of `HEEDED` holds. Goes out by
+/// [`leave`].
 #[inline(always)]
-pub fn enter_quickly<const DOING: u32>() -> bool {
+pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
     let b = block::mine();
-    // SAFETY: as in `enter`. A thread that is outside has no turn, nor the model.
+    // SAFETY: the block is this thread's own.
     unsafe {
-        if (*b).doing.state.load(Ordering::Relaxed) != OUTSIDE {
+        if !block::is::<NOTHING>(b) {
             return false;
         }
         block::set::<DOING>(b);
         compiler_fence(Ordering::SeqCst);
-        let mark = cancel::own_word().load(Ordering::Relaxed);
-        if GATE.load(Ordering::Relaxed) | (mark ^ 1) == 0 {
+        if !heeds(CLOSED | CANCELS | HEEDED) {
             return true;
         }
         block::set::<NOTHING>(b);
@@ -74,16 +84,32 @@ pub fn enter_quickly<const DOING: u32>() -> bool {
     false
 }
 
+/// Does any of this hold?
+#[inline(always)]
+pub fn heeds(what: u32) -> bool {
+    GATE.load(Ordering::Relaxed) & what != 0
+}
+
+/// From now on this holds, or does not. Who has to be sure that all threads heed it makes them pass a fence.
+pub fn heed(what: u32, holds: bool) {
+    if holds {
+        GATE.fetch_or(what, Ordering::SeqCst);
+    } else {
+        GATE.fetch_and(!what, Ordering::SeqCst);
+    }
+}
+
+/// The thread's own state.
+#[inline(always)]
+fn own_state() -> &'static AtomicU8 {
+    // SAFETY: the block is the thread's own and stays as long as it runs; nothing but atomics is looked at.
+    unsafe { &(*block::mine()).doing.state }
+}
+
 /// Changes what a checkpoint may do with the thread, which is inside.
 #[inline(always)]
 pub fn set(call: Call) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        (*block::mine())
-            .doing
-            .state
-            .store(call as u8, Ordering::Relaxed)
-    };
+    own_state().store(call as u8, Ordering::Relaxed);
 }
 
 /// Ends the outermost call, which gave `value`. The thread has no turn, or one that ends with this (`mpi::turn`).
@@ -93,16 +119,19 @@ pub fn leave<T>(value: T) -> T {
     // SAFETY: as in `enter`.
     unsafe { block::set::<NOTHING>(block::mine()) };
     compiler_fence(Ordering::SeqCst);
-    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED == 0 {
-        return value;
+    if heeds(CANCELS) {
+        return leave_cancelled(value);
     }
-    leave_cancelled(value)
+    value
 }
 
+/// Somebody has been cancelled: perhaps the thread itself.
 #[cold]
 #[inline(never)]
 fn leave_cancelled<T>(value: T) -> T {
-    cancel::deliver();
+    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED != 0 {
+        cancel::deliver();
+    }
     value
 }
 
@@ -181,13 +210,7 @@ impl Drop for Inside {
         compiler_fence(Ordering::SeqCst);
         // A constant is stored, not what was read: the next call's read need not wait for this one's.
         if self.before == OUTSIDE {
-            // SAFETY: as in `enter`.
-            unsafe {
-                (*block::mine())
-                    .doing
-                    .state
-                    .store(OUTSIDE, Ordering::Release)
-            };
+            own_state().store(OUTSIDE, Ordering::Release);
         } else {
             back(self.before);
         }
@@ -203,13 +226,7 @@ impl Drop for Inside {
 #[cold]
 #[inline(never)]
 fn back(before: u8) {
-    // SAFETY: as in `enter`.
-    unsafe {
-        (*block::mine())
-            .doing
-            .state
-            .store(before, Ordering::Release)
-    };
+    own_state().store(before, Ordering::Release);
 }
 
 /// A cancelled thread has come out of a call.
@@ -234,17 +251,15 @@ pub fn init() {
 
 /// Closes the gate: when this returns, every thread that is inside can be seen by [`busy`].
 pub fn close() {
-    GATE.fetch_or(CLOSED, Ordering::SeqCst);
+    heed(CLOSED, true);
     fence_all();
 }
 
 /// From now on nobody goes in quickly for a call of the MPI library, or people may again.
 pub fn take_turns(on: bool) {
+    heed(TURNS, on);
     if on {
-        GATE.fetch_or(TURNS, Ordering::SeqCst);
         fence_all();
-    } else {
-        GATE.fetch_and(!TURNS, Ordering::SeqCst);
     }
 }
 
@@ -276,13 +291,13 @@ pub fn admit() {
 
 /// Opens the gate.
 pub fn open() {
-    GATE.fetch_and(TURNS, Ordering::SeqCst);
+    GATE.fetch_and(ADMISSION - 1 - CLOSED, Ordering::SeqCst);
     raw::futex_wake(&GATE);
 }
 
 /// Is the gate closed?
 pub fn closed() -> bool {
-    GATE.load(Ordering::SeqCst) & CLOSED != 0
+    heeds(CLOSED)
 }
 
 /// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:

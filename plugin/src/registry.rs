@@ -42,6 +42,7 @@ pub fn register() {
             (*b).next = HEAD.load(Ordering::Relaxed);
             HEAD.store(b, Ordering::Relaxed);
             (*b).registered = 1;
+            (*b).doing.known.store(1, Ordering::Relaxed);
         });
     }
 }
@@ -79,6 +80,7 @@ unsafe extern "C" fn thread_ends(value: *mut c_void) {
                 at = &raw mut (**at).next;
             }
             (*b).registered = 0;
+            (*b).doing.known.store(0, Ordering::Relaxed);
         });
     }
 }

@@ -15,6 +15,12 @@
 #include <unistd.h>
 #include <vector>
 
+#define main heat_main
+namespace heat {
+#include "../../examples/cuda/heat2d-cuda.cu"
+}
+#undef main
+#undef CHECK
 #define main nbody_main
 namespace nbody {
 #include "../../examples/cuda/nbody.cu"
@@ -35,21 +41,6 @@ namespace streams {
 #include "../../examples/cuda/streams.cu"
 }
 #undef main
-#undef CHECK
-#define main heat_main
-namespace heat {
-#include "../../examples/cuda/heat2d-cuda.cu"
-}
-#undef main
-#undef CHECK
-#define CHECK(call)                                                                                  \
-    do {                                                                                             \
-        cudaError_t e = (call);                                                                      \
-        if (e != cudaSuccess) {                                                                      \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e));     \
-            exit(1);                                                                                 \
-        }                                                                                            \
-    } while (0)
 
 static bool failed;
 

@@ -41,7 +41,7 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: b
 fn close(guard: &Guard, handle: &mut i32, r: &'static Request) {
     r.done.set(false);
     if r.persistent.get() {
-        sync::end(r);
+        sync::end(guard, r);
         r.active.set(false);
     } else {
         request::release(guard, r);
@@ -286,8 +286,8 @@ fn comm_of(handle: i32) -> i32 {
 #[inline(always)]
 pub unsafe fn wait(at: usize, status: usize) -> i32 {
     match quick::wait(at, status) {
-        SUCCESS => SUCCESS,
-        _ => wait_whatever(at, status),
+        true => SUCCESS,
+        false => wait_whatever(at, status),
     }
 }
 

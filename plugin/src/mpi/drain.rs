@@ -12,14 +12,10 @@ use crate::{gate, host};
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
-/// So often is looked whether threads that end are gone, before what their destructors may wait for is let in: threads
-/// that would end too, here or in another rank, and are kept outside.
-const ADMISSION: u32 = 20;
-/// And so often before the ranks have to go on, for it may be anything else.
-const ROUNDS: u32 = 100;
-/// The same of a thread that waits for other ranks to make the same call.
-const LATE_ADMISSION: u32 = 4;
-const LATE: u32 = 200;
+/// What a thread may wait for that is kept outside, in this rank or another: the end of threads that its destructors wait
+/// for, and other ranks that make the same call. After so many rounds, again and again, they are let in; and after so many
+/// the ranks have to go on, for it may be anything else.
+const NEEDS: [(&str, u32, u32); 2] = [(inside::ENDS, 20, 100), (inside::MEETS, 4, 200)];
 
 /// Takes every message that no receive matches off one communicator.
 ///
@@ -116,9 +112,9 @@ pub unsafe fn run() -> Result<(), String> {
         }
         for s in &said {
             let text = s.get(8 * (3 * n + 1)..).unwrap_or_default();
-            for (why, rounds) in [(inside::ENDS, ADMISSION), (inside::MEETS, LATE_ADMISSION)] {
+            for (why, admitted, _) in NEEDS {
                 if text.ends_with(why.as_bytes()) {
-                    admission = admission.min(rounds);
+                    admission = admission.min(admitted);
                 }
             }
             if !text.is_empty() {
@@ -130,9 +126,8 @@ pub unsafe fn run() -> Result<(), String> {
             return if any { sync::settle() } else { Ok(()) };
         };
         // All ranks count alike, and stop together.
-        if rounds > ROUNDS && waits_for.ends_with(inside::ENDS)
-            || rounds > LATE && waits_for.ends_with(inside::MEETS)
-        {
+        let over = |(why, _, limit)| rounds > limit && waits_for.ends_with(why);
+        if NEEDS.into_iter().any(over) {
             return Err(waits_for);
         }
         if begin.elapsed() > LIMIT {

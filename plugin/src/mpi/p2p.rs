@@ -4,6 +4,7 @@ use super::abi::*;
 use super::front::{again, finish, forward, put_status};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::{comm as comms, datatype, Comm};
+pub use super::quick::recv;
 use super::start::Message;
 use super::{complete, handle, inside, large, packed, quick, start, sync, unexpected};
 use crate::gate::{self, Call, Inside};
@@ -60,14 +61,7 @@ pub unsafe extern "C" fn send_slowly(
     tag: i32,
     comm: i32,
 ) -> i32 {
-    let m = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
-    send_in(ix::Send, m, comm)
+    send_in(ix::Send, Message::new(buf, n, t, peer, tag), comm)
 }
 
 /// Sends in the mode of the function, inside the gate.
@@ -90,16 +84,7 @@ pub unsafe fn ssend(m: Message, comm: i32) -> i32 {
     finish(comm, Ok(code))
 }
 
-/// `MPI_Recv`.
-///
-/// # Safety
-/// As the MPI standard says of the arguments.
-#[inline(always)]
-pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
-    quick::recv(m, comm, status)
-}
-
-/// Whatever the message and the state of things.
+/// `MPI_Recv`, whatever the message and the state of things.
 #[cold]
 #[inline(never)]
 pub unsafe extern "C" fn recv_slowly(
@@ -111,13 +96,7 @@ pub unsafe extern "C" fn recv_slowly(
     comm: i32,
     status: usize,
 ) -> i32 {
-    let m = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
+    let m = Message::new(buf, n, t, peer, tag);
     let inside = gate::enter(Call::Reexecutable);
     let mut own = Status::EMPTY;
     let outcome = again(|| {

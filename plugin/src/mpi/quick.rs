@@ -9,15 +9,12 @@ use super::abi::*;
 use super::lower::{self, call_by, ix, must_by};
 use super::model::request::{self, Request, COMPLETE};
 use super::model::traffic::Traffic;
-use super::model::{alone, comm as comms, Comm};
+use super::model::{alone, alone_by_the_gate, comm as comms, Comm};
 use super::start::{self, Message};
-use super::{complete, errs, inside, p2p, sync, turn, unexpected};
-use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
-use crate::gate;
+use super::{complete, errs, inside, p2p, turn};
+use crate::block::{self, doing, MARKED, MUST_COMPLETE, NOTHING, OUT, REEXECUTABLE};
+use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Go the other way.
-pub const SLOW: i32 = i32::MIN;
 
 /// What the thread does: it works on the model, and has its turn to call the library.
 const PREPARES: u32 = doing(MUST_COMPLETE, MARKED, 1);
@@ -37,28 +34,29 @@ fn now<const DOING: u32>() {
     unsafe { block::set::<DOING>(block::mine()) };
 }
 
-/// Ends the turn, if it is not over, and the call.
+/// Ends the call, and with it the turn, if the thread does this and has not given way to others meanwhile.
 #[inline(always)]
-fn leave(code: i32) -> i32 {
-    if turn::marked() {
-        gate::leave(code)
+fn leave<const DOING: u32, T>(value: T) -> T {
+    // SAFETY: the block is this thread's own.
+    if unsafe { block::is::<DOING>(block::mine()) } {
+        gate::leave(value)
     } else {
-        leave_slowly(code)
+        leave_slowly(value)
     }
 }
 
 #[cold]
 #[inline(never)]
-fn leave_slowly(code: i32) -> i32 {
+fn leave_slowly<T>(value: T) -> T {
     turn::end();
-    gate::leave(code)
+    gate::leave(value)
 }
 
 /// The call has failed: what the error handler makes of it.
 #[cold]
 #[inline(never)]
 fn failed(c: &Comm, code: i32) -> i32 {
-    errs::raise(c.handle.load(Relaxed), leave(code))
+    errs::raise(c.handle.load(Relaxed), leave_slowly(code))
 }
 
 /// A message that was counted has not been sent.
@@ -111,11 +109,11 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(p2p::send_slowly, m, comm);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(p2p::send_slowly, m, comm);
     }
-    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(0);
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(p2p::send_slowly, m, comm);
     };
     let traffic = c.traffic(m.peer);
@@ -128,7 +126,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
     if code != SUCCESS {
         return unsent(c, traffic, code);
     }
-    leave(SUCCESS)
+    leave::<CALLS, _>(SUCCESS)
 }
 
 /// `MPI_Isend`.
@@ -140,11 +138,11 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(start::isend_slowly, m, comm, out);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(start::isend_slowly, m, comm, out);
     }
-    let Some(c) = plain(m, comm).filter(|_| !sync::any()) else {
-        leave_slowly(0);
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(start::isend_slowly, m, comm, out);
     };
     let traffic = c.traffic(m.peer);
@@ -162,11 +160,11 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
     }
     if request::is_complete(lower) {
         (out as *mut i32).write(COMPLETE);
-        return leave(SUCCESS);
+        return leave::<CALLS, _>(SUCCESS);
     }
     turn::end();
     (out as *mut i32).write(start::under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower));
-    leave(SUCCESS)
+    gate::leave(SUCCESS)
 }
 
 /// `MPI_Irecv`.
@@ -178,19 +176,15 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(start::irecv_slowly, m, comm, out);
     };
-    if !gate::enter_quickly::<PREPARES>() {
+    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL | DRAINED }>() {
         return slowly!(start::irecv_slowly, m, comm, out);
     }
-    let Some(alone) = alone() else {
-        leave_slowly(0);
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(start::irecv_slowly, m, comm, out);
     };
-    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(0);
-        return slowly!(start::irecv_slowly, m, comm, out);
-    };
-    let Some(r) = request::make_receive(&alone, c, m.t) else {
-        leave_slowly(0);
+    let Some(r) = request::make_receive(&alone_by_the_gate(), c, m.t) else {
+        now::<NOTHING>();
         return slowly!(start::irecv_slowly, m, comm, out);
     };
     start::remember(r, ix::Irecv, m);
@@ -207,7 +201,7 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     }
     r.active.set(true);
     (out as *mut i32).write(r.handle());
-    leave(SUCCESS)
+    leave::<CALLS, _>(SUCCESS)
 }
 
 /// `MPI_Recv`.
@@ -221,12 +215,12 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let Some(way) = lower::way() else {
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
-    if !gate::enter_quickly::<CALLS>() {
+    // The state comes before the look at what is drained: see `drain::take_all`.
+    if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
         return slowly!(p2p::recv_slowly, m, comm, status);
     }
-    // The state comes before the look at what is drained: see `drain::take_all`.
-    let Some(c) = plain(m, comm).filter(|_| !unexpected::any()) else {
-        leave_slowly(0);
+    let Some(c) = plain(m, comm) else {
+        now::<NOTHING>();
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
     let low = c.lower.load(Relaxed);
@@ -234,7 +228,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     (*place).source = ANY_SOURCE; // stays so if there is an error and no message
     now::<WAITS>();
     let Ok(code) = call_by(way, ix::Recv, args!(m, low, place)) else {
-        leave_slowly(0);
+        leave_slowly(());
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
     // A truncated message was received too: it is no longer in flight.
@@ -244,7 +238,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     if code != SUCCESS {
         return failed(c, code);
     }
-    leave(SUCCESS)
+    leave::<WAITS, _>(SUCCESS)
 }
 
 /// Where the lower half stores a status.
@@ -256,12 +250,12 @@ fn place(status: usize, own: &mut Status) -> *mut Status {
     }
 }
 
-/// `MPI_Wait`.
+/// `MPI_Wait`: false if this has to go the other way.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
-pub unsafe fn wait(at: usize, status: usize) -> i32 {
+pub unsafe fn wait(at: usize, status: usize) -> bool {
     let handle = at as *mut i32;
     if *handle == COMPLETE {
         *handle = REQUEST_NULL;
@@ -273,13 +267,10 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
                 ..Status::EMPTY
             };
         }
-        return SUCCESS;
+        return true;
     }
     let mut own = Status::EMPTY;
-    match wait_for(handle, place(status, &mut own)) {
-        true => SUCCESS,
-        false => SLOW,
-    }
+    wait_for(handle, place(status, &mut own))
 }
 
 /// `MPI_Waitall` for the first of `n` requests: how many are done, with their statuses.
@@ -316,14 +307,12 @@ unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
     let Some(way) = lower::way() else {
         return false;
     };
-    if !gate::enter_quickly::<PREPARES>() {
+    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL }>() {
         return false;
     }
-    if alone().is_none() {
-        return leave_slowly(SLOW) == SUCCESS;
-    }
     let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
-        return leave_slowly(SLOW) == SUCCESS;
+        now::<NOTHING>();
+        return false;
     };
     r.waiting.set(true);
     (*status).source = ANY_SOURCE; // as in `recv`

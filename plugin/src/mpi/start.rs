@@ -5,6 +5,7 @@ use super::front::{forward, put, slice};
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::{self, Kind, Request};
 use super::model::{comm as comms, lock, serial, Comm};
+pub use super::quick::irecv;
 use super::{bsend, handle, icoll, partitioned, quick, sync, unexpected};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,16 +25,28 @@ pub struct Message {
 }
 
 impl Message {
+    /// The arguments as MPI's functions have them.
+    #[inline(always)]
+    pub fn new(buf: usize, n: i32, t: i32, peer: i32, tag: i32) -> Message {
+        Message {
+            buf,
+            n,
+            t,
+            peer,
+            tag,
+        }
+    }
+
     /// What the model knows of a request.
     #[inline(always)]
     pub fn of(r: &Request) -> Message {
-        Message {
-            buf: r.buffer.get(),
-            n: r.count.get(),
-            t: r.datatype.get(),
-            peer: r.peer.get(),
-            tag: r.tag.get(),
-        }
+        Message::new(
+            r.buffer.get(),
+            r.count.get(),
+            r.datatype.get(),
+            r.peer.get(),
+            r.tag.get(),
+        )
     }
 }
 
@@ -146,13 +159,7 @@ pub fn under_way(
     tag: i32,
     lower: i32,
 ) -> i32 {
-    let m = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
+    let m = Message::new(buf, n, t, peer, tag);
     let (h, r) = request::make(&lock(), Kind::Send, c, m.t);
     remember(r, ix::Isend, m);
     r.lower.store(lower, Relaxed);
@@ -226,14 +233,7 @@ pub unsafe extern "C" fn isend_slowly(
     comm: i32,
     out: usize,
 ) -> i32 {
-    let m = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
-    post(ix::Isend, m, comm, out)
+    post(ix::Isend, Message::new(buf, n, t, peer, tag), comm, out)
 }
 
 /// Posts a send inside the gate.
@@ -243,15 +243,6 @@ unsafe fn post(function: usize, m: Message, comm: i32, out: usize) -> i32 {
         put(out, post_send(function, comms::get(comm)?, m)?);
         Ok(SUCCESS)
     })
-}
-
-/// `MPI_Irecv`.
-///
-/// # Safety
-/// As the MPI standard says of the arguments.
-#[inline(always)]
-pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    quick::irecv(m, comm, out)
 }
 
 /// Whatever the message and the state of things.
@@ -266,13 +257,7 @@ pub unsafe extern "C" fn irecv_slowly(
     comm: i32,
     out: usize,
 ) -> i32 {
-    let m = Message {
-        buf,
-        n,
-        t,
-        peer,
-        tag,
-    };
+    let m = Message::new(buf, n, t, peer, tag);
     forward(comm, || {
         put(out, post_recv(comms::get(comm)?, m)?);
         Ok(SUCCESS)
@@ -328,7 +313,7 @@ unsafe fn begin(at: usize) -> Outcome {
         if let Some(traffic) = traffic {
             traffic.unsend();
         }
-        sync::end(r);
+        sync::end(&lock(), r);
     }
     outcome
 }

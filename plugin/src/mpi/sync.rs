@@ -94,6 +94,7 @@ fn count(comm: &Comm, dest: i32, tag: i32) {
 pub fn begin(guard: &Guard, comm: &Comm, r: &Request) {
     let lines = LINES.get(guard).get_or_insert_with(HashMap::new);
     if PENDING.fetch_add(1, Relaxed) == 0 {
+        gate::heed(gate::SYNC, true);
         lines.clear();
     }
     let n = lines
@@ -106,9 +107,9 @@ pub fn begin(guard: &Guard, comm: &Comm, r: &Request) {
 
 /// The application has completed, or could not begin, a synchronous send.
 #[cold]
-pub fn end(r: &Request) {
-    if r.order.replace(0) != 0 {
-        PENDING.fetch_sub(1, Relaxed);
+pub fn end(_guard: &Guard, r: &Request) {
+    if r.order.replace(0) != 0 && PENDING.fetch_sub(1, Relaxed) == 1 {
+        gate::heed(gate::SYNC, false);
     }
 }
 

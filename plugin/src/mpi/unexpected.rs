@@ -5,6 +5,7 @@ use super::abi::*;
 use super::lower::Fail;
 use super::model::{datatype, lock, Comm, Locked};
 use super::{handle, packed, sync};
+use crate::gate;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A drained message.
@@ -41,6 +42,7 @@ pub fn push(message: Message) {
     let guard = lock();
     QUEUE.get(&guard).push(message);
     LEN.fetch_add(1, Relaxed);
+    gate::heed(gate::DRAINED, true);
 }
 
 fn matches(m: &Message, comm: &Comm, source: i32, tag: i32) -> bool {
@@ -57,8 +59,10 @@ pub unsafe fn take(comm: &Comm, source: i32, tag: i32) -> Option<Message> {
     let guard = lock();
     let queue = QUEUE.get(&guard);
     let i = queue.iter().position(|m| matches(m, comm, source, tag))?;
-    LEN.fetch_sub(1, Relaxed);
     let message = queue.remove(i);
+    if LEN.fetch_sub(1, Relaxed) == 1 {
+        gate::heed(gate::DRAINED, false);
+    }
     drop(guard);
     if let Some(ack) = message.ack {
         sync::matched(ack);

@@ -6,7 +6,8 @@
 //! owner is out of its critical section.
 
 use super::super::turn;
-use crate::{gate, registry};
+use crate::gate::{self, SEVERAL};
+use crate::registry;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
 use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
@@ -66,7 +67,16 @@ impl Deref for Alone {
 #[inline(always)]
 pub unsafe fn alone() -> Option<Alone> {
     compiler_fence(SeqCst);
-    (!SHARED.load(Relaxed)).then_some(Alone(()))
+    (!gate::heeds(SEVERAL)).then_some(Alone(()))
+}
+
+/// The same for a thread that has come through the gate heeding [`SEVERAL`].
+///
+/// # Safety
+/// As [`alone`].
+#[inline(always)]
+pub unsafe fn alone_by_the_gate() -> Alone {
+    Alone(())
 }
 
 #[cold]
@@ -105,6 +115,7 @@ impl Drop for Guard {
 /// Several threads will use the model from now on.
 pub fn share() {
     SHARED.store(true, SeqCst);
+    gate::heed(SEVERAL, true);
     barrier();
     while HELD.load(Acquire) || in_use() {
         std::thread::yield_now();
@@ -122,6 +133,7 @@ fn in_use() -> bool {
 /// One thread again; only with the gate closed.
 pub fn unshare() {
     SHARED.store(false, SeqCst);
+    gate::heed(SEVERAL, false);
 }
 
 /// True if several threads may use the model.

@@ -13,7 +13,7 @@ pub mod window;
 
 pub use comm::Comm;
 pub use datatype::Datatype;
-pub use lock::{alone, lock, shared, Alone, Guard, Locked};
+pub use lock::{alone, alone_by_the_gate, lock, shared, Alone, Guard, Locked};
 pub use request::Request;
 pub use window::Window;
 

@@ -273,7 +273,7 @@ fn give_back(guard: &Guard, r: &'static Request) {
     if r.freed.replace(false) {
         FREED.fetch_sub(1, Relaxed);
     }
-    super::super::sync::end(r);
+    super::super::sync::end(guard, r);
     if let Some(c) = r.comm.take() {
         c.release(guard);
     }
