@@ -178,6 +178,25 @@ fn a_variable_that_would_lie_elsewhere_is_not_checkpointed() {
     assert!(lines(&done.stdout) > 0 && expected.ends_with(&done.stdout));
 }
 
+/// What pools say is used and reserved, and the most of both.
+#[test]
+fn pools_know_how_much_they_had() {
+    let scratch = Scratch::new("cuda-pool");
+    let app = cuda_program_of_both("cuda_pool");
+    let mut job = Job::launch_with(&scratch, 0, &cpu(), &app, ["8", "300"]);
+    job.must_reach(2);
+    job.checkpoint(&scratch);
+    let said = job.kill();
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert!(lines(&done.stdout) > 0);
+    let line = "three 5244380/5244380 used, 8/8 MiB reserved; default 3145728/3145728 used, 4/4 MiB reserved; one left 500/5244380 used, \
+                2/8 MiB reserved; forgotten 500/500 used, 2/2 MiB reserved; none 0/500 used, 0/2 MiB reserved; default 0/3145728 used, \
+                0/4 MiB reserved;";
+    for told in text(&[said, done.stdout].concat()).lines() {
+        assert!(told.ends_with(line), "{told}");
+    }
+}
+
 #[test]
 fn a_gpu_is_asked_for_where_there_is_none() {
     let scratch = Scratch::new("cuda-no-gpu");

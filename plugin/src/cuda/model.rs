@@ -12,7 +12,7 @@ use super::managed::Managed;
 use super::record::Record;
 use super::runtime::register::Fatbins;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
 /// Kinds of objects.
@@ -59,11 +59,17 @@ pub struct Object {
     pub lower: AtomicU64,
     /// Its place in the order of making.
     pub serial: AtomicU64,
+    /// The context that it was made in; 0: none.
+    context: AtomicU64,
+    /// Of a context: its fault, see [`super::fault`].
+    pub fault: AtomicI32,
 }
 
 /// Most objects at one time.
 const MOST: usize = 1 << 20;
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+/// Places for objects that have been used.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// The object that a handle means, if it is one of this kind.
 #[inline]
@@ -80,6 +86,15 @@ pub fn object(kind: Kind, handle: u64) -> Option<&'static Object> {
 #[inline]
 pub fn lower(kind: Kind, handle: u64) -> Option<u64> {
     object(kind, handle).map(|o| o.lower.load(Relaxed))
+}
+
+/// The object that has a lower handle, and its context: found without the model's lock, which the caller may have.
+pub fn with_lower(kind: Kind, wanted: u64) -> Option<(u64, u64)> {
+    let base = OBJECTS.load(Acquire);
+    let all = (0..USED.load(Acquire)).map(|i| (base + i * size_of::<Object>()) as u64);
+    let mut known = all.filter_map(|handle| Some((handle, object(kind, handle)?)));
+    let (handle, object) = known.find(|(_, o)| o.lower.load(Relaxed) == wanted)?;
+    Some((handle, object.context.load(Relaxed)))
 }
 
 /// What is known of an object beside its handle.
@@ -172,6 +187,7 @@ impl Model {
         }
         assert!(self.next < MOST, "more than {MOST} CUDA objects");
         self.next += 1;
+        USED.store(self.next, Release);
         (OBJECTS.load(Relaxed) + (self.next - 1) * size_of::<Object>()) as u64
     }
 
@@ -192,6 +208,8 @@ impl Model {
                 let object = unsafe { &*(handle as *const Object) };
                 object.lower.store(lower, Relaxed);
                 object.serial.store(serial, Relaxed);
+                object.context.store(context, Relaxed);
+                object.fault.store(0, Relaxed);
                 object.kind.store(kind as u32, Release);
                 handle
             }

@@ -36,6 +36,7 @@ unsafe fn rebuild() -> Result<(), String> {
         check(context::init_lower()).map_err(failed("cuInit"))?;
         elsewhere::check()?;
         model::lock().forget_lower();
+        memory::forget_left();
         contexts()?;
         peers::replay().map_err(failed("letting devices reach each other's memory"))?;
         event::replay().map_err(failed("making an event"))?;
