@@ -204,6 +204,7 @@ traps_over_both! { "trap_objects" 2:
     what_the_library_has_told_of_itself "told";
     many_operators "operators";
     hints_of_communicators "hints";
+    error_codes_deleted_and_added_again "deleted";
 }
 
 traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }

@@ -279,7 +279,7 @@ pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, info: i32, out: us
             inside.set(Call::Reexecutable);
             outcome
         },
-        |_, _, _| {},
+        |guard, _, new| take_hints(guard, new, pairs.as_deref().unwrap_or_default()),
     );
     // By what resource it was split, if the caller left that to the library.
     if let (SUCCESS, HW_UNGUIDED, Some(list)) = (code, kind, found) {
@@ -431,17 +431,20 @@ pub unsafe fn comm_get_name(comm: i32, out: usize, len: usize) -> i32 {
     })
 }
 
+/// Adds MPI's own hints to those that a communicator has; others are not known.
+fn take_hints(guard: &Guard, c: &Comm, given: &[(String, String)]) {
+    let hints = &mut c.meta.get(guard).info;
+    for (key, value) in given.iter().filter(|(k, _)| k.starts_with("mpi_")) {
+        hints.retain(|(k, _)| k != key);
+        hints.push((key.clone(), value.clone()));
+    }
+}
+
 pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
     local(comm, || {
         let c = comms::get(comm)?;
         let given = infos::given(info)?.unwrap_or_default();
-        let guard = lock();
-        let hints = &mut c.meta.get(&guard).info;
-        // MPI's own hints; others are not known. What is not given stays.
-        for (key, value) in given.into_iter().filter(|(k, _)| k.starts_with("mpi_")) {
-            hints.retain(|(k, _)| *k != key);
-            hints.push((key, value));
-        }
+        take_hints(&lock(), c, &given);
         Ok(())
     })
 }
