@@ -317,6 +317,22 @@ static void busy_allreduce(void) { busy("allreduce"); }
 static void busy_recv(void) { busy("recv"); }
 static void busy_wait(void) { busy("wait"); }
 
+/* A send that is complete when it is posted, and a receive whose message has come: MPICH gives the send first. */
+static void any(void)
+{
+    int in = -1, out = rank, index;
+    MPI_Request r[2];
+    MPI_Status status;
+    MPI_Irecv(&in, 1, MPI_INT, left(), 3, MPI_COMM_WORLD, &r[0]);
+    checkpoint_here();
+    MPI_Isend(&out, 1, MPI_INT, right(), 3, MPI_COMM_WORLD, &r[1]);
+    meet();
+    MPI_Waitany(2, r, &index, &status);
+    CHECK(index == 1);
+    MPI_Waitany(2, r, &index, &status);
+    CHECK(index == 0 && in == left() && status.MPI_SOURCE == left() && status.MPI_TAG == 3);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
@@ -335,6 +351,7 @@ int main(int argc, char **argv)
         {"busy_recv", busy_recv},
         {"busy_wait", busy_wait},
         {"multiple", multiple},
+        {"any", any},
         {NULL, NULL},
     };
     return run_trap(argc, argv, traps, strcmp(argv[1], "multiple") ? MPI_THREAD_SINGLE : MPI_THREAD_MULTIPLE);

@@ -234,6 +234,7 @@ over_open_mpi! { "trap_rma" 2 windows_of_some_ranks_in_another_order "some_ranks
 
 over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
 traps_over_both! { "trap_mpi4" 2: collectives_with_arrays_of_datatypes_that_a_restart_begins_anew "arrays"; }
+over_mpich! { "traps" 2 what_is_complete_at_once_comes_before_what_has_come "any" }
 over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
 over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
 over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }

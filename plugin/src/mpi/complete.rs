@@ -327,10 +327,17 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
     }
 }
 
-/// One look at all requests: the first that is complete, or `None`; `Err` if none is active.
+/// Is it known to be complete, without a look at what has come?
+fn known(handle: i32) -> bool {
+    handle == COMPLETE || request::get(handle).is_some_and(|r| r.active.get() && r.done.get())
+}
+
+/// One look at all requests: the first that is complete, or `None`; `Err` if none is active. As in MPICH, what is complete
+/// before looking comes first: programs have the status of a receive overwrite that of the send before it.
 unsafe fn any(n: i32, at: usize, own: &mut Status) -> Result<Option<(usize, i32)>, ()> {
     let mut active = false;
-    for i in 0..slice::<i32>(at, n).len() {
+    let first = slice::<i32>(at, n).iter().position(|h| known(*h));
+    for i in first.unwrap_or(0)..slice::<i32>(at, n).len() {
         let h = (at + 4 * i) as *mut i32;
         if !idle(*h) {
             active = true;
