@@ -1,11 +1,10 @@
 //! Completing requests: wait, test, cancel, free.
 
 use super::abi::*;
-use super::front::{finish, forward, put, put_empty, put_status, slice};
+use super::front::{finish, forward, put, put_empty, put_status};
 use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
-use super::together::{put_at, put_error};
 use super::{composite, icoll, partitioned, quick, status, sync};
 use crate::block;
 use crate::gate::{self, Call, Inside};
@@ -325,99 +324,6 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
             finish(COMM_WORLD, Ok(code))
         }
     }
-}
-
-/// Is it known to be complete, without a look at what has come?
-fn known(handle: i32) -> bool {
-    handle == COMPLETE || request::get(handle).is_some_and(|r| r.active.get() && r.done.get())
-}
-
-/// One look at all requests: the first that is complete, or `None`; `Err` if none is active. As in MPICH, what is complete
-/// before looking comes first: programs have the status of a receive overwrite that of the send before it.
-unsafe fn any(n: i32, at: usize, own: &mut Status) -> Result<Option<(usize, i32)>, ()> {
-    let mut active = false;
-    let first = slice::<i32>(at, n).iter().position(|h| known(*h));
-    for i in first.unwrap_or(0)..slice::<i32>(at, n).len() {
-        let h = (at + 4 * i) as *mut i32;
-        if !idle(*h) {
-            active = true;
-            if let Some(code) = test_one(&mut *h, own) {
-                return Ok(Some((i, code)));
-            }
-        }
-    }
-    if active {
-        Ok(None)
-    } else {
-        Err(())
-    }
-}
-
-pub unsafe fn waitany(n: i32, at: usize, index: usize, status: usize) -> i32 {
-    loop {
-        let flag = 0i32;
-        let code = testany(n, at, index, &flag as *const i32 as usize, status);
-        if std::ptr::read_volatile(&flag) != 0 || code != SUCCESS {
-            return code;
-        }
-    }
-}
-
-pub unsafe fn testany(n: i32, at: usize, index: usize, flag: usize, status: usize) -> i32 {
-    let mut own = Status::EMPTY;
-    let found = any(n, at, &mut own);
-    put(flag, !matches!(found, Ok(None)) as i32);
-    match found {
-        Ok(None) => {
-            put(index, UNDEFINED);
-            SUCCESS
-        }
-        Err(()) => {
-            put(index, UNDEFINED);
-            put_status(status, Status::EMPTY);
-            SUCCESS
-        }
-        Ok(Some((i, code))) => {
-            put(index, i as i32);
-            put_status(status, own);
-            finish(COMM_WORLD, Ok(code))
-        }
-    }
-}
-
-pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
-    loop {
-        let code = testsome(n, at, count, indices, statuses);
-        if *(count as *const i32) != 0 || code != SUCCESS {
-            return code;
-        }
-    }
-}
-
-pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
-    let (mut done, mut active, mut codes) = (0usize, false, Vec::new());
-    for i in 0..slice::<i32>(at, n).len() {
-        let h = (at + 4 * i) as *mut i32;
-        if idle(*h) {
-            continue;
-        }
-        active = true;
-        let mut own = Status::EMPTY;
-        if let Some(code) = test_one(&mut *h, &mut own) {
-            put(indices + 4 * done, i as i32);
-            put_at(statuses, done, own);
-            codes.push(code);
-            done += 1;
-        }
-    }
-    put(count, if active { done as i32 } else { UNDEFINED });
-    if codes.iter().all(|c| *c == SUCCESS) {
-        return SUCCESS;
-    }
-    for (i, code) in codes.iter().enumerate() {
-        put_error(statuses, i, *code);
-    }
-    finish(COMM_WORLD, Ok(ERR_IN_STATUS))
 }
 
 pub unsafe fn request_free(at: usize) -> i32 {

@@ -12,6 +12,7 @@
 )]
 
 pub mod abi;
+pub mod any;
 pub mod apart;
 pub mod assistant;
 pub mod attrs;

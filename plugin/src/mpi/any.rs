@@ -1,0 +1,121 @@
+//! Completing the first of many requests, or some of them.
+
+use super::abi::*;
+use super::complete::{idle, test_one};
+use super::front::{finish, put, put_status, slice};
+use super::model::request::{self, Kind, Request, COMPLETE};
+use super::together::{put_at, put_error};
+
+/// One look at the requests from number `from` on: the first that is complete, or `None`; `Err` if none is active.
+unsafe fn any(
+    from: usize,
+    n: i32,
+    at: usize,
+    own: &mut Status,
+) -> Result<Option<(usize, i32)>, ()> {
+    let mut active = false;
+    for i in from..slice::<i32>(at, n).len() {
+        let h = (at + 4 * i) as *mut i32;
+        if !idle(*h) {
+            active = true;
+            if let Some(code) = test_one(&mut *h, own) {
+                return Ok(Some((i, code)));
+            }
+        }
+    }
+    if active {
+        Ok(None)
+    } else {
+        Err(())
+    }
+}
+
+/// Is it a send that is known to be complete?
+fn sent(handle: i32) -> bool {
+    let send = |r: &Request| r.kind.get() == Kind::Send && r.active.get() && r.done.get();
+    handle == COMPLETE || request::get(handle).is_some_and(send)
+}
+
+pub unsafe fn waitany(n: i32, at: usize, index: usize, status: usize) -> i32 {
+    // What is complete before it looks at what has come comes first, as in MPICH: there are programs in which the status
+    // of a receive has to overwrite that of a send.
+    let first = slice::<i32>(at, n).iter().position(|h| sent(*h));
+    let mut from = first.unwrap_or(0);
+    loop {
+        let flag = 0i32;
+        let code = any_from(from, n, at, index, &flag as *const i32 as usize, status);
+        if std::ptr::read_volatile(&flag) != 0 || code != SUCCESS {
+            return code;
+        }
+        from = 0;
+    }
+}
+
+pub unsafe fn testany(n: i32, at: usize, index: usize, flag: usize, status: usize) -> i32 {
+    any_from(0, n, at, index, flag, status)
+}
+
+/// `MPI_Testany` of the requests from number `from` on.
+unsafe fn any_from(
+    from: usize,
+    n: i32,
+    at: usize,
+    index: usize,
+    flag: usize,
+    status: usize,
+) -> i32 {
+    let mut own = Status::EMPTY;
+    let found = any(from, n, at, &mut own);
+    put(flag, !matches!(found, Ok(None)) as i32);
+    match found {
+        Ok(None) => {
+            put(index, UNDEFINED);
+            SUCCESS
+        }
+        Err(()) => {
+            put(index, UNDEFINED);
+            put_status(status, Status::EMPTY);
+            SUCCESS
+        }
+        Ok(Some((i, code))) => {
+            put(index, i as i32);
+            put_status(status, own);
+            finish(COMM_WORLD, Ok(code))
+        }
+    }
+}
+
+pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
+    loop {
+        let code = testsome(n, at, count, indices, statuses);
+        if *(count as *const i32) != 0 || code != SUCCESS {
+            return code;
+        }
+    }
+}
+
+pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
+    let (mut done, mut active, mut codes) = (0usize, false, Vec::new());
+    for i in 0..slice::<i32>(at, n).len() {
+        let h = (at + 4 * i) as *mut i32;
+        if idle(*h) {
+            continue;
+        }
+        active = true;
+        let mut own = Status::EMPTY;
+        if let Some(code) = test_one(&mut *h, &mut own) {
+            put(indices + 4 * done, i as i32);
+            put_at(statuses, done, own);
+            codes.push(code);
+            done += 1;
+        }
+    }
+    put(count, if active { done as i32 } else { UNDEFINED });
+    if codes.iter().all(|c| *c == SUCCESS) {
+        return SUCCESS;
+    }
+    for (i, code) in codes.iter().enumerate() {
+        put_error(statuses, i, *code);
+    }
+    finish(COMM_WORLD, Ok(ERR_IN_STATUS))
+}
