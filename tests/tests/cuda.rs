@@ -160,6 +160,18 @@ fn kernels_compute_what_the_host_computes() {
     assert!(told.contains("512 by 512 within 5 s: yes"));
 }
 
+/// Pipelines, barriers in shared memory and asynchronous copies, as CUDA's headers make them.
+#[test]
+fn asynchronous_copies_go_on_after_restarts() {
+    let Some(nvcc) = nvcc() else {
+        println!("no nvcc here: the copies are not tried");
+        return;
+    };
+    let scratch = Scratch::new("cuda-async");
+    let app = nvcc_program(&nvcc, "cuda_async");
+    survives(&scratch, 0, &app, &["20", "40"]);
+}
+
 /// Variables of modules that stayed when earlier ones were unloaded are where they were.
 #[test]
 fn modules_unloaded_in_any_order_leave_the_others_where_they_are() {
