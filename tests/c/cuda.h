@@ -36,6 +36,7 @@ int cuMemAllocAsync(address *, unsigned long, void *);
 int cuMemFreeAsync(address, void *);
 int cuMemAllocManaged(address *, unsigned long, unsigned);
 int cuMemHostAlloc(void **, unsigned long, unsigned);
+int cuMemAllocHost_v2(void **, unsigned long);
 int cuMemFreeHost(void *);
 int cuMemHostRegister_v2(void *, unsigned long, unsigned);
 int cuMemHostUnregister(void *);

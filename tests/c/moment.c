@@ -18,6 +18,7 @@ int PMPI_Initialized(int *);
 int PMPI_Finalized(int *);
 
 static long calls, when = -1;
+static int sessions;
 
 __attribute__((used)) static void moment(void)
 {
@@ -25,7 +26,7 @@ __attribute__((used)) static void moment(void)
     PMPI_Initialized(&begun);
     if (begun)
         PMPI_Finalized(&ended);
-    if (!begun || ended)
+    if (!(begun || sessions) || ended)
         return;
     if (when < 0) {
         const char *call = getenv("MOMENT_CALL"), *rank = getenv("MOMENT_RANK"), *own = getenv("PMI_RANK");
@@ -72,6 +73,17 @@ asm(".text\n"
         ".size PMPI_" #name ", . - PMPI_" #name "\n");
 #include "names.h"
 #undef INTERPOSE
+
+/* A program of sessions has no MPI_Init. */
+int MPI_Session_init(int info, int handler, void *session)
+{
+    int (*real)(int, int, void *) = (int (*)(int, int, void *))dlsym(RTLD_NEXT, "PMPI_Session_init");
+    int code = real(info, handler, session);
+    sessions = 1;
+    return code;
+}
+
+int PMPI_Session_init(int info, int handler, void *session) __attribute__((alias("MPI_Session_init")));
 
 __attribute__((constructor)) static void find(void)
 {

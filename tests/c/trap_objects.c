@@ -341,12 +341,84 @@ static void environment(void)
     CHECK(strcmp(getenv("TRAP_OWN"), "mine") == 0 && getenv("PATH") == path);
 }
 
+/* Error classes and codes of the program's that it has deleted: their numbers are given again, their texts are not. */
+static void deleted(void)
+{
+    int first[2], code[2], class[2], n, of;
+    char text[MPI_MAX_ERROR_STRING];
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (int round = 0; round < 100; round++) {
+        for (int k = 0; k < 2; k++) {
+            MPI_Add_error_class(&class[k]);
+            MPI_Add_error_code(class[k], &code[k]);
+            MPI_Error_string(code[k], text, &n);
+            CHECK(!strstr(text, "of round"));
+            snprintf(text, sizeof text, "code %d of round %d", k, round);
+            MPI_Add_error_string(code[k], text);
+            CHECK(round == 0 || code[k] == first[k]);
+            first[k] = code[k];
+        }
+        if (round == 50)
+            checkpoint_here();
+        for (int k = 0; k < 2; k++) {
+            MPI_Error_string(code[k], text, &n);
+            MPI_Error_class(code[k], &of);
+            CHECK(atoi(text + 5) == k && atoi(strstr(text, "round ") + 6) == round && of == class[k]);
+            CHECK(k == 1 || MPIX_Delete_error_string(code[k]) == MPI_SUCCESS);
+            CHECK(MPIX_Delete_error_code(code[k]) == MPI_SUCCESS);
+            CHECK(MPIX_Delete_error_class(class[k]) == MPI_SUCCESS);
+        }
+        CHECK(MPIX_Delete_error_code(code[0]) != MPI_SUCCESS);
+    }
+}
+
+static int hinted(MPI_Comm comm, const char *key)
+{
+    char text[8];
+    MPI_Info info;
+    int flag;
+    MPI_Comm_get_info(comm, &info);
+    MPI_Info_get(info, key, sizeof text - 1, text, &flag);
+    MPI_Info_free(&info);
+    return flag && strcmp(text, "true") == 0;
+}
+
+/* Hints of a communicator: they are added to, and a duplicate has none of them. */
+static void hints(void)
+{
+    static const char *const keys[] = {"mpi_assert_no_any_tag", "mpi_assert_exact_length"};
+    MPI_Comm given, plain, later, split;
+    MPI_Request r;
+    MPI_Info info[2];
+    for (int k = 0; k < 2; k++) {
+        MPI_Info_create(&info[k]);
+        MPI_Info_set(info[k], keys[k], "true");
+    }
+    MPI_Comm_dup_with_info(MPI_COMM_WORLD, info[0], &given);
+    MPI_Comm_dup(given, &plain);
+    MPI_Comm_idup(given, &later, &r);
+    MPI_Wait(&r, MPI_STATUS_IGNORE);
+    MPI_Comm_set_info(given, info[1]);
+    MPI_Comm_split_type(given, MPI_COMM_TYPE_SHARED, 0, info[0], &split);
+    checkpoint_here();
+    CHECK(hinted(split, keys[0]) && !hinted(split, keys[1]));
+    for (int k = 0; k < 2; k++) {
+        CHECK(hinted(given, keys[k]) && !hinted(plain, keys[k]) && !hinted(later, keys[k]));
+        MPI_Info_free(&info[k]);
+    }
+    MPI_Comm_free(&given);
+    MPI_Comm_free(&plain);
+    MPI_Comm_free(&later);
+    MPI_Comm_free(&split);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
         {"attributes", attributes}, {"topologies", topologies},   {"types", types},
         {"handles", handles},       {"environment", environment}, {"told", told},
-        {"operators", operators},
+        {"operators", operators},   {"hints", hints},
+        {"deleted", deleted},
         {NULL, NULL},
     };
     char **first = argv;

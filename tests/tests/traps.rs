@@ -203,6 +203,8 @@ traps_over_both! { "trap_objects" 2:
     arguments_and_environment "environment";
     what_the_library_has_told_of_itself "told";
     many_operators "operators";
+    hints_of_communicators "hints";
+    error_codes_deleted_and_added_again "deleted";
 }
 
 traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }
@@ -231,6 +233,7 @@ over_open_mpi! { "trap_rma" 2 memory_shared_in_one_piece "shared" }
 over_open_mpi! { "trap_rma" 2 windows_of_some_ranks_in_another_order "some_ranks" }
 
 over_mpich! { "trap_mpi4" 2 persistent_collectives_started_and_not "persistent" }
+traps_over_both! { "trap_mpi4" 2: collectives_with_arrays_of_datatypes_that_a_restart_begins_anew "arrays"; }
 over_mpich! { "trap_mpi4" 2 counts_of_64_bits "large" }
 over_mpich! { "trap_mpi4" 2 partitioned_messages_half_ready "partitioned" }
 over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buffer "combined" }
@@ -241,6 +244,7 @@ over_mpich! { "trap_mpi4" 2 communicators_by_names_in_another_order "names" }
 over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
 
 over_mpich! { "trap_mpi4" 3 persistent_collectives_of_three_ranks "persistent" }
+over_mpich! { "trap_mpi4" 3 three_ranks_with_arrays_of_datatypes "arrays" }
 
 /// Waits that a restart began anew, and that the next checkpoint meets.
 #[test]

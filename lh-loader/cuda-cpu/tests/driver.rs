@@ -367,8 +367,9 @@ fn a_graph_does_what_was_captured() {
 }
 
 #[test]
-fn a_fault_stays() {
+fn a_fault_stays_in_its_context_until_that_ends() {
     let f = begin();
+    device(&[0; 1 << 20]);
     ok!(cuLaunchKernel(
         f.kernel("wrong"),
         1,
@@ -384,8 +385,22 @@ fn a_fault_stays() {
     ));
     fails!(cuCtxSynchronize(), 700);
     fails!(cuMemAlloc_v2(&mut 0, 4), 700);
+    let free = free_elsewhere();
     ok!(cuDevicePrimaryCtxReset_v2(0));
     ok!(cuCtxSynchronize());
+    // What the context had is gone with it.
+    let has = given!(usize, |free| cuMemGetInfo_v2(free, null_mut()));
+    assert!(has > free, "{has} of {free} bytes are free after the reset");
+}
+
+/// Another context of the device, in which there was no fault, works; what it has free.
+fn free_elsewhere() -> usize {
+    let other = given!(u64, |c| cuCtxCreate_v2(c, 0, 0));
+    let at = device(&[1, 2, 3]);
+    assert_eq!(host(at, 3), [1, 2, 3]);
+    let free = given!(usize, |free| cuMemGetInfo_v2(free, null_mut()));
+    ok!(cuCtxDestroy_v2(other));
+    free
 }
 
 #[test]

@@ -99,7 +99,33 @@ pub fn lower_table() -> String {
     )
 }
 
+/// Functions that serve a forked child too: they take no lock, or are told apart further in.
+const IN_CHILDREN: &[&str] = &[
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cudaGetErrorName",
+    "cudaGetErrorString",
+    "cudaGetLastError",
+    "cudaPeekAtLastError",
+    "cudaRuntimeGetVersion",
+    "__cudaPushCallConfiguration",
+    "__cudaPopCallConfiguration",
+];
+
+/// What a function does first.
+fn in_child(name: &str, refused: &str) -> String {
+    match IN_CHILDREN.contains(&name) {
+        true => String::new(),
+        false => format!("if crate::cuda::forks::forked() {{ return {refused}; }} "),
+    }
+}
+
 fn driver_body(f: &Driver) -> String {
+    let name = &f.name;
+    in_child(name, "crate::cuda::forks::refused()") + &driver_call(f)
+}
+
+fn driver_call(f: &Driver) -> String {
     let name = &f.name;
     let own = |class: &str| format!("call(ix::{name}, Class::{class}, &[{}])", words(&f.params));
     match f.class.split_once(':') {
@@ -190,6 +216,12 @@ fn runtime_function(f: &Runtime, all: &[Runtime]) -> Option<String> {
         None => format!("remember(hand::{}({}))", rust_name(f), names(params)),
     };
     let ret = if plain { "u64" } else { "i32" };
+    // What a program registers when it begins and ends is no error there.
+    let refused = match plain {
+        true => "0",
+        false => "remember(crate::cuda::forks::refused())",
+    };
+    let body = in_child(&f.name, refused) + &body;
     Some(format!(
         "/// `{name}`.\n/// # Safety\n/// As the runtime's documentation says of its arguments.\n\
          #[export_name = \"{symbol}\"]\npub unsafe extern \"C\" fn {rust}({}) -> {ret} {{ {body} }}\n",

@@ -171,6 +171,12 @@ impl Arena {
         (at < base + a.len).then_some((*base, *a))
     }
 
+    /// The region of an allocation: where it begins, and its length.
+    pub fn region_of(&self, at: u64) -> Option<(u64, u64)> {
+        let base = self.live.get(&at)?.region;
+        Some((base, self.regions.get(&base)?.len))
+    }
+
     /// What is to be saved: address, length and a context on the device, region by region.
     pub fn spans(&self) -> Vec<(u64, u64, u64)> {
         let span = |base: &u64, region: &Region| {

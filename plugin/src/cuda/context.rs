@@ -3,6 +3,7 @@
 use super::codes::*;
 use super::device;
 use super::driver::{check, code, inside, put};
+use super::fault;
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
@@ -62,9 +63,10 @@ pub fn ensure_again() -> Result<(), Restarted> {
 /// Tells the lower half which context is this thread's.
 ///
 /// # Errors
-/// The context is gone.
+/// The context is gone, or has had a fault.
 #[inline]
 pub fn ensure() -> Result<(), i32> {
+    fault::check(current())?;
     if let Some(want) = wanted() {
         let context = match want.1 {
             0 => 0,
@@ -92,6 +94,21 @@ pub fn with<R>(context: u64, f: impl FnOnce() -> R) -> R {
 }
 
 static FLAGS: AtomicU32 = AtomicU32::new(0);
+/// How often a primary context was reset.
+static RESETS: AtomicU32 = AtomicU32::new(0);
+
+/// How often a primary context was reset: after that threads may have one that nobody has retained.
+pub fn resets() -> u32 {
+    RESETS.load(Relaxed)
+}
+
+/// The device of a primary context that nobody has retained.
+pub fn unused(context: u64) -> Option<i32> {
+    let model = model::lock();
+    let mut all = model.devices.iter().map(|d| d.primary);
+    let found = all.position(|p| p.handle == context && p.references == 0);
+    found.map(|device| device as i32)
+}
 
 pub unsafe fn cuInit(flags: i32) -> i32 {
     let _inside = gate::enter(Call::MustComplete);
@@ -212,15 +229,30 @@ fn clear(device: i32, function: usize) -> Result<(), i32> {
         .primary
         .handle;
     if handle != 0 {
-        super::memory::free_all(handle);
-        super::graph::purge(handle);
-        super::peers::purge(handle);
+        let_go(handle);
     }
     // SAFETY: a device that is there; inside the gate.
     check(unsafe { lower::must(function, &[device as u64]) })?;
-    model::lock().purge(handle);
-    TOLD.set((0, 0));
+    gone(handle);
     Ok(())
+}
+
+/// A context is about to end: gives back what it has in the lower half, as far as that can be done.
+fn let_go(context: u64) {
+    super::memory::free_all(context);
+    super::pool::purge(context);
+    super::event::purge(context);
+    super::graph::purge(context);
+    super::peers::purge(context);
+}
+
+/// A context has ended in the lower half.
+fn gone(context: u64) {
+    super::host::purge(context);
+    model::lock().purge(context);
+    fault::forget(context);
+    super::memory::unmap_left();
+    TOLD.set((0, 0));
 }
 
 pub unsafe fn cuDevicePrimaryCtxRelease_v2(device: i32) -> i32 {
@@ -250,9 +282,14 @@ pub unsafe fn cuDevicePrimaryCtxRelease(device: i32) -> i32 {
 pub unsafe fn cuDevicePrimaryCtxReset_v2(device: i32) -> i32 {
     inside(|| {
         clear(device, ix::cuDevicePrimaryCtxReset_v2)?;
-        if let Some(device) = model::lock().devices.get_mut(device as usize) {
-            device.primary.references = 0;
+        // It is retained anew by whoever uses it next, in the lower half as well, where it was retained once.
+        let mut model = model::lock();
+        let primary = &mut model.devices[device as usize].primary;
+        if std::mem::take(&mut primary.references) > 0 {
+            // SAFETY: as in `clear`.
+            unsafe { lower::must(ix::cuDevicePrimaryCtxRelease_v2, &[device as u64]) };
         }
+        RESETS.fetch_add(1, Relaxed);
         Ok(())
     })
 }
@@ -324,19 +361,15 @@ pub unsafe fn cuCtxCreate_v4(out: u64, params: u64, flags: i32, device: i32) -> 
 pub unsafe fn cuCtxDestroy_v2(context: u64) -> i32 {
     inside(|| {
         let lower = model::lower(Kind::Context, context).ok_or(INVALID_CONTEXT)?;
-        super::memory::free_all(context);
-        super::graph::purge(context);
-        super::peers::purge(context);
+        let_go(context);
         // SAFETY: a lower handle; inside the gate.
         check(unsafe { lower::must(ix::cuCtxDestroy_v2, &[lower]) })?;
-        let mut model = model::lock();
-        model.purge(context);
-        model.remove(Kind::Context, context);
+        gone(context);
+        model::lock().remove(Kind::Context, context);
         if current() == context {
             let (n, stack) = STACK.get();
             STACK.set((n - 1, stack));
         }
-        TOLD.set((0, 0));
         Ok(())
     })
 }

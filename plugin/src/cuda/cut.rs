@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{contents, context, event, globals, graph, module, pool, vmm};
+use super::{contents, context, event, fault, ghosts, graph, module, pool, vmm};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -31,10 +31,13 @@ pub fn presuspend() -> Result<(), String> {
     if !active() {
         return Ok(());
     }
+    if let Some(why) = fault::refusal() {
+        return Err(why);
+    }
     if let Some(why) = module::unsaved() {
         return Err(why.to_owned());
     }
-    if let Some(why) = globals::displaced() {
+    if let Some(why) = ghosts::refusal() {
         return Err(why);
     }
     if graph::open_captures() > 0 {
@@ -50,7 +53,9 @@ pub fn presuspend() -> Result<(), String> {
 
 unsafe fn wait_and_save() -> Result<(), String> {
     for (device, context) in contexts() {
-        context::with(context, || quiet(device, context))?;
+        // A fault may be seen only now.
+        context::with(context, || quiet(device, context))
+            .map_err(|why| fault::refusal().unwrap_or(why))?;
     }
     graph::settle();
     pool::reap(true).map_err(failed("freeing memory"))?;

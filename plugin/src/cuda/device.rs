@@ -1,7 +1,8 @@
 //! Devices, with what the program has first seen of them: it is the same after a restart elsewhere.
 
 use super::codes::*;
-use super::driver::{inside, put};
+use super::driver::{code, inside, put};
+use super::forks;
 use super::lower::{self, ix};
 use super::model;
 use std::collections::BTreeMap;
@@ -171,9 +172,12 @@ pub unsafe fn cuDriverGetVersion(out: u64) -> i32 {
     super::driver::code(unsafe { put(out, *version) })
 }
 
-/// An error's text: what the driver says, kept in the upper half.
+/// The text of an error that is newer than our table: what the driver says, kept in the upper half.
 unsafe fn says(index: usize, error: i32, out: u64) -> i32 {
     static TEXTS: Mutex<BTreeMap<(usize, i32), CString>> = Mutex::new(BTreeMap::new());
+    if forks::forked() {
+        return INVALID_VALUE;
+    }
     let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
     if out == 0 || (!lower::has(index) && !lower::resolve()) {
         return INVALID_VALUE;
@@ -197,9 +201,17 @@ unsafe fn says(index: usize, error: i32, out: u64) -> i32 {
 }
 
 pub unsafe fn cuGetErrorName(error: i32, out: u64) -> i32 {
-    unsafe { says(ix::cuGetErrorName, error, out) }
+    match told(error).filter(|t| !t.driver.is_empty()) {
+        // SAFETY: the program's place.
+        Some(known) => code(unsafe { put(out, known.driver.as_ptr() as u64) }),
+        None => unsafe { says(ix::cuGetErrorName, error, out) },
+    }
 }
 
 pub unsafe fn cuGetErrorString(error: i32, out: u64) -> i32 {
-    unsafe { says(ix::cuGetErrorString, error, out) }
+    match told(error).filter(|t| !t.driver.is_empty()) {
+        // SAFETY: the program's place.
+        Some(known) => code(unsafe { put(out, known.text.as_ptr() as u64) }),
+        None => unsafe { says(ix::cuGetErrorString, error, out) },
+    }
 }

@@ -5,7 +5,7 @@ use super::lower::{self, ix, PARAMS};
 use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
 use super::stream::{self, per_thread};
-use super::{context, graph};
+use super::{context, fault, graph, ranges};
 use crate::gate::{self, Call};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -116,6 +116,10 @@ unsafe fn wait(index: usize, args: &[u64]) -> i32 {
     // A thread's own stream may have to be made, which must complete.
     let mut args = args.to_vec();
     let found = inside(|| {
+        match index {
+            ix::cuCtxSynchronize_v2 => fault::check(args[0])?,
+            _ => fault::check(context::current())?,
+        }
         for (p, a) in PARAMS[index].iter().zip(&mut args) {
             if *p == P::Handle(Kind::Stream) {
                 // SAFETY: the caller's.
@@ -154,6 +158,7 @@ pub unsafe fn forward(index: usize, class: Class, args: &[u64]) -> Result<(), i3
     // SAFETY: the caller's.
     unsafe {
         context::ensure()?;
+        ranges::check(index, args)?;
         let mut made = 0;
         let lowered = Lowered::new(index, args, &mut made)?;
         check(lower::must(index, &lowered.words))?;

@@ -133,6 +133,18 @@ pub unsafe fn cuEventRecordWithFlags(event: u64, stream: u64, flags: i32) -> i32
     unsafe { record(ix::cuEventRecordWithFlags, &[event, stream, flags as u64]) }
 }
 
+/// A context is about to end, and its clock with it.
+pub fn purge(context: u64) {
+    let mut clocks = CLOCKS.lock().unwrap_or_else(|e| e.into_inner());
+    clocks.retain(|(c, event, _)| {
+        if *c == context {
+            // SAFETY: a lower event of ours; inside the gate.
+            unsafe { lower::must(ix::cuEventDestroy_v2, &[*event]) };
+        }
+        *c != context
+    });
+}
+
 /// What the clocks said at the cut.
 static CUT: Mutex<Vec<(u64, f64)>> = Mutex::new(Vec::new());
 

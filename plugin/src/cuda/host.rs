@@ -116,6 +116,20 @@ unsafe fn unregister(at: u64, ours: bool) -> Result<(), i32> {
     Ok(())
 }
 
+/// A context has ended, and with it what it had registered; what it had allocated is gone.
+pub fn purge(context: u64) {
+    let mut model = model::lock();
+    model.pinned.retain(|at, p| {
+        let stays = p.context != context;
+        if !stays && p.ours {
+            let room = p.len.next_multiple_of(4096);
+            // SAFETY: memory of ours, which the program may use no more.
+            unsafe { libc::munmap(*at as *mut _, room as usize) };
+        }
+        stays
+    });
+}
+
 pub unsafe fn cuMemFreeHost(at: u64) -> i32 {
     inside(|| unsafe { unregister(at, true) })
 }

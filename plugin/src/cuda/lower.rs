@@ -1,6 +1,7 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
 use super::codes::*;
+use super::fault;
 use super::model::Kind;
 use super::record::{Layout, P};
 use crate::block;
@@ -82,6 +83,15 @@ fn function(index: usize) -> usize {
     }
 }
 
+/// What a call has given; that of a fault is kept.
+#[inline]
+fn seen(index: usize, args: &[u64], code: i32) -> i32 {
+    if fault::stays(code) {
+        fault::note(index, args, code);
+    }
+    code
+}
+
 /// Calls a function that a restart may interrupt.
 ///
 /// # Errors
@@ -91,7 +101,8 @@ fn function(index: usize) -> usize {
 /// The arguments must be what the function expects, handles translated.
 pub unsafe fn call(index: usize, args: &[u64]) -> Result<i32, Restarted> {
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
-    unsafe { crossing::cross(HALF.load(Relaxed), function(index), args) }.map(|code| code as i32)
+    let done = unsafe { crossing::cross(HALF.load(Relaxed), function(index), args) };
+    done.map(|code| seen(index, args, code as i32))
 }
 
 /// Calls a function from a place that no restart can interrupt.
@@ -101,7 +112,8 @@ pub unsafe fn call(index: usize, args: &[u64]) -> Result<i32, Restarted> {
 #[inline]
 pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     // SAFETY: as in `call`.
-    unsafe { crossing::cross_must(HALF.load(Relaxed), function(index), args) as i32 }
+    let code = unsafe { crossing::cross_must(HALF.load(Relaxed), function(index), args) };
+    seen(index, args, code as i32)
 }
 
 /// The name of a function that a thread's block notes.

@@ -1,11 +1,12 @@
 //! Device memory: mapped at the arena's addresses through the driver's virtual memory management.
 
-use super::arena::{Plan, Region};
+use super::arena::{Plan, Region, GRANULE};
 use super::codes::*;
 use super::driver::{check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model;
-use super::{context, driver, graph, managed, peers, vmm};
+use super::{context, driver, graph, managed, peers, pool, vmm};
+use std::sync::{Mutex, MutexGuard};
 
 /// Alignment of rows of pitched memory.
 const PITCH: u64 = 512;
@@ -93,11 +94,40 @@ unsafe fn fill(at: u64, region: &Region, access: &[Access]) -> Result<(), i32> {
     }
 }
 
-unsafe fn unmap(at: u64, region: &Region) {
+unsafe fn unmap(at: u64, region: &Region) -> Result<(), i32> {
     // SAFETY: a region that was mapped, and that nothing uses.
     unsafe {
-        lower::must(ix::cuMemUnmap, &[at, region.len]);
-        lower::must(ix::cuMemAddressFree, &[at, region.len]);
+        check(lower::must(ix::cuMemUnmap, &[at, region.len]))?;
+        check(lower::must(ix::cuMemAddressFree, &[at, region.len]))
+    }
+}
+
+/// Regions that a driver would not unmap in a context with a fault. The arena keeps their addresses free.
+static LEFT: Mutex<Vec<(u64, Region)>> = Mutex::new(Vec::new());
+
+/// It is locked after the model.
+fn left() -> MutexGuard<'static, Vec<(u64, Region)>> {
+    LEFT.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Unmaps what a fault has left, now that the context is gone.
+pub fn unmap_left() {
+    let mut model = model::lock();
+    left().retain(|(at, region)| {
+        // SAFETY: nothing has been there since; inside the gate.
+        let done = unsafe { unmap(*at, region) };
+        if done.is_ok() {
+            model.arena.give_back(*at);
+        }
+        done.is_err()
+    });
+}
+
+/// In a fresh half nothing is left.
+pub fn forget_left() {
+    let mut model = model::lock();
+    for (at, _) in left().drain(..) {
+        model.arena.give_back(at);
     }
 }
 
@@ -132,8 +162,13 @@ pub fn release(at: u64) -> Result<(), i32> {
     }
     if let Some((base, region)) = model.arena.remove(at) {
         // SAFETY: the arena says that it is empty.
-        unsafe { unmap(base, &region) };
+        if unsafe { unmap(base, &region) }.is_err() {
+            left().push((base, region));
+            model.arena.reserve(region.len, GRANULE, base);
+        }
     }
+    drop(model);
+    pool::gone(at);
     Ok(())
 }
 
@@ -206,6 +241,7 @@ pub unsafe fn cuMemFree_v2(at: u64) -> i32 {
             model.arena.live.get(&at).ok_or(INVALID_VALUE)?.context
         };
         context::with(context, synchronize)?;
+        pool::free_now(at)?;
         // SAFETY: inside the gate; nothing has work any more.
         match unsafe { graph::free(at, None) }? {
             true => Ok(()),

@@ -6,13 +6,14 @@
 
 use super::arena::Arena;
 use super::device::Device;
+use super::ghosts::{self, Ghost, Ghosts};
 use super::globals::Global;
 use super::host::Pinned;
 use super::managed::Managed;
 use super::record::Record;
 use super::runtime::register::Fatbins;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
 /// Kinds of objects.
@@ -59,11 +60,17 @@ pub struct Object {
     pub lower: AtomicU64,
     /// Its place in the order of making.
     pub serial: AtomicU64,
+    /// The context that it was made in; 0: none.
+    context: AtomicU64,
+    /// Of a context: its fault, see [`super::fault`].
+    pub fault: AtomicI32,
 }
 
 /// Most objects at one time.
 const MOST: usize = 1 << 20;
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+/// Places for objects that have been used.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// The object that a handle means, if it is one of this kind.
 #[inline]
@@ -80,6 +87,15 @@ pub fn object(kind: Kind, handle: u64) -> Option<&'static Object> {
 #[inline]
 pub fn lower(kind: Kind, handle: u64) -> Option<u64> {
     object(kind, handle).map(|o| o.lower.load(Relaxed))
+}
+
+/// The object that has a lower handle, and its context: found without the model's lock, which the caller may have.
+pub fn with_lower(kind: Kind, wanted: u64) -> Option<(u64, u64)> {
+    let base = OBJECTS.load(Acquire);
+    let all = (0..USED.load(Acquire)).map(|i| (base + i * size_of::<Object>()) as u64);
+    let mut known = all.filter_map(|handle| Some((handle, object(kind, handle)?)));
+    let (handle, object) = known.find(|(_, o)| o.lower.load(Relaxed) == wanted)?;
+    Some((handle, object.context.load(Relaxed)))
 }
 
 /// What is known of an object beside its handle.
@@ -124,6 +140,8 @@ pub struct Model {
     pub fatbins: Fatbins,
     /// Copies of module images.
     pub images: Vec<Box<[u8]>>,
+    /// Modules that were unloaded while later ones stayed.
+    pub ghosts: Ghosts,
 }
 
 static MODEL: Mutex<Model> = Mutex::new(Model {
@@ -140,6 +158,7 @@ static MODEL: Mutex<Model> = Mutex::new(Model {
     globals: Vec::new(),
     fatbins: Fatbins::new(),
     images: Vec::new(),
+    ghosts: Ghosts::new(),
 });
 
 /// The model. It is locked inside the gate only, and not across a call that may wait for the program.
@@ -172,6 +191,7 @@ impl Model {
         }
         assert!(self.next < MOST, "more than {MOST} CUDA objects");
         self.next += 1;
+        USED.store(self.next, Release);
         (OBJECTS.load(Relaxed) + (self.next - 1) * size_of::<Object>()) as u64
     }
 
@@ -192,6 +212,8 @@ impl Model {
                 let object = unsafe { &*(handle as *const Object) };
                 object.lower.store(lower, Relaxed);
                 object.serial.store(serial, Relaxed);
+                object.context.store(context, Relaxed);
+                object.fault.store(0, Relaxed);
                 object.kind.store(kind as u32, Release);
                 handle
             }
@@ -247,9 +269,6 @@ impl Model {
             self.fatbins.forget(handle);
         }
         self.settings.retain(|(_, r)| !r.uses(kind, handle));
-        let mine = |g: &Global| g.owner == handle;
-        let later = self.globals.iter_mut().skip_while(|g| !mine(g));
-        later.for_each(|g| g.displaced = true);
         self.globals.retain(|g| g.owner != handle);
     }
 
@@ -275,6 +294,9 @@ impl Model {
         let Some(entry) = self.live.remove(&serial) else {
             return;
         };
+        if ghosts::is_loaded(&entry) {
+            self.unloaded(serial, &entry);
+        }
         let lower = lower(entry.kind, entry.handle).unwrap_or(entry.handle);
         if self.by_lower.get(&(entry.kind, lower)) == Some(&entry.handle) {
             self.by_lower.remove(&(entry.kind, lower));
@@ -283,6 +305,30 @@ impl Model {
             object.kind.store(0, Release);
             self.free.push(entry.handle);
         }
+    }
+
+    /// A module or library is gone: what was loaded since has to find its place again.
+    fn unloaded(&mut self, serial: u64, entry: &Entry) {
+        let mut record = entry.record.clone();
+        let at = record.words[1];
+        if !self.images.iter().any(|i| i.as_ptr() as u64 == at) {
+            // The program's own, which may be gone soon.
+            if let Some(image) = super::module::image(&record) {
+                let copy: Box<[u8]> = image.into();
+                record.words[1] = copy.as_ptr() as u64;
+                self.images.push(copy);
+            }
+        }
+        let device = self.entry(Kind::Context, entry.context);
+        let device = device.and_then(|c| Some(*c.record.words.last()? as i32));
+        self.serial += 1;
+        let ghost = Ghost {
+            kind: entry.kind,
+            device,
+            record,
+            ended: self.serial,
+        };
+        self.ghosts.add(serial, ghost, &self.live);
     }
 
     /// Forgets all that was made in a context.

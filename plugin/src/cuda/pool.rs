@@ -17,9 +17,34 @@ const WIDE: usize = 4;
 /// Attributes that the application may set, by number.
 const SETTABLE: [bool; ATTRIBUTES] = [false, true, true, true, true, false, true, false, true];
 
+/// `CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT`, `_RESERVED_MEM_HIGH`, `_USED_MEM_CURRENT`, `_USED_MEM_HIGH`.
+const RESERVED: usize = 5;
+const MOST_RESERVED: usize = 6;
+const USED: usize = 7;
+const MOST_USED: usize = 8;
+
 struct Pool {
     device: i32,
     attributes: [u64; ATTRIBUTES],
+}
+
+impl Pool {
+    /// The most that there has been is no less than what there is.
+    fn raise(&mut self) {
+        for (most, now) in [(MOST_RESERVED, RESERVED), (MOST_USED, USED)] {
+            self.attributes[most] = self.attributes[most].max(self.attributes[now]);
+        }
+    }
+}
+
+/// Memory that a pool has given.
+struct Given {
+    pool: u64,
+    len: u64,
+    /// The region of the arena that it is in, and that one's length: small pieces share one.
+    region: (u64, u64),
+    /// The program has freed it, in a stream that may not be there yet.
+    freed: bool,
 }
 
 #[derive(Default)]
@@ -29,12 +54,79 @@ struct Pools {
     of_device: BTreeMap<i32, [u64; 2]>,
     /// Freed memory, with the lower event that says when.
     freed: Vec<(u64, u64)>,
+    /// What is mapped of the pools' memory, by address.
+    given: BTreeMap<u64, Given>,
+}
+
+impl Pools {
+    /// Has a pool anything else in a region?
+    fn shares(&self, pool: u64, region: (u64, u64)) -> bool {
+        let mut inside = self.given.range(region.0..region.0 + region.1);
+        inside.any(|(_, g)| g.pool == pool)
+    }
+
+    /// A pool has given memory.
+    fn gave(&mut self, pool: u64, at: u64, len: u64, region: (u64, u64)) {
+        let new = !self.shares(pool, region);
+        if let Some(known) = self.all.get_mut(&pool) {
+            known.attributes[USED] += len;
+            known.attributes[RESERVED] += if new { region.1 } else { 0 };
+            known.raise();
+        }
+        let given = Given {
+            pool,
+            len,
+            region,
+            freed: false,
+        };
+        self.given.insert(at, given);
+    }
+
+    /// The program has freed memory of a pool's.
+    ///
+    /// # Errors
+    /// It has done so before.
+    fn free(&mut self, at: u64) -> Result<(), i32> {
+        let Some(given) = self.given.get_mut(&at) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut given.freed, true) {
+            return Err(INVALID_VALUE);
+        }
+        if let Some(known) = self.all.get_mut(&given.pool) {
+            known.attributes[USED] -= given.len;
+        }
+        Ok(())
+    }
+}
+
+/// The program frees memory, a pool's perhaps, at once.
+///
+/// # Errors
+/// It has freed it in a stream before.
+pub fn free_now(at: u64) -> Result<(), i32> {
+    pools().free(at)
+}
+
+/// Memory is given back, a pool's perhaps.
+pub fn gone(at: u64) {
+    let mut pools = pools();
+    // It may have been freed in a stream before.
+    let _ = pools.free(at);
+    let Some(given) = pools.given.remove(&at) else {
+        return;
+    };
+    let shared = pools.shares(given.pool, given.region);
+    if let Some(known) = pools.all.get_mut(&given.pool).filter(|_| !shared) {
+        known.attributes[RESERVED] -= given.region.1;
+    }
 }
 
 static POOLS: Mutex<Pools> = Mutex::new(Pools {
     all: BTreeMap::new(),
     of_device: BTreeMap::new(),
     freed: Vec::new(),
+    given: BTreeMap::new(),
 });
 
 fn pools() -> std::sync::MutexGuard<'static, Pools> {
@@ -60,6 +152,25 @@ fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
     let handle = make(pools, device);
     pools.of_device.insert(device, [handle; 2]);
     Ok([handle; 2])
+}
+
+/// A context is about to end: what was freed in it has been given back.
+pub fn purge(context: u64) {
+    let of = |at: u64| {
+        model::lock()
+            .arena
+            .live
+            .get(&at)
+            .is_some_and(|a| a.context != context)
+    };
+    pools().freed.retain(|(at, event)| {
+        let stays = of(*at);
+        if !stays {
+            // SAFETY: a lower event of ours; inside the gate.
+            unsafe { lower::must(ix::cuEventDestroy_v2, &[*event]) };
+        }
+        stays
+    });
 }
 
 /// Gives memory back that streams are done with; all of it, when they are known to be.
@@ -88,7 +199,8 @@ fn reap_these(list: Vec<(u64, u64)>, all: bool) -> Result<(), i32> {
     Ok(())
 }
 
-fn allocate(len: u64, stream: u64) -> Result<u64, i32> {
+/// Memory of a pool, or of the one that the device has now.
+fn allocate(len: u64, pool: Option<u64>, stream: u64) -> Result<u64, i32> {
     context::ensure()?;
     // SAFETY: looks the stream up; inside the gate, in a context.
     unsafe {
@@ -97,7 +209,15 @@ fn allocate(len: u64, stream: u64) -> Result<u64, i32> {
             return graph::capture_allocation(stream, len);
         }
     }
-    obtain(len)
+    let device = context::device()?;
+    let pool = match pool {
+        Some(pool) => pool,
+        None => of_device(&mut pools(), device)?[1],
+    };
+    let at = obtain(len)?;
+    let region = model::lock().arena.region_of(at);
+    pools().gave(pool, at, len, region.ok_or(INVALID_VALUE)?);
+    Ok(at)
 }
 
 /// Memory that is there at once; what streams free is waited for if there is too little.
@@ -130,20 +250,24 @@ pub fn retire(at: u64, event: u64) -> Result<(), i32> {
     }
 }
 
-pub unsafe fn cuMemAllocAsync(out: u64, len: u64, stream: u64) -> i32 {
+unsafe fn allocate_for(out: u64, len: u64, pool: Option<u64>, stream: u64) -> i32 {
     inside(|| unsafe {
         if out == 0 {
             return Err(INVALID_VALUE);
         }
-        put(out, allocate(len, stream)?)
+        put(out, allocate(len, pool, stream)?)
     })
+}
+
+pub unsafe fn cuMemAllocAsync(out: u64, len: u64, stream: u64) -> i32 {
+    unsafe { allocate_for(out, len, None, stream) }
 }
 
 pub unsafe fn cuMemAllocFromPoolAsync(out: u64, len: u64, pool: u64, stream: u64) -> i32 {
     if !pools().all.contains_key(&pool) {
         return INVALID_VALUE;
     }
-    unsafe { cuMemAllocAsync(out, len, stream) }
+    unsafe { allocate_for(out, len, Some(pool), stream) }
 }
 
 pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
@@ -159,6 +283,7 @@ pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
         if graph::free(at, Some(stream))? {
             return Ok(());
         }
+        pools().free(at)?;
         let mut event = 0_u64;
         // CU_EVENT_DISABLE_TIMING
         check(lower::must(ix::cuEventCreate, &[&raw mut event as u64, 2]))?;
@@ -226,11 +351,17 @@ pub unsafe fn cuMemPoolSetAttribute(pool: u64, attribute: i32, value: u64) -> i3
         if value == 0 || !SETTABLE.get(i).copied().unwrap_or(false) {
             return Err(INVALID_VALUE);
         }
-        known.attributes[i] = if i < WIDE {
-            (value as *const i32).read() as u64
-        } else {
-            (value as *const u64).read()
+        let value = match i < WIDE {
+            true => (value as *const i32).read() as u64,
+            false => (value as *const u64).read(),
         };
+        // The most that there was can be forgotten, no more.
+        known.attributes[i] = match (i, value) {
+            (MOST_RESERVED | MOST_USED, 0) => 0,
+            (MOST_RESERVED | MOST_USED, _) => return Err(INVALID_VALUE),
+            _ => value,
+        };
+        known.raise();
         Ok(())
     })
 }

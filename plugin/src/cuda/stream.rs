@@ -16,11 +16,19 @@ pub const PER_THREAD: u64 = 2;
 /// Contexts of which a thread can have a default stream.
 const CONTEXTS: usize = 8;
 
-struct Own(Cell<[(u64, u64); CONTEXTS]>);
+/// A context, the thread's stream in it, and that stream's place in the order of making: its handle may be used again.
+type OwnStream = (u64, u64, u64);
+
+struct Own(Cell<[OwnStream; CONTEXTS]>);
+
+fn serial(stream: u64) -> Option<u64> {
+    model::object(Kind::Stream, stream).map(|o| o.serial.load(Relaxed))
+}
 
 impl Drop for Own {
     fn drop(&mut self) {
-        for (_, stream) in self.0.get().iter().filter(|(_, s)| *s != 0) {
+        let own = self.0.get();
+        for (_, stream, _) in own.iter().filter(|o| serial(o.1) == Some(o.2)) {
             // SAFETY: a stream that this thread made.
             unsafe { driver::cuStreamDestroy_v2(*stream) };
         }
@@ -31,7 +39,7 @@ thread_local! {
     /// What stream 0 means.
     static DEFAULT: Cell<u64> = const { Cell::new(LEGACY) };
     /// The thread's own streams, by context.
-    static OWN: Own = const { Own(Cell::new([(0, 0); CONTEXTS])) };
+    static OWN: Own = const { Own(Cell::new([(0, 0, 0); CONTEXTS])) };
 }
 
 /// Runs a call in which stream 0 is the thread's own.
@@ -78,17 +86,16 @@ unsafe fn own() -> Result<u64, i32> {
     let Ok(mut all) = OWN.try_with(|own| own.0.get()) else {
         return Ok(LEGACY); // the thread ends
     };
-    if let Some((_, stream)) = all.iter().find(|(c, s)| *c == context && *s != 0) {
-        if model::object(Kind::Stream, *stream).is_some() {
-            return Ok(*stream);
-        }
+    let mut known = all.iter();
+    if let Some((_, stream, _)) = known.find(|o| o.0 == context && serial(o.1) == Some(o.2)) {
+        return Ok(*stream);
     }
     let mut stream = 0_u64;
     // SAFETY: a place for a handle.
     let args = [&raw mut stream as u64, 0];
     unsafe { driver::forward(ix::cuStreamCreate, Class::Make, &args) }?;
-    let free = all.iter().position(|(c, s)| *c == context || *s == 0);
-    all[free.unwrap_or(0)] = (context, stream);
+    let free = all.iter().position(|o| o.0 == context || o.1 == 0);
+    all[free.unwrap_or(0)] = (context, stream, serial(stream).unwrap_or(0));
     let _ = OWN.try_with(|own| own.0.set(all));
     Ok(stream)
 }

@@ -338,6 +338,20 @@ pub unsafe fn cuMemRetainAllocationHandle(out: u64, at: u64) -> i32 {
     })
 }
 
+/// Is all of a range mapped?
+pub fn covers(at: u64, end: u64) -> bool {
+    let all = lock();
+    let mut reached = at;
+    while reached < end {
+        let before = all.mapped.range(..=reached).next_back();
+        match before.map(|(base, m)| base + m.len) {
+            Some(next) if next > reached => reached = next,
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// The mapping that an address is in: where it begins, its length, its device.
 pub fn mapping(at: u64) -> Option<(u64, u64, i32)> {
     let all = lock();

@@ -72,6 +72,11 @@ fn dismiss(place: &mut Option<JoinHandle<()>>) {
     }
 }
 
+/// Is it there no more?
+pub fn gone() -> bool {
+    assistant().as_ref().is_none_or(JoinHandle::is_finished)
+}
+
 fn waits_for() -> String {
     let rank = WORLD_RANK.load(Relaxed);
     format!("rank {rank} has one-sided operations that are not complete")

@@ -43,7 +43,10 @@ unsafe fn add(class: Option<i32>, out: usize) -> i32 {
         Some(a) => {
             a.removed = false;
             put(out, a.number);
-            SUCCESS
+            match a.text.is_empty() {
+                true => SUCCESS,
+                false => tell(&guard, *(out as *const i32), String::new()),
+            }
         }
         None => {
             let code = match class {

@@ -4,7 +4,7 @@ use super::abi::*;
 use super::coll;
 use super::front::{again, finish, local, put, query};
 use super::lower::{self, ix, must, Fail, Outcome};
-use super::model::objects::{find, Info, INFOS};
+use super::model::objects::{Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
 use super::{attrs, bsend, env, errs, groups, infos};
@@ -150,8 +150,8 @@ unsafe fn made(
     child.handle.load(Relaxed)
 }
 
-fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
-    to.meta.get(guard).info = from.meta.get(guard).info.clone();
+/// What a duplicate has of its original beside attributes: no hints, as of MPI 4.
+fn copy_topology(guard: &Guard, from: &Comm, to: &Comm) {
     to.meta.get(guard).topology = from.meta.get(guard).topology.clone();
 }
 
@@ -161,7 +161,7 @@ fn copy_info(guard: &Guard, from: &Comm, to: &Comm) {
 /// As `MPI_Comm_dup`.
 pub unsafe fn dup(comm: i32, out: usize) -> i32 {
     let call = |c: &Comm, at, _: &Inside| lower::call(ix::Comm_dup, &[c.low(), at]);
-    create(comm, out, call, copy_info)
+    create(comm, out, call, copy_topology)
 }
 
 pub unsafe fn comm_dup(comm: i32, out: usize) -> i32 {
@@ -194,7 +194,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         let fresh = fresh.under(Some(c));
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
-        copy_info(&guard, c, new);
+        copy_topology(&guard, c, new);
         c.meta.get(&guard).pending.push((n, false));
         let (rh, r) = request::make(&guard, Kind::Idup, c, DATATYPE_NULL);
         r.function.set(ix::Comm_idup);
@@ -279,7 +279,7 @@ pub unsafe fn comm_split_type(comm: i32, kind: i32, key: i32, info: i32, out: us
             inside.set(Call::Reexecutable);
             outcome
         },
-        |_, _, _| {},
+        |guard, _, new| take_hints(guard, new, pairs.as_deref().unwrap_or_default()),
     );
     // By what resource it was split, if the caller left that to the library.
     if let (SUCCESS, HW_UNGUIDED, Some(list)) = (code, kind, found) {
@@ -431,14 +431,20 @@ pub unsafe fn comm_get_name(comm: i32, out: usize, len: usize) -> i32 {
     })
 }
 
+/// Adds MPI's own hints to those that a communicator has; others are not known.
+fn take_hints(guard: &Guard, c: &Comm, given: &[(String, String)]) {
+    let hints = &mut c.meta.get(guard).info;
+    for (key, value) in given.iter().filter(|(k, _)| k.starts_with("mpi_")) {
+        hints.retain(|(k, _)| k != key);
+        hints.push((key.clone(), value.clone()));
+    }
+}
+
 pub unsafe fn comm_set_info(comm: i32, info: i32) -> i32 {
     local(comm, || {
         let c = comms::get(comm)?;
-        let guard = lock();
-        let pairs = find(&INFOS, V_INFO, info).map(|i| i.pairs.get(&guard).clone());
-        let mut pairs = pairs.unwrap_or_default();
-        pairs.retain(|(key, _)| key.starts_with("mpi_")); // MPI's own hints; others are not known
-        c.meta.get(&guard).info = pairs;
+        let given = infos::given(info)?.unwrap_or_default();
+        take_hints(&lock(), c, &given);
         Ok(())
     })
 }

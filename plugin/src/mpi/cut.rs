@@ -340,7 +340,7 @@ pub fn resume() {
         drop(guard);
         // SAFETY: the lower half is up and the gate still closed, or never was.
         unsafe { sweep() };
-        if !env::multiple() && gate::closed() {
+        if gate::closed() {
             unshare_when_quiet();
         }
         // SAFETY: as above; what follows does not call the lower half.
@@ -352,8 +352,8 @@ pub fn resume() {
     gate::open();
 }
 
-/// With the gate closed, threads that are still inside may yet come out and take the lock: the lock goes
-/// back to its fast form only when none is.
+/// With the gate closed, threads that are still inside may yet come out and take the lock, and so may an assistant that was
+/// left to a flush: the lock goes back to its fast form only when none is.
 fn unshare_when_quiet() {
     let guard = lock();
     let waiting = request::all(&guard).iter().any(|(_, r)| r.waiting.get());
@@ -361,7 +361,7 @@ fn unshare_when_quiet() {
         .iter()
         .any(|c| c.blocking.load(SeqCst) != 0);
     drop(guard);
-    if !waiting && !inside {
+    if !waiting && !inside && assistant::gone() {
         super::model::lock::unshare();
     }
 }

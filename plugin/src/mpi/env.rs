@@ -115,7 +115,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
     let _one = ONE.lock();
     let _inside = gate::enter(gate::Call::MustComplete);
     if multiple() {
-        super::model::lock::share();
+        super::model::lock::share_for_good();
         turn::several();
     }
     if UP.load(Relaxed) {

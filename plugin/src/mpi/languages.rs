@@ -7,7 +7,7 @@
 
 use super::front::refuse;
 use super::model::objects::Given;
-use super::{attrs, errs, ops, status, win_attrs};
+use super::{attrs, codes, errs, ops, status, win_attrs};
 
 /// `MPII_Keyval_set_proxy`: functions that call the functions of a key.
 ///
@@ -167,5 +167,20 @@ named!(MPIX_Query_cuda_support PMPIX_Query_cuda_support MPIX_Query_hip_support P
        MPIX_Query_ze_support PMPIX_Query_ze_support => |_| 0);
 named!(MPIX_Comm_agree PMPIX_Comm_agree MPIX_Comm_revoke PMPIX_Comm_revoke MPIX_Comm_shrink PMPIX_Comm_shrink
        MPIX_Comm_failure_ack PMPIX_Comm_failure_ack MPIX_Comm_failure_get_acked PMPIX_Comm_failure_get_acked
-       MPIX_Delete_error_class PMPIX_Delete_error_class MPIX_Delete_error_code PMPIX_Delete_error_code
-       MPIX_Delete_error_string PMPIX_Delete_error_string => |name| refuse(name));
+       => |name| refuse(name));
+
+/// MPI 4.1's functions, by the names that MPICH had for them before.
+macro_rules! removals {
+    ($($names:ident)* => $function:path) => {
+        $(#[doc = concat!("`", stringify!($names), "`.")]
+        #[no_mangle]
+        pub extern "C" fn $names(number: i32) -> i32 {
+            // SAFETY: a number is all that it is given.
+            unsafe { $function(number) }
+        })*
+    };
+}
+
+removals!(MPIX_Delete_error_class PMPIX_Delete_error_class => codes::remove_error_class);
+removals!(MPIX_Delete_error_code PMPIX_Delete_error_code => codes::remove_error_code);
+removals!(MPIX_Delete_error_string PMPIX_Delete_error_string => codes::remove_error_string);

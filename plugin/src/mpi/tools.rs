@@ -127,6 +127,9 @@ pub unsafe fn t_init_thread(required: i32, provided: usize) -> i32 {
     if code != SUCCESS {
         return code;
     }
+    if required == THREAD_MULTIPLE {
+        super::model::lock::share_for_good();
+    }
     let guard = lock();
     let state = STATE.get(&guard).get_or_insert_default();
     state.users += 1;

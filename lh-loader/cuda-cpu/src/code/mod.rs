@@ -7,7 +7,7 @@
 //! | `program` | a module's functions, and where its shared variables are |
 //! | `scope` | names: registers, variables, labels |
 //! | `build` | a function's statements into steps |
-//! | `arithmetic`, `memory`, `texture`, `control` | instructions into steps |
+//! | `arithmetic`, `memory`, `asynchronous`, `texture`, `control` | instructions into steps |
 //!
 //! # Addresses
 //! Device memory, constants, a thread's local memory and a kernel's parameters are at the addresses of the process; an
@@ -15,6 +15,7 @@
 //! what it returns and its local variables are in its frame of local memory, in this order.
 
 mod arithmetic;
+mod asynchronous;
 mod build;
 mod control;
 mod convert;
@@ -32,7 +33,7 @@ pub use integer::{insert, lookup};
 pub use program::{Program, FUNCTION};
 pub use texture::{Access, Geometry, Outside, Sample};
 
-use crate::ptx::Type;
+use crate::ptx::{Space, Type};
 use lanes::{Compare, Lanes, One, Three, Two};
 
 /// A register, or with [`CONSTANT`] a constant.
@@ -138,6 +139,34 @@ pub enum Barrier {
     Count(Slot, Test),
     /// Are all (any) predicates true?
     Vote(Vote, Pred, Test),
+}
+
+/// In the word of a barrier in memory: where the number of those begins that have not come yet, and the bit that is the phase.
+pub const PENDING: u32 = 20;
+/// As above.
+pub const PHASE: u32 = 63;
+/// Such a number's bits.
+pub const COUNT: u64 = (1 << PENDING) - 1;
+
+/// What is done with a barrier in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// So many are to come.
+    Begin,
+    /// It is none any more.
+    End,
+    /// Copies will bring so many bytes in this phase.
+    Expect,
+    /// They have.
+    Complete,
+    /// So many have come.
+    Arrive,
+    /// And will not come again.
+    Drop,
+    /// Bytes are expected, and one has come.
+    ExpectAndArrive,
+    /// And will not come again.
+    ExpectAndDrop,
 }
 
 /// What a thread can ask about itself.
@@ -300,6 +329,32 @@ pub enum Op {
         b: Slot,
         c: Slot,
     },
+    /// Copies so many bytes, of which the first are there; the others become 0.
+    CopyAsync {
+        to: Address,
+        from: Address,
+        bytes: u8,
+        there: Slot,
+        nothing: Option<Test>,
+    },
+    /// Copies as many bytes as a register says, and tells a barrier in memory.
+    CopyBulk {
+        to: Address,
+        from: Address,
+        size: Slot,
+        barrier: Option<Address>,
+    },
+    /// Does something with a barrier in memory; d = what it was.
+    Phase(Phase, Address, Option<Slot>, Slot),
+    /// p = is a barrier in memory in another phase than this bit of the register says?
+    Reached {
+        p: Pred,
+        at: Address,
+        phase: Slot,
+        bit: u32,
+    },
+    /// p = does the address lie in this space?
+    Within(Pred, Slot, Space),
     /// Reads a texture.
     Texture(Box<Sample>),
     /// Loads values from a surface.

@@ -4,6 +4,7 @@ use super::{api, cu, device, driver, lock, put, put_if, Done, Error, Handle};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// What is remembered of a context.
@@ -15,6 +16,29 @@ pub struct Context {
     limits: Arc<Mutex<[usize; LIMITS]>>,
     /// Contexts whose memory it may reach.
     peers: Arc<Mutex<BTreeSet<Handle>>>,
+    fault: Fault,
+}
+
+/// Why no more can be done in a context: a kernel's fault. What is given to a stream has it of the context that gave it.
+#[derive(Clone, Default)]
+pub struct Fault(Arc<AtomicU32>);
+
+impl Fault {
+    /// There was none.
+    ///
+    /// # Errors
+    /// The first one.
+    pub fn check(&self) -> Done {
+        match self.0.load(Relaxed) {
+            0 => Ok(()),
+            code => Err(Error(code)),
+        }
+    }
+
+    /// Takes note of one; the first stays.
+    pub fn set(&self, error: Error) {
+        self.0.compare_exchange(0, error.0, Relaxed, Relaxed).ok();
+    }
 }
 
 const LIMITS: usize = 10;
@@ -42,6 +66,7 @@ impl Context {
             device,
             primary,
             peers: Arc::default(),
+            fault: Fault::default(),
             flags: Arc::new(Mutex::new(flags)),
             limits: Arc::new(Mutex::new(AT_FIRST)),
         }
@@ -79,13 +104,37 @@ pub fn of_thread() -> Result<c_int, Error> {
     Ok(mine()?.device)
 }
 
-/// Ends the primary context, and what it had.
-fn end_primary(primary: &mut Primary) -> Done {
+/// The fault of the thread's context, if there was one.
+pub fn check_fault() -> Done {
+    mine()?.fault.check()
+}
+
+/// The same where no context is needed.
+pub fn check_fault_if_any() -> Done {
+    match current() {
+        Ok(_) => check_fault(),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The place for the fault of the thread's context.
+pub fn fault() -> Fault {
+    mine().map(|c| c.fault).unwrap_or_default()
+}
+
+/// Ends a context and what it had, a fault as well.
+fn end(context: Handle) -> Done {
     let driver = driver()?;
     driver.wait_all();
-    // What it had is gone with it, a fault as well.
-    driver.reset();
-    driver.contexts.remove(primary.0).ok();
+    let device = driver.contexts.remove(context)?.device;
+    driver.end_modules(context, device)?;
+    driver.memory.end_context(context);
+    Ok(())
+}
+
+/// Ends the primary context.
+fn end_primary(primary: &mut Primary) -> Done {
+    end(primary.0)?;
     (primary.0, primary.1) = (0, 0);
     Ok(())
 }
@@ -182,9 +231,7 @@ api! {
         if of(context)?.primary {
             return Err(Error::INVALID_CONTEXT);
         }
-        let driver = driver()?;
-        driver.wait_all();
-        driver.contexts.remove(context)?;
+        end(context)?;
         STACK.with_borrow_mut(|stack| {
             if stack.last() == Some(&context) {
                 stack.pop();
@@ -293,16 +340,16 @@ api! {
         let driver = super::ready()?;
         driver.refuse_capture()?;
         driver.wait_all();
-        driver.check()
+        check_fault()
     }
 
     /// The same for a context that need not be the thread's.
     fn cuCtxSynchronize_v2(context: Handle) {
-        of(context)?;
+        let other = of(context)?;
         let driver = driver()?;
         driver.refuse_capture()?;
         driver.wait_all();
-        driver.check()
+        other.fault.check()
     }
 
     /// A limit.

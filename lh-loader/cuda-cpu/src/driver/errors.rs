@@ -12,7 +12,7 @@ pub struct Error(pub u32);
 
 /// A name for each, and all of them: number, name, text.
 macro_rules! errors {
-    ($($name:ident = $code:literal, $text:literal;)*) => {
+    ($($name:ident = $code:literal, $runtime:literal, $text:literal;)*) => {
         impl Error {
             $(#[allow(missing_docs)] pub const $name: Error = Error($code);)*
         }

@@ -2,7 +2,7 @@
 
 use super::capture::Place;
 use super::work::Work;
-use super::{api, cu, get, lock, put, ready, Driver, Error, Handle};
+use super::{api, context, cu, get, lock, put, ready, Driver, Error, Handle};
 use crate::engine::Mark;
 use std::ffi::c_uint;
 use std::sync::{Arc, Mutex};
@@ -121,7 +121,7 @@ api! {
         }
         match event.mark() {
             Some(mark) if !driver.engine.is_done(mark) => Err(Error::NOT_READY),
-            _ => driver.check(),
+            _ => context::check_fault(),
         }
     }
 
@@ -134,7 +134,7 @@ api! {
         }
         event.wait();
         driver.flush();
-        driver.check()
+        context::check_fault()
     }
 
     /// Milliseconds between two, as before CUDA 13.

@@ -1,5 +1,6 @@
 //! Graphs: work, and what of it comes after what.
 
+use super::context::Fault;
 use super::event::Event;
 use super::work::Work;
 use super::{all, api, driver, get, lock, put, put_if, ready, Done, Error, Handle};
@@ -54,11 +55,11 @@ pub struct Instantiate {
 }
 
 impl Plan {
-    /// Does all of it.
-    pub fn run(&self) {
+    /// Does all of it, as [`Work::run`].
+    pub fn run(&self, of: &Fault) {
         for (_, work, enabled) in &self.0 {
             if *enabled {
-                work.run();
+                work.run(of);
             }
         }
     }

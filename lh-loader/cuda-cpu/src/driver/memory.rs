@@ -57,6 +57,8 @@ pub struct Region {
     pub flags: c_uint,
     /// The device that has it, or had asked for it.
     pub device: c_int,
+    /// The context that it ends with; 0: none.
+    pub context: Handle,
 }
 
 /// All memory.
@@ -134,6 +136,7 @@ impl Inner {
             id,
             flags,
             device,
+            context: context::current().unwrap_or(0),
         };
         self.regions.insert(start, region);
     }
@@ -266,6 +269,29 @@ impl Memory {
                 Ok(())
             }
             _ => Err(Error::INVALID_VALUE),
+        }
+    }
+
+    /// It ends with no context.
+    pub fn outlives_contexts(&self, at: Pointer) {
+        if let Some(region) = self.write().regions.get_mut(&at) {
+            region.context = 0;
+        }
+    }
+
+    /// Gives back what ends with a context: neither what pools have, nor what was made to be mapped.
+    pub fn end_context(&self, context: Handle) {
+        use Kind::{Device, Host, Managed, Registered};
+        let ends = |r: &&Region| {
+            r.context == context && matches!(r.kind, Device | Managed | Host | Registered)
+        };
+        let list: Vec<Region> = self.read().regions.values().filter(ends).copied().collect();
+        for region in list {
+            match region.kind {
+                Registered => drop(self.write().regions.remove(&region.start)),
+                // It was there just now, and whoever takes it back at this moment does the same.
+                kind => drop(self.release(region.start, kind)),
+            }
         }
     }
 

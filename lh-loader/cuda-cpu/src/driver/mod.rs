@@ -57,7 +57,7 @@ use crate::exec;
 use std::ffi::{c_char, c_int, CStr};
 use std::io::Write;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use table::Table;
 
@@ -89,8 +89,6 @@ pub struct Driver {
     graphs: Table<graph::Shared>,
     nodes: Table<graph::NodeOf>,
     execs: Table<Arc<graph::Exec>>,
-    /// Why no more can be done: a kernel's fault.
-    fault: AtomicU32,
     launches: AtomicU64,
     printed: Mutex<Vec<u8>>,
     processors: usize,
@@ -108,8 +106,14 @@ fn driver() -> Result<&'static Driver, Error> {
 /// The driver, for a call that needs a context that works.
 fn ready() -> Result<&'static Driver, Error> {
     let driver = driver()?;
-    context::current()?;
-    driver.check()?;
+    context::check_fault()?;
+    Ok(driver)
+}
+
+/// The driver, for a call that needs no context; the thread's has no fault if there is one.
+fn ready_anywhere() -> Result<&'static Driver, Error> {
+    let driver = driver()?;
+    context::check_fault_if_any()?;
     Ok(driver)
 }
 
@@ -131,7 +135,6 @@ fn initialise() {
             graphs: Table::default(),
             nodes: Table::default(),
             execs: Table::default(),
-            fault: AtomicU32::new(0),
             launches: AtomicU64::new(0),
             printed: Mutex::default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
@@ -148,16 +151,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Driver {
-    /// The context's fault, if there was one.
-    fn check(&self) -> Done {
-        match self.fault.load(Relaxed) {
-            0 => Ok(()),
-            code => Err(Error(code)),
-        }
-    }
-
-    /// A kernel was stopped: the context is of no use any more.
-    fn stop(&self, fault: &exec::Fault) {
+    /// A kernel was stopped: its context is of no use any more.
+    fn stop(&self, fault: &exec::Fault, of: &context::Fault) {
         use exec::Fault::*;
         eprintln!("splitproc: CUDA on the CPU device: {fault}");
         let error = match fault {
@@ -169,9 +164,7 @@ impl Driver {
             Stack { .. } => Error::HARDWARE_STACK_ERROR,
             Deadlock { .. } => Error::LAUNCH_TIMEOUT,
         };
-        self.fault
-            .compare_exchange(0, error.0, Relaxed, Relaxed)
-            .ok();
+        of.set(error);
     }
 
     /// Writes what kernels have printed, as a driver does where the program waits for them.

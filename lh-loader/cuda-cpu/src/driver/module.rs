@@ -3,7 +3,8 @@
 use super::function::Function;
 use super::memory::Kind;
 use super::{
-    api, cu, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle, Pointer,
+    api, context, cu, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle,
+    Pointer,
 };
 use crate::code::Program;
 use crate::ptx::{self, Init, Space};
@@ -22,6 +23,10 @@ pub struct Module {
     kernels: Mutex<BTreeMap<String, Option<Handle>>>,
     /// A library on other devices, from the second on: each has variables of its own.
     elsewhere: Vec<Arc<Module>>,
+    /// The context that it ends with; a library has none.
+    context: Option<Handle>,
+    /// What its variables are at first, by address.
+    first: Vec<(Pointer, Box<[u8]>)>,
 }
 
 /// What an image of a module is, by its first bytes.
@@ -72,7 +77,9 @@ fn has_memory(v: &Variable) -> bool {
 impl Module {
     /// Loads a module for the device of the thread's context.
     fn load(driver: &Driver, text: &str) -> Result<Module, Error> {
-        Module::load_on(driver, super::context::of_thread()?, text, None)
+        let mut module = Module::load_on(driver, context::of_thread()?, text, None)?;
+        module.context = Some(context::current()?);
+        Ok(module)
     }
 
     /// Loads a library, which is there on all devices.
@@ -82,14 +89,21 @@ impl Module {
             let other = Module::load_on(driver, device, text, Some(&first))?;
             first.elsewhere.push(Arc::new(other));
         }
+        for (at, ..) in first.variables.values().filter(|v| v.2) {
+            driver.memory.outlives_contexts(*at);
+        }
         Ok(first)
     }
 
     /// The module as the device of the thread's context has it.
     pub fn here(self: &Arc<Self>) -> Result<Arc<Module>, Error> {
-        let device = super::context::of_thread()? as usize;
-        let other = device.checked_sub(1).and_then(|i| self.elsewhere.get(i));
-        Ok(other.unwrap_or(self).clone())
+        Ok(self.on(context::of_thread()?).clone())
+    }
+
+    /// The module as a device has it.
+    fn on(self: &Arc<Self>, device: c_int) -> &Arc<Module> {
+        let other = (device as usize).checked_sub(1);
+        other.and_then(|i| self.elsewhere.get(i)).unwrap_or(self)
     }
 
     /// Loads a module; managed variables are those of a module that it is the same as on another device.
@@ -120,8 +134,6 @@ impl Module {
             }
             let (size, align) = (v.size().max(1) as u64, v.align.max(1) as u64);
             let at = driver.memory.allocate_on(device, kind, size, align, 0)?;
-            // SAFETY: it was just allocated; what was there before is forgotten.
-            unsafe { std::ptr::write_bytes(at as *mut u8, 0, v.size()) };
             variables.insert(v.name.to_owned(), (at, v.size(), v.managed));
         }
         let addresses = variables
@@ -130,11 +142,13 @@ impl Module {
             .collect();
         let program = Program::new(&parsed, &addresses);
         let own = |v: &&Variable| has_memory(v) && !(v.managed && same.is_some());
+        let mut first = Vec::new();
         for v in parsed.variables.iter().filter(own) {
             let Some((at, size, _)) = variables.get(v.name) else {
                 continue;
             };
             let bytes = v.ty.bytes();
+            let mut contents = vec![0; *size];
             for (i, init) in v.init.iter().enumerate().take(size / bytes.max(1)) {
                 let value = match init {
                     Init::Bits(bits) => *bits,
@@ -146,12 +160,10 @@ impl Module {
                         base.ok_or(Error::INVALID_PTX)?.wrapping_add(*offset as u64)
                     }
                 };
-                // SAFETY: element i lies in the variable.
-                unsafe {
-                    let to = (*at as *mut u8).add(i * bytes);
-                    std::ptr::copy_nonoverlapping(value.to_le_bytes().as_ptr(), to, bytes.min(8));
-                }
+                let n = bytes.min(8);
+                contents[i * bytes..][..n].copy_from_slice(&value.to_le_bytes()[..n]);
             }
+            first.push((*at, contents.into_boxed_slice()));
         }
         let kernels = parsed
             .functions
@@ -159,12 +171,26 @@ impl Module {
             .filter(|f| f.entry)
             .map(|f| (f.name.to_owned(), None))
             .collect();
-        Ok(Module {
+        let module = Module {
             program,
             variables,
             kernels: Mutex::new(kernels),
             elsewhere: Vec::new(),
-        })
+            context: None,
+            first,
+        };
+        module.begin();
+        Ok(module)
+    }
+
+    /// Gives variables what they are at first.
+    fn begin(&self) {
+        for (at, contents) in &self.first {
+            // SAFETY: memory of the module's, as long as its variable; nothing runs that uses it.
+            unsafe {
+                std::ptr::copy_nonoverlapping(contents.as_ptr(), *at as *mut u8, contents.len())
+            };
+        }
     }
 
     /// A kernel's handle.
@@ -210,9 +236,19 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends all modules, and forgets a fault: the primary context's end.
-    pub fn reset(&self) {
-        self.fault.store(0, std::sync::atomic::Ordering::Relaxed);
+    /// Ends a context's modules; the variables of libraries are on its device what they are at first.
+    pub fn end_modules(&self, context: Handle, device: c_int) -> Done {
+        let of = |m: &Arc<Module>| m.context == Some(context);
+        while let Some(handle) = self.modules.find(of) {
+            self.unload(handle)?;
+        }
+        self.modules.find(|module| {
+            if module.context.is_none() {
+                module.on(device).begin();
+            }
+            false
+        });
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Numbers in memory that a stream or a graph waits for and writes: one by one, and in batches.
 
+use super::context::Fault;
 use super::graph::{change_exec, work_of};
 use super::nodes::{add, change};
 use super::work::Work;
@@ -113,13 +114,13 @@ impl Batch {
         }))
     }
 
-    /// Does all of it.
-    pub fn run(&self, driver: &Driver) {
+    /// Does all of it, but waits no more after a fault.
+    pub fn run(&self, of: &Fault) {
         for operation in &self.operations {
             match *operation {
                 Operation::Write(at, value, bytes) => Operation::write(at, value, bytes),
                 Operation::Await(at, value, bytes, how) => {
-                    while !Operation::reached(at, value, bytes, how) && driver.check().is_ok() {
+                    while !Operation::reached(at, value, bytes, how) && of.check().is_ok() {
                         std::thread::sleep(NAP);
                     }
                 }

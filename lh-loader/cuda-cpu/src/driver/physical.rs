@@ -7,7 +7,8 @@ use super::memory::{Kind, Region};
 use super::space::map;
 use super::table::fresh;
 use super::{
-    all, api, device, get, lock, put, put_if, ready, refused, Done, Error, Handle, Pointer,
+    all, api, device, get, lock, put, put_if, ready, ready_anywhere, refused, Done, Error, Handle,
+    Pointer,
 };
 use lh_loader::layout::{DEVICE_BASE, DEVICE_LEN};
 use std::collections::BTreeMap;
@@ -129,7 +130,7 @@ impl All {
             Some(p) if p.held == 0 && p.mapped.is_none() => {
                 let home = p.home;
                 self.made.remove(&handle);
-                ready()?.memory.release(home, Kind::Made)
+                ready_anywhere()?.memory.release(home, Kind::Made)
             }
             _ => Ok(()),
         }
@@ -143,7 +144,7 @@ fn unmap(all: &mut All, at: Pointer) -> Result<u64, Error> {
     move_pages(at, physical.home, size)?;
     map(at, size, false);
     physical.mapped = None;
-    ready()?.memory.write().regions.remove(&at);
+    ready_anywhere()?.memory.write().regions.remove(&at);
     all.end_if_unused(handle)?;
     Ok(size)
 }
@@ -180,7 +181,7 @@ api! {
 
     /// Gives a range back.
     fn cuMemAddressFree(at: Pointer, size: usize) {
-        let driver = ready()?;
+        let driver = ready_anywhere()?;
         let size = size as u64;
         let mut memory = driver.memory.write();
         if memory.reserved.get(&at) != Some(&size) || memory.any(at..at + size) {
@@ -213,7 +214,7 @@ api! {
 
     /// Ends it, as soon as it is not mapped.
     fn cuMemRelease(handle: Handle) {
-        ready()?;
+        ready_anywhere()?;
         let mut all = lock(&ALL);
         let physical = all.made.get_mut(&handle).filter(|p| p.held > 0).ok_or(Error::INVALID_VALUE)?;
         physical.held -= 1;
@@ -245,7 +246,7 @@ api! {
 
     /// Unmaps what lies in a range: whole mappings.
     fn cuMemUnmap(at: Pointer, size: usize) {
-        let driver = ready()?;
+        let driver = ready_anywhere()?;
         driver.wait_all();
         let mut all = lock(&ALL);
         let (mut next, end) = (at, at.checked_add(size as u64).ok_or(Error::INVALID_VALUE)?);

@@ -196,7 +196,7 @@ api! {
         let driver = ready()?;
         let marks = driver.engine.marks_of(quiet(stream)?.queue);
         match marks.iter().all(|m| driver.engine.is_done(*m)) {
-            true => driver.check(),
+            true => context::check_fault(),
             false => Err(Error::NOT_READY),
         }
     }
@@ -208,7 +208,7 @@ api! {
             driver.engine.wait(mark);
         }
         driver.flush();
-        driver.check()
+        context::check_fault()
     }
 
     /// What it is given from now on comes after an event.

@@ -6,7 +6,7 @@
 use super::array;
 use super::copy::{Copy, Fill, Side};
 use super::work::Work;
-use super::{api, cu, get, lock, ready, Done, Error, Handle, Pointer};
+use super::{api, context, cu, get, lock, ready, Done, Error, Handle, Pointer};
 use std::ffi::c_uint;
 use std::sync::Arc;
 
@@ -237,7 +237,7 @@ fn later_as(copy: Copy, host: [bool; 2], stream: Handle, as_a: impl FnOnce() -> 
     match driver.submit(stream, Work::Copy(copy, described.transpose()?))? {
         Some(mark) if pageable => {
             driver.engine.wait(mark);
-            driver.check()
+            context::check_fault()
         }
         _ => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! What is given to a stream, or to a graph, and done when its turn comes.
 
+use super::context::{self, Fault};
 use super::copy::{Copy, Fill};
 use super::event::Event;
 use super::graph::Plan;
@@ -48,10 +49,10 @@ pub enum Work {
 }
 
 impl Work {
-    /// Does it.
-    pub fn run(&self) {
+    /// Does it, for a context with this place for a fault.
+    pub fn run(&self, of: &Fault) {
         let Ok(driver) = driver() else { return };
-        let fault = driver.check().err();
+        let fault = of.check().err();
         match self {
             Work::Record(event) => event.reach(),
             Work::Callback(call, stream, data) => {
@@ -61,15 +62,15 @@ impl Work {
             // After a fault nothing is done any more.
             _ if fault.is_some() => (),
             Work::Nothing | Work::Wait(_) => (),
-            Work::Kernel(launch) => driver.run(launch),
+            Work::Kernel(launch) => driver.run(launch, of),
             Work::Copy(copy, _) => copy.run(),
             Work::Fill(fill) => fill.run(),
             // SAFETY: as above.
             Work::Host(call, data) => unsafe { call(*data as *mut c_void) },
             Work::Until(mark) => driver.engine.wait(*mark),
-            Work::Graph(plan) => plan.run(),
+            Work::Graph(plan) => plan.run(of),
             Work::Free(at) => driver.free_pooled(*at),
-            Work::Numbers(batch) => batch.run(driver),
+            Work::Numbers(batch) => batch.run(of),
         }
     }
 }
@@ -86,7 +87,8 @@ impl Driver {
         if stream.capture(&work)? {
             return Ok(None);
         }
-        let task = Box::new(move || work.run());
+        let fault = context::fault();
+        let task = Box::new(move || work.run(&fault));
         let mark = self.engine.give(stream.queue, after, task);
         mark.map(Some).ok_or(Error::INVALID_HANDLE)
     }
@@ -99,14 +101,15 @@ impl Driver {
     /// Does something in the order of the legacy stream, and waits for its end.
     pub fn now(&self, work: Work) -> Result<(), Error> {
         self.refuse_legacy()?;
-        let task = Box::new(move || work.run());
+        let fault = context::fault();
+        let task = Box::new(move || work.run(&fault));
         let mark = self
             .engine
             .give(LEGACY, &[], task)
             .ok_or(Error::INVALID_HANDLE)?;
         self.engine.wait(mark);
         self.flush();
-        self.check()
+        context::check_fault()
     }
 
     /// Waits for everything.
@@ -118,7 +121,7 @@ impl Driver {
     }
 
     /// Runs a kernel.
-    fn run(&self, launch: &Launch) {
+    fn run(&self, launch: &Launch, of: &Fault) {
         let program = &launch.function.module.program;
         let kernel = exec::Launch {
             program,
@@ -131,7 +134,7 @@ impl Driver {
             cooperative: launch.cooperative,
         };
         if let Err(fault) = exec::run(&kernel, self) {
-            self.stop(&fault);
+            self.stop(&fault, of);
         }
     }
 }

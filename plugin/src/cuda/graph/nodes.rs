@@ -7,6 +7,7 @@ use crate::cuda::context;
 use crate::cuda::driver::{check, inside, put};
 use crate::cuda::lower::{self, ix};
 use crate::cuda::model::{self, Kind};
+use crate::cuda::ranges;
 
 /// Words of `CUDA_KERNEL_NODE_PARAMS` before 12.0, and since.
 const OLD: usize = 7;
@@ -185,6 +186,7 @@ pub unsafe fn kernel(at: u64) -> Result<Work, i32> {
 pub unsafe fn copy(at: u64, context: u64) -> Result<Work, i32> {
     let words = unsafe { words(at, 25) }?;
     let copy = words.try_into().map_err(|_| INVALID_VALUE)?;
+    ranges::solid(&copy)?;
     Ok(Work::Copy(copy, context))
 }
 
@@ -198,6 +200,7 @@ pub unsafe fn copy(at: u64, context: u64) -> Result<Work, i32> {
 pub unsafe fn fill(at: u64, context: u64) -> Result<Work, i32> {
     let words = unsafe { words(at, 5) }?;
     let fill = words.try_into().map_err(|_| INVALID_VALUE)?;
+    ranges::node(&fill)?;
     Ok(Work::Fill(fill, context))
 }
 

@@ -4,9 +4,7 @@ use super::super::codes::*;
 use super::super::driver::{self, check, put};
 use super::super::{context, model};
 use super::{initialise, leave_context, set_device, with_context, DEVICE};
-use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
-use std::sync::Mutex;
+use std::ffi::CStr;
 
 /// The runtime's version: 13.0's for the program that came with it or with an older one.
 const VERSION: i32 = 13000;
@@ -19,127 +17,20 @@ pub unsafe fn cudaPeekAtLastError() -> u64 {
     super::last() as u64
 }
 
-/// Errors that the driver has not got: number, name, text.
-const OWN: &[(i32, &CStr, &CStr)] = &[
-    (0, c"cudaSuccess", c"no error"),
-    (
-        INVALID_CONFIGURATION,
-        c"cudaErrorInvalidConfiguration",
-        c"invalid configuration argument",
-    ),
-    (
-        INVALID_SYMBOL,
-        c"cudaErrorInvalidSymbol",
-        c"invalid device symbol",
-    ),
-    (
-        INVALID_MEMCPY_DIRECTION,
-        c"cudaErrorInvalidMemcpyDirection",
-        c"invalid copy direction for memcpy",
-    ),
-    (
-        MISSING_CONFIGURATION,
-        c"cudaErrorMissingConfiguration",
-        c"__global__ function call is not configured",
-    ),
-    (
-        INVALID_DEVICE_FUNCTION,
-        c"cudaErrorInvalidDeviceFunction",
-        c"invalid device function",
-    ),
-    (
-        OUT_OF_MEMORY,
-        c"cudaErrorMemoryAllocation",
-        c"out of memory",
-    ),
-    (
-        NOT_INITIALIZED,
-        c"cudaErrorInitializationError",
-        c"initialization error",
-    ),
-    (
-        INVALID_HANDLE,
-        c"cudaErrorInvalidResourceHandle",
-        c"invalid resource handle",
-    ),
-    (INVALID_VALUE, c"cudaErrorInvalidValue", c"invalid argument"),
-    (
-        INVALID_DEVICE,
-        c"cudaErrorInvalidDevice",
-        c"invalid device ordinal",
-    ),
-    (
-        NO_DEVICE,
-        c"cudaErrorNoDevice",
-        c"no CUDA-capable device is detected",
-    ),
-    (
-        NOT_FOUND,
-        c"cudaErrorSymbolNotFound",
-        c"named symbol not found",
-    ),
-    (NOT_READY, c"cudaErrorNotReady", c"device not ready"),
-    (
-        NOT_SUPPORTED,
-        c"cudaErrorNotSupported",
-        c"operation not supported",
-    ),
-    (
-        700,
-        c"cudaErrorIllegalAddress",
-        c"an illegal memory access was encountered",
-    ),
-    (
-        719,
-        c"cudaErrorLaunchFailure",
-        c"unspecified launch failure",
-    ),
-];
+/// What is said of an error that nobody knows.
+const UNKNOWN_CODE: &CStr = c"unrecognized error code";
 
-fn own(error: i32) -> Option<&'static (i32, &'static CStr, &'static CStr)> {
-    OWN.iter().find(|e| e.0 == error)
-}
-
-/// The runtime's name for an error, of the driver's: `CUDA_ERROR_ILLEGAL_ADDRESS` is `cudaErrorIllegalAddress`.
-fn runtime_name(error: i32, name: &CStr) -> u64 {
-    static NAMES: Mutex<BTreeMap<i32, CString>> = Mutex::new(BTreeMap::new());
-    let mut names = NAMES.lock().unwrap_or_else(|e| e.into_inner());
-    let made = names.entry(error).or_insert_with(|| {
-        let name = name.to_string_lossy();
-        let words = name.trim_start_matches("CUDA_ERROR_").split('_');
-        let words = words.map(|w| {
-            let (first, rest) = w.split_at_checked(1).unwrap_or(("", ""));
-            first.to_owned() + &rest.to_lowercase()
-        });
-        CString::new(format!("cudaError{}", words.collect::<String>())).unwrap_or_default()
-    });
-    // The name stays.
-    made.as_ptr() as u64
+/// What the runtime knows of an error.
+fn known(error: i32) -> Option<&'static Told> {
+    told(error).filter(|t| !t.runtime.is_empty())
 }
 
 pub unsafe fn cudaGetErrorName(error: i32) -> u64 {
-    let mut at = 0_u64;
-    match own(error) {
-        Some((_, name, _)) => name.as_ptr() as u64,
-        // SAFETY: a place for a pointer.
-        None => match unsafe { driver::cuGetErrorName(error, &raw mut at as u64) } {
-            // SAFETY: the driver's texts are C strings.
-            SUCCESS => runtime_name(error, unsafe { CStr::from_ptr(at as *const _) }),
-            _ => c"unrecognized error code".as_ptr() as u64,
-        },
-    }
+    known(error).map_or(UNKNOWN_CODE, |t| t.runtime).as_ptr() as u64
 }
 
 pub unsafe fn cudaGetErrorString(error: i32) -> u64 {
-    let mut at = 0_u64;
-    match own(error) {
-        Some((.., text)) => text.as_ptr() as u64,
-        // SAFETY: a place for a pointer.
-        None => match unsafe { driver::cuGetErrorString(error, &raw mut at as u64) } {
-            SUCCESS => at,
-            _ => c"unrecognized error code".as_ptr() as u64,
-        },
-    }
+    known(error).map_or(UNKNOWN_CODE, |t| t.text).as_ptr() as u64
 }
 
 pub unsafe fn cudaDriverGetVersion(out: u64) -> i32 {

@@ -13,7 +13,7 @@ pub mod register;
 
 use super::codes::*;
 use super::stream::per_thread;
-use super::{context, driver, lower};
+use super::{context, driver, fault, lower};
 use crate::gate::{self, Call};
 use std::cell::Cell;
 
@@ -55,6 +55,8 @@ thread_local! {
     static LAST: Cell<i32> = const { Cell::new(SUCCESS) };
     /// The device that the thread has chosen.
     static DEVICE: Cell<i32> = const { Cell::new(0) };
+    /// How many resets of devices the thread knows of.
+    static RESETS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Remembers an error for `cudaGetLastError`; that something is not ready is none.
@@ -65,14 +67,20 @@ pub fn remember(code: i32) -> i32 {
     code
 }
 
-/// The thread's last error, which is forgotten.
+/// The thread's last error, which is forgotten; a fault of its context is not.
 pub fn take_last() -> i32 {
-    LAST.replace(SUCCESS)
+    match fault::of(context::current()) {
+        SUCCESS => LAST.replace(SUCCESS),
+        code => code,
+    }
 }
 
 /// The thread's last error.
 pub fn last() -> i32 {
-    LAST.get()
+    match fault::of(context::current()) {
+        SUCCESS => LAST.get(),
+        code => code,
+    }
 }
 
 /// The thread's device.
@@ -114,15 +122,32 @@ pub fn set_device(device: i32) -> Result<(), i32> {
 /// The driver's.
 #[inline]
 pub fn ready() -> Result<(), i32> {
+    if RESETS.get() != context::resets() {
+        again()?;
+    }
     match context::current() {
         0 => set_device(DEVICE.get()),
-        _ => Ok(()),
+        current => fault::check(current),
     }
 }
 
-/// After a reset: the next call makes a context again.
+/// Devices have been reset: the thread's may have to be begun again.
+#[cold]
+fn again() -> Result<(), i32> {
+    RESETS.set(context::resets());
+    let _inside = gate::enter(Call::MustComplete);
+    match context::unused(context::current()) {
+        Some(device) => set_device(device),
+        None => Ok(()),
+    }
+}
+
+/// After a reset: the next call makes a context again; a fault that was the last error is over.
 pub fn leave_context() {
     context::set_current(0);
+    if fault::stays(LAST.get()) {
+        LAST.set(SUCCESS);
+    }
 }
 
 /// A driver's function as the runtime's.

@@ -4,17 +4,32 @@
 //! lock is two plain stores, or none on the quick way, where its block says what it does anyway. While a cut is taken the plugin's helper works on the model too: it
 //! biases the lock the other way (`share`), issues a process-wide barrier, and waits until the
 //! owner is out of its critical section.
+//!
+//! A thread that takes it while it has it would wait for itself for ever; or, where it costs no more than stores, give it
+//! back too early, which a cut alone would notice. Both end the program at once, with the two places in the source.
 
 use super::super::turn;
+use crate::block::{self, Block};
 use crate::gate::{self, SEVERAL};
 use crate::registry;
 use std::cell::UnsafeCell;
 use std::ops::Deref;
-use std::sync::atomic::{compiler_fence, AtomicBool, Ordering::*};
+use std::panic::Location;
+use std::ptr::null_mut;
+use std::sync::atomic::{compiler_fence, AtomicBool, AtomicPtr, Ordering::*};
+
+/// A place in the source; null: the lock is free.
+type Place = AtomicPtr<Location<'static>>;
 
 static SHARED: AtomicBool = AtomicBool::new(false);
-static HELD: AtomicBool = AtomicBool::new(false);
-static WORD: AtomicBool = AtomicBool::new(false);
+/// It stays so between checkpoints.
+static KEPT: AtomicBool = AtomicBool::new(false);
+/// Where the one thread has taken it.
+static HELD: Place = AtomicPtr::new(null_mut());
+/// The thread that has it when several use the model, by its block; null: it is free.
+static OWNER: AtomicPtr<Block> = AtomicPtr::new(null_mut());
+/// Where that thread has taken it.
+static TAKEN: Place = AtomicPtr::new(null_mut());
 
 /// The right to change the model.
 pub struct Guard {
@@ -25,9 +40,15 @@ pub struct Guard {
 
 /// Takes the lock.
 #[inline(always)]
+#[track_caller]
 pub fn lock() -> Guard {
+    let here = Location::caller();
     if !SHARED.load(Relaxed) {
-        HELD.store(true, Relaxed);
+        let held = HELD.load(Relaxed);
+        if !held.is_null() {
+            twice(held);
+        }
+        HELD.store(here as *const _ as *mut _, Relaxed);
         compiler_fence(SeqCst);
         if !SHARED.load(Relaxed) {
             return Guard {
@@ -35,9 +56,22 @@ pub fn lock() -> Guard {
                 _inside: None,
             };
         }
-        HELD.store(false, Release);
+        HELD.store(null_mut(), Release);
     }
-    spin()
+    spin(here)
+}
+
+/// The lock is taken where its owner has it already, since `held`.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn twice(held: *mut Location<'static>) -> ! {
+    // SAFETY: `lock` has stored nothing but null and places that are there for ever.
+    let since = unsafe { held.as_ref() }.map(|at| format!(" (at {at})"));
+    panic!(
+        "splitproc: the model's lock is taken by a thread that has it{}",
+        since.unwrap_or_default()
+    );
 }
 
 /// The right to change the model, and the certainty that nobody else reads or changes it.
@@ -80,13 +114,15 @@ pub unsafe fn alone_by_the_gate() -> Alone {
 }
 
 #[cold]
-fn spin() -> Guard {
+#[track_caller]
+fn spin(here: &'static Location<'static>) -> Guard {
     let inside = gate::enter(gate::Call::MustComplete);
+    let me = block::mine();
     let mut tries = 0u32;
-    while WORD
-        .compare_exchange_weak(false, true, Acquire, Relaxed)
-        .is_err()
-    {
+    while let Err(owner) = OWNER.compare_exchange_weak(null_mut(), me, Acquire, Relaxed) {
+        if owner == me {
+            twice(TAKEN.load(Relaxed));
+        }
         tries += 1;
         if tries.is_multiple_of(64) {
             // The library has called the program back, whose thread has the library; who has the lock may want that.
@@ -95,6 +131,7 @@ fn spin() -> Guard {
         }
         std::hint::spin_loop();
     }
+    TAKEN.store(here as *const _ as *mut _, Relaxed);
     Guard {
         spin: true,
         _inside: Some(inside),
@@ -105,11 +142,17 @@ impl Drop for Guard {
     #[inline(always)]
     fn drop(&mut self) {
         if self.spin {
-            WORD.store(false, Release);
+            OWNER.store(null_mut(), Release);
         } else {
-            HELD.store(false, Release);
+            HELD.store(null_mut(), Release);
         }
     }
+}
+
+/// The program's threads will use the model from now on.
+pub fn share_for_good() {
+    KEPT.store(true, SeqCst);
+    share();
 }
 
 /// Several threads will use the model from now on.
@@ -117,7 +160,7 @@ pub fn share() {
     SHARED.store(true, SeqCst);
     gate::heed(SEVERAL, true);
     barrier();
-    while HELD.load(Acquire) || in_use() {
+    while !HELD.load(Acquire).is_null() || in_use() {
         std::thread::yield_now();
     }
 }
@@ -130,10 +173,11 @@ fn in_use() -> bool {
     found
 }
 
-/// One thread again; only with the gate closed.
+/// One thread again, if the program has no more in MPI; only with the gate closed.
 pub fn unshare() {
-    SHARED.store(false, SeqCst);
-    gate::heed(SEVERAL, false);
+    let kept = KEPT.load(SeqCst);
+    SHARED.store(kept, SeqCst);
+    gate::heed(SEVERAL, kept);
 }
 
 /// True if several threads may use the model.
@@ -171,5 +215,32 @@ impl<T> Locked<T> {
     pub fn get<'a>(&'a self, _guard: &'a Guard) -> &'a mut T {
         // SAFETY: the guard is the only one, and callers keep one reference at a time.
         unsafe { &mut *self.0.get() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{lock, SHARED};
+    use std::sync::atomic::Ordering::SeqCst;
+
+    /// A second taking, and where the first was, however the lock is taken. One test: there is one lock.
+    #[test]
+    fn taken_twice() {
+        for several in [false, true] {
+            SHARED.store(several, SeqCst);
+            let again = std::panic::catch_unwind(|| {
+                let _first = lock();
+                let _second = lock();
+            });
+            let said = again.expect_err("a second taking goes through");
+            let said = said.downcast_ref::<String>().expect("words");
+            assert!(
+                said.contains("taken by a thread that has it (at "),
+                "{said}"
+            );
+            assert!(said.contains("model/lock.rs:"), "{said}");
+            drop(lock());
+        }
+        SHARED.store(false, SeqCst);
     }
 }
