@@ -172,6 +172,18 @@ fn asynchronous_copies_go_on_after_restarts() {
     survives(&scratch, 0, &app, &["20", "40"]);
 }
 
+/// Products of matrices by a warp, as mma.h makes them.
+#[test]
+fn products_of_matrices_go_on_after_restarts() {
+    let Some(nvcc) = nvcc() else {
+        println!("no nvcc here: the products are not tried");
+        return;
+    };
+    let scratch = Scratch::new("cuda-matrices");
+    let app = nvcc_program(&nvcc, "cuda_matrices");
+    survives(&scratch, 0, &app, &["20", "40"]);
+}
+
 /// Variables of modules that stayed when earlier ones were unloaded are where they were.
 #[test]
 fn modules_unloaded_in_any_order_leave_the_others_where_they_are() {

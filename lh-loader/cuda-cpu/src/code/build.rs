@@ -196,6 +196,7 @@ impl<'a> Builder<'_, 'a> {
         let found = self.control(parts, &i.operands)?
             || self.memory(parts, &i.operands)?
             || self.asynchronous(parts, &i.operands)?
+            || self.matrix(parts, &i.operands)?
             || self.texture(parts, &i.operands)?
             || self.arithmetic(parts, &i.operands)?;
         match found {

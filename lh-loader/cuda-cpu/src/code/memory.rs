@@ -64,7 +64,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(true)
     }
 
-    fn place_of(&mut self, name: &[&str], at: &Operand<'a>) -> Built<Address> {
+    pub(super) fn place_of(&mut self, name: &[&str], at: &Operand<'a>) -> Built<Address> {
         match at {
             Operand::Address(base, offset) => self.address(base, *offset, space(name)),
             _ => Err("an address is expected".into()),

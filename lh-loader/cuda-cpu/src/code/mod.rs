@@ -7,7 +7,7 @@
 //! | `program` | a module's functions, and where its shared variables are |
 //! | `scope` | names: registers, variables, labels |
 //! | `build` | a function's statements into steps |
-//! | `arithmetic`, `memory`, `asynchronous`, `texture`, `control` | instructions into steps |
+//! | `arithmetic`, `memory`, `asynchronous`, `matrix`, `texture`, `control` | instructions into steps |
 //!
 //! # Addresses
 //! Device memory, constants, a thread's local memory and a kernel's parameters are at the addresses of the process; an
@@ -22,6 +22,7 @@ mod convert;
 mod float;
 mod integer;
 pub mod lanes;
+mod matrix;
 mod memory;
 mod program;
 mod rounding;
@@ -30,6 +31,7 @@ mod texture;
 
 pub use convert::Convert;
 pub use integer::{insert, lookup};
+pub use matrix::{Element, Factor, Fragment, Product};
 pub use program::{Program, FUNCTION};
 pub use texture::{Access, Geometry, Outside, Sample};
 
@@ -355,6 +357,23 @@ pub enum Op {
     },
     /// p = does the address lie in this space?
     Within(Pred, Slot, Space),
+    /// Loads or stores a matrix, whose rows (or columns) are so many elements apart.
+    MatrixMove {
+        at: Address,
+        fragment: Box<Fragment>,
+        stride: Slot,
+        by_columns: bool,
+        store: bool,
+    },
+    /// Multiplies matrices.
+    MatrixProduct(Box<Product>),
+    /// Loads or stores matrices of eight rows, whose addresses threads have.
+    MatrixRows {
+        at: Address,
+        slots: Vec<Slot>,
+        transposed: bool,
+        store: bool,
+    },
     /// Reads a texture.
     Texture(Box<Sample>),
     /// Loads values from a surface.

@@ -20,6 +20,7 @@ mod asynchronous;
 mod block;
 mod data;
 mod grid;
+mod matrix;
 mod picture;
 mod print;
 mod step;

@@ -400,6 +400,12 @@ impl Warp {
                 };
                 return Ok(());
             }
+            Op::MatrixMove { .. } | Op::MatrixProduct(_) | Op::MatrixRows { .. } => {
+                if !self.met(u32::MAX) {
+                    return Ok(());
+                }
+                self.matrices(op, code, around)?;
+            }
             _ => return self.together(op, code, doing),
         }
         self.groups[0].pc += 1;
