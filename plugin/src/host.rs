@@ -162,9 +162,18 @@ pub fn fill_devices(pieces: &[u8]) -> Result<(), HostError> {
     host().fill_devices(pieces)
 }
 
-/// In a restart: what the images of one checkpoint have in common, and no others; nothing, where the host has looked.
+/// In a restart: what the images of one checkpoint have in common, and no others; nothing, where the host has no mark of
+/// its own for it.
 pub fn checkpoint() -> Vec<u8> {
     host().checkpoint()
+}
+
+/// Bytes that nobody else draws.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the kernel writes so many bytes.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    bytes
 }
 
 impl Host for Mailbox {

@@ -1,7 +1,7 @@
 //! The generations of a checkpoint directory: how many are kept, and which one is restarted and verified.
 
 use std::path::PathBuf;
-use tests::{program, run, splitproc, text, Done, Job, Scratch};
+use tests::{program, run, splitproc, text, Case, Done, Job, Scratch};
 
 /// A job that waits at its checkpoint until it may go on.
 fn launch(scratch: &Scratch, options: &[&str]) -> Job {
@@ -83,4 +83,30 @@ fn an_older_generation_is_restarted_when_the_newest_is_damaged() {
     command(&scratch, &["restart"]).fails_with(&words);
     let done = command(&scratch, &["restart", "--generation", "1"]).ok();
     assert_eq!(text(&done.stdout), "ok\n");
+}
+
+/// As they see them who look at another moment, or over a network file system that is slow to tell: ranks that restarted from
+/// different generations would go on with each other's past.
+#[test]
+fn ranks_that_take_different_generations_are_refused() {
+    let scratch = Scratch::new("generations-mixed");
+    let case = Case::heat2d(&scratch, 2, 1);
+    let mut job = case.launch(&scratch);
+    for lines in [1, 2] {
+        job.must_reach(lines);
+        job.checkpoint(&scratch);
+    }
+    job.kill();
+    let mut ranks = std::process::Command::new("mpirun.mpich");
+    for generation in ["1", "2"] {
+        let mut one = splitproc(["restart", "--generation", generation]);
+        one.arg(scratch.ckpt());
+        let so_far = ranks.get_args().count();
+        ranks.args((so_far != 0).then_some(":"));
+        ranks.args(["-n", "1"]).arg(one.get_program());
+        ranks.args(one.get_args());
+    }
+    run(&scratch, ranks).fails_with(&["of different checkpoints", "restart from images of one"]);
+    let done = Job::restart(&scratch, 2).finish().ok();
+    case.check_restarted(&scratch, &done.stdout);
 }

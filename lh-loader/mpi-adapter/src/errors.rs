@@ -19,7 +19,7 @@ const LONGEST: usize = 512;
 
 /// What MPICH says of each class: a program that goes on over another library hears the same.
 #[rustfmt::skip]
-static TEXTS: [&str; 59] = [
+static TEXTS: [&str; 62] = [
     "No MPI error",
     "Invalid buffer pointer",
     "Invalid count",
@@ -39,7 +39,7 @@ static TEXTS: [&str; 59] = [
     "Internal MPI error!",
     "See the MPI_ERROR field in MPI_Status for the error code",
     "Pending request (no error)",
-    "Invalid MPI_Request",
+    "Request pending due to failure",
     "Access denied to file",
     "Invalid amode value in MPI_File_open ",
     "Invalid file name",
@@ -79,7 +79,12 @@ static TEXTS: [&str; 59] = [
     "Memory cannot be attached",
     "Memory cannot be shared",
     "Incorrect window flavor",
+    "Communication object revoked",
+    "Operation could not be issued (EAGAIN)",
+    "failure occurred while allocating memory for a request object",
 ];
+/// And of all other numbers that a class may have.
+const UNKNOWN: &str = "Unknown error class";
 
 /// A class or code that was added.
 struct Added {
@@ -156,7 +161,9 @@ pub unsafe extern "C" fn mpi_error_string<A: Library>(code: i32, text: usize, le
             };
             Some(own.to_bytes())
         }
-        (None, Ok(class)) => TEXTS.get(class).map(|t| t.as_bytes()),
+        (None, Ok(class)) if class <= ERR_CLASS as usize => {
+            Some(TEXTS.get(class).unwrap_or(&UNKNOWN).as_bytes())
+        }
         _ => None,
     };
     if let Some(own) = own {

@@ -266,6 +266,7 @@ const BY_HAND: &[&str] = &[
     "Comm_get_name",
     "Type_get_name",
     "Win_get_name",
+    "Add_error_code",
     "Error_string",
     "Abi_get_version",
     "Get_version",

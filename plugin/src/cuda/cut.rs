@@ -6,7 +6,7 @@ use super::codes::*;
 use super::driver::check;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
-use super::{contents, context, event, fault, globals, graph, module, pool, vmm};
+use super::{contents, context, event, fault, ghosts, graph, module, pool, vmm};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub fn presuspend() -> Result<(), String> {
     if let Some(why) = module::unsaved() {
         return Err(why.to_owned());
     }
-    if let Some(why) = globals::displaced() {
+    if let Some(why) = ghosts::refusal() {
         return Err(why);
     }
     if graph::open_captures() > 0 {

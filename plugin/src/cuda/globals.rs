@@ -22,19 +22,6 @@ pub struct Global {
     pub at: u64,
     /// How long it is.
     pub len: u64,
-    /// What was there when it was placed is gone, so that a fresh driver would place it elsewhere.
-    pub displaced: bool,
-}
-
-/// Why variables can't come back at their addresses, if they can't.
-pub fn displaced() -> Option<String> {
-    let model = model::lock();
-    let found = model.globals.iter().find(|g| g.displaced)?;
-    Some(format!(
-        "the variable {:?} of a CUDA module would lie elsewhere after a restart, for a module that was loaded before it has been unloaded: \
-         unload modules in the opposite order, or load those again that came later",
-        found.name
-    ))
 }
 
 /// Finds a variable in the thread's context.
@@ -59,7 +46,6 @@ pub fn find(function: usize, owner: (Kind, u64), name: &CStr) -> Result<Global, 
         context,
         at: 0,
         len: 0,
-        displaced: false,
     };
     (global.at, global.len) = module::place(&global)?;
     model::lock().globals.push(global.clone());

@@ -18,6 +18,7 @@ mod elsewhere;
 pub mod event;
 pub mod fault;
 pub mod forks;
+mod ghosts;
 pub mod globals;
 pub mod graph;
 pub mod host;

@@ -6,6 +6,7 @@
 
 use super::arena::Arena;
 use super::device::Device;
+use super::ghosts::{self, Ghost, Ghosts};
 use super::globals::Global;
 use super::host::Pinned;
 use super::managed::Managed;
@@ -139,6 +140,8 @@ pub struct Model {
     pub fatbins: Fatbins,
     /// Copies of module images.
     pub images: Vec<Box<[u8]>>,
+    /// Modules that were unloaded while later ones stayed.
+    pub ghosts: Ghosts,
 }
 
 static MODEL: Mutex<Model> = Mutex::new(Model {
@@ -155,6 +158,7 @@ static MODEL: Mutex<Model> = Mutex::new(Model {
     globals: Vec::new(),
     fatbins: Fatbins::new(),
     images: Vec::new(),
+    ghosts: Ghosts::new(),
 });
 
 /// The model. It is locked inside the gate only, and not across a call that may wait for the program.
@@ -265,9 +269,6 @@ impl Model {
             self.fatbins.forget(handle);
         }
         self.settings.retain(|(_, r)| !r.uses(kind, handle));
-        let mine = |g: &Global| g.owner == handle;
-        let later = self.globals.iter_mut().skip_while(|g| !mine(g));
-        later.for_each(|g| g.displaced = true);
         self.globals.retain(|g| g.owner != handle);
     }
 
@@ -293,6 +294,9 @@ impl Model {
         let Some(entry) = self.live.remove(&serial) else {
             return;
         };
+        if ghosts::is_loaded(&entry) {
+            self.unloaded(serial, &entry);
+        }
         let lower = lower(entry.kind, entry.handle).unwrap_or(entry.handle);
         if self.by_lower.get(&(entry.kind, lower)) == Some(&entry.handle) {
             self.by_lower.remove(&(entry.kind, lower));
@@ -301,6 +305,30 @@ impl Model {
             object.kind.store(0, Release);
             self.free.push(entry.handle);
         }
+    }
+
+    /// A module or library is gone: what was loaded since has to find its place again.
+    fn unloaded(&mut self, serial: u64, entry: &Entry) {
+        let mut record = entry.record.clone();
+        let at = record.words[1];
+        if !self.images.iter().any(|i| i.as_ptr() as u64 == at) {
+            // The program's own, which may be gone soon.
+            if let Some(image) = super::module::image(&record) {
+                let copy: Box<[u8]> = image.into();
+                record.words[1] = copy.as_ptr() as u64;
+                self.images.push(copy);
+            }
+        }
+        let device = self.entry(Kind::Context, entry.context);
+        let device = device.and_then(|c| Some(*c.record.words.last()? as i32));
+        self.serial += 1;
+        let ghost = Ghost {
+            kind: entry.kind,
+            device,
+            record,
+            ended: self.serial,
+        };
+        self.ghosts.add(serial, ghost, &self.live);
     }
 
     /// Forgets all that was made in a context.

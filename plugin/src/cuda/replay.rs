@@ -4,6 +4,7 @@ use super::arena::RESERVED;
 use super::codes::*;
 use super::cut::{self, failed};
 use super::driver::check;
+use super::ghosts::Replay;
 use super::lower::{self, active, ix};
 use super::model::{self, Kind};
 use super::record::Record;
@@ -194,7 +195,10 @@ unsafe fn objects() -> Result<(), String> {
             .collect()
     };
     let mut fillers = Fillers::default();
+    let mut ghosts = Replay::new();
     for (serial, handle, kind, of, record) in all {
+        // SAFETY: the caller's.
+        unsafe { ghosts.until(serial) }?;
         let name = lower::NAMES[record.index].to_string_lossy();
         let of = if of == 0 { any } else { of };
         let numbered = matches!(kind, Kind::Texture | Kind::Surface);
@@ -221,6 +225,8 @@ unsafe fn objects() -> Result<(), String> {
         }
         model::lock().renew(serial, made);
     }
+    // SAFETY: the caller's.
+    unsafe { ghosts.until(u64::MAX) }?;
     let ended = fillers.end(|_| true);
     ended.map_err(failed("ending a texture object"))
 }

@@ -5,7 +5,7 @@
 //! read the first. Only ranks take part; what else belongs to the computation is not waited for.
 
 use super::prompt::Prompt;
-use crate::host::{Host, HostError};
+use crate::host::{self, Host, HostError};
 use crate::symbols;
 use dmtcp_glue::abi::{self, CxxString, KvGet, KvSet};
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ static MARK: AtomicU64 = AtomicU64::new(0);
 /// it, however long the others take, unless one of them has started over and so never said it: a rank that gave up
 /// while another has read its word would start over alone.
 pub fn mark() -> Result<(), String> {
-    let all = Coordinator.all(&random::<8>(), true)?;
+    let all = Coordinator.all(&host::random::<8>(), true)?;
     let mark = all[0].as_slice().try_into();
     MARK.store(mark.map_or(0, u64::from_ne_bytes), Ordering::Relaxed);
     Ok(())
@@ -66,13 +66,6 @@ pub fn look_for_others(checkpoint: u32) -> Result<(), String> {
         );
     }
     set(NAMES, &key, &job.id)
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    // SAFETY: the kernel writes so many bytes.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
-    bytes
 }
 
 /// This process's rank and the size of its job, once it has started MPI; a forked child has its parent's.
@@ -277,7 +270,7 @@ impl Host for Coordinator {
     /// A name for the job.
     fn listen(&self) -> Result<Vec<u8>, HostError> {
         let mut name = String::from("splitproc.");
-        for byte in random::<16>() {
+        for byte in host::random::<16>() {
             let _ = write!(name, "{byte:02x}");
         }
         Ok(name.into_bytes())

@@ -34,6 +34,13 @@ pub fn added(guard: &Guard, number: i32) -> bool {
     ADDED.get(guard).iter().any(|a| a.number == number)
 }
 
+/// The application's text of what it has added. MPICH takes a code of a predefined class for one of its own.
+pub fn text(guard: &Guard, number: i32) -> Option<String> {
+    let mut mine = ADDED.get(guard).iter();
+    let found = mine.find(|a| a.number == number && !a.removed)?;
+    (!found.text.is_empty()).then(|| found.text.clone())
+}
+
 unsafe fn add(class: Option<i32>, out: usize) -> i32 {
     let inside = gate::enter(gate::Call::MustComplete);
     let guard = lock();

@@ -13,7 +13,7 @@ use super::model::{ghosts, lock, Comm, Guard};
 use super::{assistant, drain, env, inside, lower, own, reopen, segment};
 use crate::{gate, host, raw};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// What has the process as a whole: nothing, a cut, or `MPI_Finalize`.
@@ -35,6 +35,22 @@ pub fn end() {
 /// `MPI_Finalize` is done.
 pub fn ended() {
     OWNER.store(IDLE, SeqCst);
+}
+
+/// The newest cut's mark: what the ranks' images of one checkpoint have in common.
+static MARK: AtomicU64 = AtomicU64::new(0);
+
+/// It, as bytes.
+pub fn mark() -> Vec<u8> {
+    MARK.load(Relaxed).to_ne_bytes().into()
+}
+
+/// All ranks take the mark that the first one draws.
+fn agree() -> Result<(), String> {
+    let all = host::exchange(&host::random::<8>()).map_err(|e| e.message)?;
+    let mark = all[0].as_slice().try_into();
+    MARK.store(mark.map_or(0, u64::from_ne_bytes), Relaxed);
+    Ok(())
 }
 
 /// How long a checkpoint waits for calls that must complete.
@@ -281,7 +297,8 @@ fn attempt() -> Result<(), String> {
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
-        unsafe { drain::run().and_then(|()| reopen::settle()) }
+        unsafe { drain::run().and_then(|()| reopen::settle()) }?;
+        agree()
     });
     assistant::end();
     match outcome {

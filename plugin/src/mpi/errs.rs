@@ -275,8 +275,11 @@ pub unsafe fn errhandler_free(at: usize) -> i32 {
 
 pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
     local(COMM_WORLD, || {
-        let code = known(&lock(), code);
-        super::infos::put_text(out, len, &text(code));
+        let guard = lock();
+        let own = codes::text(&guard, code);
+        let code = known(&guard, code);
+        drop(guard);
+        super::infos::put_text(out, len, &own.unwrap_or_else(|| text(code)));
         Ok(())
     })
 }

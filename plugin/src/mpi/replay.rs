@@ -38,16 +38,14 @@ pub fn restart() -> Result<(), String> {
 
 /// Images of different checkpoints are no job.
 fn one_checkpoint() -> Result<(), String> {
-    let mark = host::checkpoint();
-    if mark.is_empty() {
-        return Ok(());
-    }
+    let mark = [host::checkpoint(), cut::mark()].concat();
     let all = host::exchange(&mark).map_err(|e| e.message)?;
     let other = all.iter().position(|mark| *mark != all[0]);
     other.map_or(Ok(()), |rank| {
         Err(format!(
             "the images of rank 0 and rank {rank} are of different checkpoints: one was broken off when some images had \
-             been replaced, or they were copied from different places; restart from images of one checkpoint"
+             been replaced, they were copied from different places, or the ranks were told or saw different generations; restart \
+             from images of one checkpoint"
         ))
     })
 }

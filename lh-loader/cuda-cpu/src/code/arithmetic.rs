@@ -281,6 +281,11 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn convert(&mut self, name: &[&str], types: &[Type], operands: &[Operand<'a>]) -> Built<()> {
+        if let (["rna", "tf32", "f32"], [d, a]) = (name, operands) {
+            let (a, d) = (self.source(a, Type::B(32))?, self.register(d)?);
+            self.step(Op::One(convert::to_tf32(), d, a));
+            return Ok(());
+        }
         let ([d, a], [to, from]) = (operands, types) else {
             return Err("this conversion is not there yet".into());
         };

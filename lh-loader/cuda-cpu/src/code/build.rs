@@ -195,6 +195,8 @@ impl<'a> Builder<'_, 'a> {
         let parts = &i.name[..];
         let found = self.control(parts, &i.operands)?
             || self.memory(parts, &i.operands)?
+            || self.asynchronous(parts, &i.operands)?
+            || self.matrix(parts, &i.operands)?
             || self.texture(parts, &i.operands)?
             || self.arithmetic(parts, &i.operands)?;
         match found {

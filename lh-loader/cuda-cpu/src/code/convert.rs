@@ -252,6 +252,14 @@ fn step(bits: u16, up: bool) -> u16 {
     }
 }
 
+/// `rna.tf32.f32`: half of the last place that stays is added, to the size; what is no number has no places.
+pub fn to_tf32() -> One {
+    one!(u32 => u32, |a| match a & 0x7f80_0000 {
+        0x7f80_0000 => a,
+        _ => (a + 0x1000) & !0x1fff,
+    })
+}
+
 /// The conversions that programs do most, as functions of their own.
 pub fn quick(parts: &[&str]) -> Option<One> {
     Some(match parts {

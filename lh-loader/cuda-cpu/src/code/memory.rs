@@ -54,14 +54,17 @@ impl<'a> Builder<'_, 'a> {
             }
             ("red", [at, values @ ..]) => self.atomic(name, None, at, values)?,
             ("cvta", [d, a]) => self.change_space(name, d, a)?,
-            ("isspacep", _) => return Err("an address can't be asked for its space yet".into()),
+            ("isspacep", [p, a]) => {
+                let (p, a) = (self.test(p)?.pred, self.source(a, Type::U(64))?);
+                self.step(Op::Within(p, a, space(name)));
+            }
             ("mov", [d, a]) => self.move_value(name, d, a)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn place_of(&mut self, name: &[&str], at: &Operand<'a>) -> Built<Address> {
+    pub(super) fn place_of(&mut self, name: &[&str], at: &Operand<'a>) -> Built<Address> {
         match at {
             Operand::Address(base, offset) => self.address(base, *offset, space(name)),
             _ => Err("an address is expected".into()),

@@ -7,7 +7,7 @@
 //! | `program` | a module's functions, and where its shared variables are |
 //! | `scope` | names: registers, variables, labels |
 //! | `build` | a function's statements into steps |
-//! | `arithmetic`, `memory`, `texture`, `control` | instructions into steps |
+//! | `arithmetic`, `memory`, `asynchronous`, `matrix`, `texture`, `control` | instructions into steps |
 //!
 //! # Addresses
 //! Device memory, constants, a thread's local memory and a kernel's parameters are at the addresses of the process; an
@@ -15,12 +15,14 @@
 //! what it returns and its local variables are in its frame of local memory, in this order.
 
 mod arithmetic;
+mod asynchronous;
 mod build;
 mod control;
 mod convert;
 mod float;
 mod integer;
 pub mod lanes;
+mod matrix;
 mod memory;
 mod program;
 mod rounding;
@@ -29,10 +31,11 @@ mod texture;
 
 pub use convert::Convert;
 pub use integer::{insert, lookup};
+pub use matrix::{Element, Factor, Fragment, Product};
 pub use program::{Program, FUNCTION};
 pub use texture::{Access, Geometry, Outside, Sample};
 
-use crate::ptx::Type;
+use crate::ptx::{Space, Type};
 use lanes::{Compare, Lanes, One, Three, Two};
 
 /// A register, or with [`CONSTANT`] a constant.
@@ -138,6 +141,34 @@ pub enum Barrier {
     Count(Slot, Test),
     /// Are all (any) predicates true?
     Vote(Vote, Pred, Test),
+}
+
+/// In the word of a barrier in memory: where the number of those begins that have not come yet, and the bit that is the phase.
+pub const PENDING: u32 = 20;
+/// As above.
+pub const PHASE: u32 = 63;
+/// Such a number's bits.
+pub const COUNT: u64 = (1 << PENDING) - 1;
+
+/// What is done with a barrier in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// So many are to come.
+    Begin,
+    /// It is none any more.
+    End,
+    /// Copies will bring so many bytes in this phase.
+    Expect,
+    /// They have.
+    Complete,
+    /// So many have come.
+    Arrive,
+    /// And will not come again.
+    Drop,
+    /// Bytes are expected, and one has come.
+    ExpectAndArrive,
+    /// And will not come again.
+    ExpectAndDrop,
 }
 
 /// What a thread can ask about itself.
@@ -299,6 +330,49 @@ pub enum Op {
         d: Option<Slot>,
         b: Slot,
         c: Slot,
+    },
+    /// Copies so many bytes, of which the first are there; the others become 0.
+    CopyAsync {
+        to: Address,
+        from: Address,
+        bytes: u8,
+        there: Slot,
+        nothing: Option<Test>,
+    },
+    /// Copies as many bytes as a register says, and tells a barrier in memory.
+    CopyBulk {
+        to: Address,
+        from: Address,
+        size: Slot,
+        barrier: Option<Address>,
+    },
+    /// Does something with a barrier in memory; d = what it was.
+    Phase(Phase, Address, Option<Slot>, Slot),
+    /// p = is a barrier in memory in another phase than this bit of the register says?
+    Reached {
+        p: Pred,
+        at: Address,
+        phase: Slot,
+        bit: u32,
+    },
+    /// p = does the address lie in this space?
+    Within(Pred, Slot, Space),
+    /// Loads or stores a matrix, whose rows (or columns) are so many elements apart.
+    MatrixMove {
+        at: Address,
+        fragment: Box<Fragment>,
+        stride: Slot,
+        by_columns: bool,
+        store: bool,
+    },
+    /// Multiplies matrices.
+    MatrixProduct(Box<Product>),
+    /// Loads or stores matrices of eight rows, whose addresses threads have.
+    MatrixRows {
+        at: Address,
+        slots: Vec<Slot>,
+        transposed: bool,
+        store: bool,
     },
     /// Reads a texture.
     Texture(Box<Sample>),

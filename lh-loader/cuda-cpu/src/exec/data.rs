@@ -6,7 +6,7 @@
 use super::{Cause, Device};
 use crate::code::lanes::{Lanes, WARP};
 use crate::code::Update;
-use crate::ptx::Type;
+use crate::ptx::{Space, Type};
 use half::{bf16, f16};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering::*};
@@ -338,6 +338,38 @@ impl<'a> Memory<'a> {
                         .unwrap_or(0)
                 }
             })
+        }
+    }
+
+    /// Copies bytes, each of both sides in shared memory or not.
+    pub fn copy(&mut self, at: [u64; 2], shared: [bool; 2], n: u64) -> Result<(), Cause> {
+        let [to, from] = at;
+        // As large as both sides allow.
+        let unit = match (to | from | n) & 7 {
+            0 => 8,
+            4 => 4,
+            _ => 1,
+        };
+        for i in (0..n).step_by(unit) {
+            let value = self.load(from + i, unit as u64, shared[1])?;
+            self.store(to + i, unit as u64, shared[0], value)?;
+        }
+        Ok(())
+    }
+
+    /// Does an address, one of the process's, lie in memory of this kind?
+    pub fn is_in(&self, address: u64, space: Space) -> bool {
+        let of = |v: &Vec<u128>| {
+            let start = v.as_ptr() as u64;
+            (start..start + 16 * v.len() as u64).contains(&address)
+        };
+        match space {
+            Space::Shared => of(&self.shared),
+            Space::Local => of(&self.local),
+            Space::Param => of(&self.parameters),
+            // Constants lie in the device's memory, and nobody asks for them.
+            Space::Const => false,
+            _ => !of(&self.shared) && !of(&self.local) && !of(&self.parameters),
         }
     }
 

@@ -16,9 +16,11 @@
 //! are one again. A group that goes round in a circle while others wait lets them go on now and then: a thread may wait
 //! for another of its warp.
 
+mod asynchronous;
 mod block;
 mod data;
 mod grid;
+mod matrix;
 mod picture;
 mod print;
 mod step;

@@ -324,6 +324,11 @@ impl Warp {
                     frame.registers[*d as usize].blend(scratch, doing);
                 }
             }
+            Op::CopyAsync { .. }
+            | Op::CopyBulk { .. }
+            | Op::Phase(..)
+            | Op::Reached { .. }
+            | Op::Within(..) => self.asynchronous(op, code, doing, around)?,
             Op::Fence => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
             Op::Nothing => (),
             Op::Trap => return Err(Cause::Trap),
@@ -394,6 +399,12 @@ impl Warp {
                     count,
                 };
                 return Ok(());
+            }
+            Op::MatrixMove { .. } | Op::MatrixProduct(_) | Op::MatrixRows { .. } => {
+                if !self.met(u32::MAX) {
+                    return Ok(());
+                }
+                self.matrices(op, code, around)?;
             }
             _ => return self.together(op, code, doing),
         }

@@ -8,7 +8,7 @@ use crate::code::*;
 
 impl Warp {
     /// Are all threads of a mask here? If not, and others still go on, the first group waits.
-    fn met(&mut self, mask: u32) -> bool {
+    pub fn met(&mut self, mask: u32) -> bool {
         let wanted = mask & self.live;
         if self.groups[0].mask & wanted == wanted {
             return true;

@@ -75,6 +75,8 @@ pub struct Warp {
     pub arrivals: Vec<(u64, u32)>,
     patience: u32,
     favour: u32,
+    /// It asks for what another warp has to do first: its turn is over.
+    pub yields: bool,
     /// For results on their way to a register.
     pub scratch: Lanes,
 }
@@ -168,7 +170,8 @@ impl Warp {
     pub fn run(&mut self, around: &mut Around, steps: u32) -> Result<(), Fault> {
         let mut left = steps;
         self.choose();
-        while left > 0 && self.can_go() {
+        self.yields = false;
+        while left > 0 && !self.yields && self.can_go() {
             left -= 1;
             let Group {
                 frame, pc, mask, ..

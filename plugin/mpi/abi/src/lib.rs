@@ -11,7 +11,9 @@ mod predefined;
 mod status;
 mod thunks;
 
-pub use numbers::{error_from_canonical, error_to_canonical, Number, Numbers};
+pub use numbers::{
+    added_from_canonical, error_from_canonical, error_to_canonical, Number, Numbers,
+};
 pub use status::{OpenMpiStatus, StandardStatus};
 pub use thunks::OPERATORS;
 

@@ -123,8 +123,12 @@ impl Numbers {
 
 /// A user's error class or code has this bit in the canonical ABI.
 const USERS: i32 = 0x4000_0000;
+/// In another ABI a user's code of a predefined class has this one, which tells it from what a call gives: that is its class.
+const OF_A_CLASS: i32 = 0x2000_0000;
 /// The bits of a canonical error code that tell its class.
 const CLASS_BITS: i32 = 0x7f;
+/// Those that tell a user's code, below [`USERS`].
+const CODE_BITS: i32 = OF_A_CLASS - 1;
 
 /// A canonical error code as an ABI's: its class, unless it is the program's own.
 #[inline(never)]
@@ -138,9 +142,20 @@ pub fn error_from_canonical<A: Abi>(code: i32) -> i32 {
     number.unwrap_or_else(|| A::number(&OTHER).unwrap_or(WRONG))
 }
 
+/// A code that the program has added, of a class of its own or a predefined one, as an ABI's.
+pub fn added_from_canonical(code: i32) -> i32 {
+    match code & USERS {
+        0 => code | OF_A_CLASS,
+        _ => code,
+    }
+}
+
 /// An ABI's error code as a canonical one.
 #[inline(never)]
 pub fn error_to_canonical<A: Abi>(code: i32) -> i32 {
+    if code & !CODE_BITS == OF_A_CLASS {
+        return code & CODE_BITS;
+    }
     let row = ERROR.rows.iter().find(|row| A::number(row) == Some(code));
     row.map_or(code, |row| row.canonical)
 }

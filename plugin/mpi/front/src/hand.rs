@@ -8,7 +8,7 @@ use crate::temporary::Ints;
 use crate::{canonical, code, own, put, written, Front};
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use mpi_abi::canonical::{COMM_WORLD, ERR_ARG, SUCCESS};
-use mpi_abi::{error_from_canonical, error_to_canonical, numbers, Abi, Kind};
+use mpi_abi::{added_from_canonical, error_from_canonical, error_to_canonical, numbers, Abi, Kind};
 
 /// What is raised where the front itself finds an error.
 unsafe fn raise<A: Front>(error: i32) -> i32 {
@@ -144,6 +144,14 @@ functions! {
     Win_get_name(window: usize, name: usize, length: usize) -> i32 {
         let get = |own, length| canonical::Win_get_name(A::handle(window), own, length);
         text::<A>(get, name, length, <A::Abi>::MAX.object_name)
+    }
+    Add_error_code(class: i32, out: usize) -> i32 {
+        let mut added = 0i32;
+        let answer = canonical::Add_error_code(error_to_canonical::<A::Abi>(class), &raw mut added as usize);
+        if answer == SUCCESS {
+            (out as *mut i32).write(added_from_canonical(added));
+        }
+        code::<A>(answer)
     }
     Error_string(error: i32, string: usize, length: usize) -> i32 {
         if let Some(known) = A::error_text(error) {
