@@ -90,3 +90,15 @@ fn open_mpis_c_plus_plus_bindings() {
         &all,
     );
 }
+
+#[test]
+fn fortran_that_completes_requests_in_all_ways() {
+    heat("completes.f90", "completes", &[], 2);
+}
+
+/// Open MPI's library of Fortran looks into requests that are still there.
+#[test]
+fn open_mpis_fortran_that_completes_requests_in_all_ways() {
+    let all = [Mpi::OpenMpi, Mpi::Mpich, Mpi::OpenMpi];
+    open_mpi(FORTRAN, "completes.f90", "completes.openmpi", &["-w"], &all);
+}

@@ -37,6 +37,14 @@ const FORTRAN: &[(&str, usize)] = &[
     ("ineighbor_alltoallw", 11),
     ("alltoallw_init", 12),
     ("neighbor_alltoallw_init", 12),
+    ("wait", 3),
+    ("test", 4),
+    ("waitany", 5),
+    ("testany", 6),
+    ("waitall", 4),
+    ("testall", 5),
+    ("waitsome", 6),
+    ("testsome", 6),
 ];
 
 /// A function of `fortran`'s under every name that Fortran's library has it by.

@@ -180,7 +180,7 @@ impl Statuses {
     }
 }
 
-/// Stores a status; the error stays where it is untouched.
+/// Stores a status; the error stays where it is untouched. Fortran's are aligned as integers are.
 ///
 /// # Safety
 /// There is a status at the address.
@@ -197,13 +197,13 @@ unsafe fn put_status<A: Front>(at: usize, mut new: Status) {
         new.error = 0;
         // SAFETY: the caller's.
         unsafe {
-            p.write(new.into());
+            p.write_unaligned(new.into());
             (at as *mut i32).add(2).write(error);
         }
         return;
     }
     // SAFETY: the caller's.
-    unsafe { p.write(new.into()) };
+    unsafe { p.write_unaligned(new.into()) };
 }
 
 /// One status that a call writes.

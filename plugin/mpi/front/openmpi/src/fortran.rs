@@ -14,6 +14,7 @@ use mpi_front::temporary::Ints;
 use mpi_front::{canonical, code, Front};
 
 use crate::attributes::Integer;
+pub use crate::requests::{test, testall, testany, testsome, wait, waitall, waitany, waitsome};
 
 extern "C" {
     fn MPII_Comm_get_attr(o: i32, key: i32, out: usize, flag: usize, given: i32) -> i32;
@@ -42,7 +43,11 @@ unsafe fn end(kind: Kind, new: i32, out: usize, answer: i32, error: usize) {
     }
 }
 
-unsafe fn end_of(answer: i32, error: usize) {
+/// Stores a call's code, which may be left out.
+///
+/// # Safety
+/// There is room for it.
+pub unsafe fn end_of(answer: i32, error: usize) {
     // SAFETY: the caller's.
     if let Some(error) = unsafe { (error as *mut i32).as_mut() } {
         *error = code::<Own>(answer);

@@ -12,6 +12,7 @@ mod errors;
 pub mod fortran;
 pub mod handlers;
 pub mod internal;
+pub mod requests;
 pub mod sentinels;
 
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
