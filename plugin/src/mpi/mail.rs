@@ -8,6 +8,7 @@ use super::complete::test_one;
 use super::lower::{Fail, Outcome};
 use super::start::{self, Message};
 use super::{probe, sync};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
 /// A thread looks for messages.
@@ -28,18 +29,25 @@ pub unsafe fn send(to: i32, tag: i32, bytes: &[u8]) -> Outcome {
     bsend::copy(Owner::Ours, m, sync::comm()?)
 }
 
-/// Takes the messages with a tag that have come; nothing while another thread does so.
+/// Takes the messages with a tag that have come from a rank of the world, or from any, until `with` has had enough. Nothing
+/// while another thread does so.
+///
+/// Libraries look through all that has come before, of any tag.
 ///
 /// # Safety
 /// In a call that must complete.
-pub unsafe fn take(tag: i32, mut with: impl FnMut(i32, Vec<u8>)) -> Result<(), Fail> {
+pub unsafe fn take(
+    source: i32,
+    tag: i32,
+    mut with: impl FnMut(i32, Vec<u8>) -> ControlFlow<()>,
+) -> Result<(), Fail> {
     if LOOKING.swap(true, Acquire) {
         return Ok(());
     }
     let outcome = (|| {
         let ours = sync::comm()?;
         let mut status = Status::EMPTY;
-        while probe::look(ours, ANY_SOURCE, tag, &mut status)? {
+        while probe::look(ours, source, tag, &mut status)? {
             let mut bytes = vec![0u8; status.count() as usize];
             let m = Message {
                 buf: bytes.as_mut_ptr() as usize,
@@ -50,7 +58,9 @@ pub unsafe fn take(tag: i32, mut with: impl FnMut(i32, Vec<u8>)) -> Result<(), F
             };
             let mut request = start::post_recv(ours, m)?;
             while test_one(&mut request, &mut status).is_none() {}
-            with(m.peer, bytes);
+            if with(m.peer, bytes).is_break() {
+                break;
+            }
         }
         Ok(())
     })();

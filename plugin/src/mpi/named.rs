@@ -9,6 +9,7 @@ use super::lower::Fail;
 use super::model::{lock, Locked, WORLD_RANK, WORLD_SIZE};
 use super::{mail, promises};
 use crate::gate::{self, Call};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The tag of these messages on our own communicator: the highest that every library has.
@@ -57,7 +58,10 @@ unsafe fn say(to: i32, kind: u8, tag: u32, name: &str) -> Result<(), Fail> {
 unsafe fn hear(from: i32, kind: u8, name: &str) -> Result<u32, Fail> {
     loop {
         let inside = gate::enter(Call::MustComplete);
-        mail::take(MAIL, |from, bytes| COME.get(&lock()).push((from, bytes)))?;
+        mail::take(from, MAIL, |from, bytes| {
+            COME.get(&lock()).push((from, bytes));
+            ControlFlow::Continue(())
+        })?;
         {
             let guard = lock();
             let come = COME.get(&guard);

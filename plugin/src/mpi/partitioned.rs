@@ -16,6 +16,7 @@ use super::model::{comm as comms, lock, Locked};
 use super::start::{self, Message};
 use super::{mail, sync};
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI32, Ordering::*};
 
 /// Tags of our own communicator: for the data, from the first below the second, and for the word of a new send.
@@ -147,14 +148,20 @@ unsafe fn tell(word: &Word, world: i32) -> Outcome {
     mail::send(world, WORD, &bytes)
 }
 
-/// Takes all words that have come, and gives each to the first receive that it is for.
-unsafe fn listen() -> Result<(), Fail> {
-    let outcome = mail::take(WORD, |_, bytes| {
+/// Takes words that have come from a rank of the world, or from any, up to one for which there is a receive, and gives each to
+/// the first receive that it is for.
+unsafe fn listen(source: i32) -> Result<(), Fail> {
+    let outcome = mail::take(source, WORD, |_, bytes| {
         let mut word: Word = [0; 4];
         for (w, b) in word.iter_mut().zip(bytes.chunks_exact(8)) {
             *w = u64::from_le_bytes(b.try_into().unwrap_or_default());
         }
-        WORDS.get(&lock()).push(word);
+        let guard = lock();
+        WORDS.get(&guard).push(word);
+        match WAITING.get(&guard).iter().any(|w| w.word == word[..3]) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     });
     let guard = lock();
     let waiting = WAITING.get(&guard);
@@ -180,7 +187,13 @@ unsafe fn listen() -> Result<(), Fail> {
 /// # Safety
 /// In a call that must complete.
 pub unsafe fn finish() {
-    let _ = listen();
+    let waiting = || WAITING.get(&lock()).len();
+    let mut before = usize::MAX;
+    // It stops at each word for a receive that was never completed.
+    while waiting() < before {
+        before = waiting();
+        let _ = listen(ANY_SOURCE);
+    }
 }
 
 /// Sends the data, or posts the receive for it.
@@ -227,7 +240,7 @@ pub unsafe fn step(r: &'static Request) -> bool {
 }
 
 unsafe fn try_step(r: &'static Request) -> Result<bool, Fail> {
-    let (send, nobody, known) = side(r, |p| (p.send, p.nobody, p.tag.is_some()))?;
+    let (send, nobody, known, world) = side(r, |p| (p.send, p.nobody, p.tag.is_some(), p.world))?;
     if nobody {
         let ready = side(r, |p| !p.send || p.ready.iter().all(|r| *r))?;
         let source = PROC_NULL;
@@ -238,7 +251,7 @@ unsafe fn try_step(r: &'static Request) -> Result<bool, Fail> {
         return Ok(ready);
     }
     if !send && !known {
-        listen()?;
+        listen(world)?;
     }
     let (known, posted) = side(r, |p| (p.tag.is_some(), p.posted))?;
     if send {
