@@ -55,7 +55,7 @@ pub struct Instantiate {
 }
 
 impl Plan {
-    /// Does all of it, as [`Work::run`].
+    /// Does all of it.
     pub fn run(&self, of: &Fault) {
         for (_, work, enabled) in &self.0 {
             if *enabled {
