@@ -169,6 +169,14 @@ static void with_closed_streams(void)
     printf("%s", first == 0 && second == 2 ? "" : "other numbers\n");
 }
 
+static void with_input(void)
+{
+    char text[5] = "";
+    CHECK(read(0, text, 4) == 4 && strcmp(text, "one\n") == 0);
+    checkpoint_here();
+    CHECK(read(0, text, 4) == 4 && strcmp(text, "two\n") == 0 && read(0, text, 4) == 0);
+}
+
 static void with_log(void)
 {
     int fd = open("log.txt", O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -487,6 +495,7 @@ int main(int argc, char **argv)
         {"nameless", with_nameless_files},
         {"weaker", with_weaker_descriptors},
         {"closed", with_closed_streams},
+        {"input", with_input},
         {"log", with_log},
         {"memfd", with_memfd},
         {"shared", with_shared_memory},

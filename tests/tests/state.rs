@@ -173,6 +173,49 @@ fn with_input(scratch: &Scratch, input: &str, command: Command) -> Job {
     Job::start(scratch, shell)
 }
 
+/// A file that is read as standard input goes on where it was, whatever the restart's is.
+#[test]
+fn a_file_that_is_read_as_standard_input() {
+    let scratch = Scratch::new("state-input");
+    std::fs::write(scratch.file("in"), "one\ntwo\n").expect("the input");
+    let (app, go) = (program("state", "state", &["-lrt"]), scratch.file("go"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" <in", "sh"]);
+    let command = splitproc(["launch", "--ckpt-dir"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.arg(scratch.ckpt()).arg("--").arg(app);
+    shell.arg("input").arg(&go).current_dir(scratch.path());
+    let mut job = Job::start(&scratch, shell);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(go, "").expect("the go file");
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
+}
+
+/// What a pipe holds that the program has not read is in no image: that is said.
+#[test]
+fn input_in_a_pipe_that_is_not_read() {
+    let scratch = Scratch::new("state-unread");
+    let (app, go) = (program("state", "state", &["-lrt"]), scratch.file("go"));
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(app);
+    command.arg("input").arg(&go);
+    let mut job = with_input(&scratch, "one\ntwo\n", command);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.checkpoint(&scratch);
+    let said = text(&job.stderr());
+    assert_eq!(
+        said.matches("has not read all of its standard input")
+            .count(),
+        1,
+        "{said}"
+    );
+    job.kill();
+}
+
 /// A program that waits for input is restarted with another pipe, and other files for its output.
 #[test]
 fn the_standard_streams_are_those_of_the_restart() {

@@ -10,12 +10,15 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Once;
 
 /// What the launcher gave the process: what it is, not what its number is.
 #[derive(Clone, Debug, Default)]
 pub struct Launcher {
     /// Device and inode of descriptors 0, 1 and 2.
     standard: [Option<(u64, u64)>; 3],
+    /// Where the first of them stood.
+    begin: u64,
     /// Device, inode of other sockets and pipes that were there at the start.
     others: Vec<(u64, u64)>,
     /// Who the process is.
@@ -34,7 +37,12 @@ impl Launcher {
                 continue;
             };
             match launcher.standard.get_mut(fd as usize) {
-                Some(place) => *place = Some((info.dev, info.ino)),
+                Some(place) => {
+                    *place = Some((info.dev, info.ino));
+                    if fd == 0 {
+                        launcher.begin = info.pos;
+                    }
+                }
                 None if matches!(info.kind(), libc::S_IFSOCK | libc::S_IFIFO) => {
                     launcher.others.push((info.dev, info.ino));
                 }
@@ -45,8 +53,13 @@ impl Launcher {
     }
 
     /// Which of 0, 1 and 2 this descriptor still is, or is a copy of.
+    ///
+    /// A file that the program reads as its standard input is a file like others: one of which nothing has been read may be
+    /// anything, a batch script for one, and need not be there at a restart.
     fn standard(&self, info: &Info) -> Option<RawFd> {
-        let is = |n: RawFd| self.standard[n as usize] == Some((info.dev, info.ino));
+        let read = info.kind() == libc::S_IFREG && info.pos != self.begin;
+        let is =
+            |n: RawFd| self.standard[n as usize] == Some((info.dev, info.ino)) && !(n == 0 && read);
         if (0..3).contains(&info.fd) && is(info.fd) {
             return Some(info.fd);
         }
@@ -288,6 +301,22 @@ fn is_copy(a: &Info, b: &Info) -> bool {
     same_file(a.fd, b.fd).unwrap_or_else(guess)
 }
 
+/// Tells the user, once, of what has come on standard input and is in no image.
+fn warn_of_unread(info: &Info) {
+    static TOLD: Once = Once::new();
+    let mut n: libc::c_int = 0;
+    let stream = matches!(info.kind(), libc::S_IFSOCK | libc::S_IFIFO);
+    // SAFETY: asks how much can be read, for which there is an int.
+    if stream && unsafe { libc::ioctl(info.fd, libc::FIONREAD, &mut n) } == 0 && n > 0 {
+        TOLD.call_once(|| {
+            eprintln!(
+                "splitproc: warning: the program has not read all of its standard input, which is not saved: a restart reads \
+                 its own launcher's; let the program read a file by its name"
+            );
+        });
+    }
+}
+
 /// What one descriptor is.
 fn capture_one(info: &Info, launcher: &Launcher, ends: &mut Ends) -> Result<Object> {
     let fd = info.fd;
@@ -295,6 +324,9 @@ fn capture_one(info: &Info, launcher: &Launcher, ends: &mut Ends) -> Result<Obje
         bail!("fd {fd}: signal-driven I/O (O_ASYNC) can't be checkpointed; clear the flag first");
     }
     if let Some(n) = launcher.standard(info) {
+        if n == 0 {
+            warn_of_unread(info);
+        }
         return Ok(Object::Standard(n));
     }
     if launcher.owns(info) {
