@@ -16,7 +16,7 @@ pub unsafe fn test_cancelled(status: usize, flag: usize) -> i32 {
 pub unsafe fn get_count(status: usize, t: i32, out: usize) -> i32 {
     query(COMM_WORLD, || {
         let bytes = (*(status as *const Status)).count();
-        let size = datatype::sizes(t)?.size as u64;
+        let size = datatype::sizes_in_place(t)?.size as u64;
         let n = match size {
             0 if bytes == 0 => 0,
             0 => UNDEFINED,

@@ -3,7 +3,7 @@
 use super::abi::*;
 use super::front::{forward, local, put, query};
 use super::lower::{self, ix, Fail};
-use super::model::datatype::{self, combiner, sizes};
+use super::model::datatype::{self, combiner, sizes, sizes_in_place};
 use super::model::lock;
 use super::{counted, infos};
 
@@ -12,7 +12,9 @@ unsafe fn narrow(out: usize, v: i64) {
 }
 
 pub unsafe fn type_size(t: i32, out: usize) -> i32 {
-    query(COMM_WORLD, || sizes(t).map(|s| narrow(out, s.size)))
+    query(COMM_WORLD, || {
+        sizes_in_place(t).map(|s| narrow(out, s.size))
+    })
 }
 
 pub unsafe fn type_size_x(t: i32, out: usize) -> i32 {

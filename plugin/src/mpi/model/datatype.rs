@@ -127,6 +127,12 @@ pub unsafe fn ask(lower: i32) -> Sizes {
 
 /// Sizes of any datatype.
 pub fn sizes(handle: i32) -> Result<Sizes, Fail> {
+    sizes_in_place(handle)
+}
+
+/// The same, for calls that do little else: the library is built for size, where this would not be inlined.
+#[inline(always)]
+pub fn sizes_in_place(handle: i32) -> Result<Sizes, Fail> {
     if let Some(t) = get(handle) {
         return Ok(t.sizes);
     }
