@@ -176,6 +176,10 @@ impl Warp {
                 convert.run(scratch, frame.get(code, *a));
                 frame.registers[*d as usize].blend(scratch, doing);
             }
+            Op::ConvertPacked(convert, d, [a, b]) => {
+                convert.run(scratch, frame.get(code, *a), frame.get(code, *b));
+                frame.registers[*d as usize].blend(scratch, doing);
+            }
             Op::Insert(bits, d, all) => {
                 let [a, b, at, n] = all.map(|s| frame.get(code, s));
                 for i in 0..WARP {

@@ -1,5 +1,6 @@
 //! What atomic instructions make of a value.
 
+use crate::code::Half as _;
 use crate::code::Update;
 use crate::ptx::Type;
 use half::{bf16, f16};
@@ -69,10 +70,10 @@ pub fn updated(ty: Type, how: Update, a: u64, b: u64, c: u64) -> u64 {
 
 fn half_sum(a: u64, b: u64) -> u64 {
     let sum = f16::from_bits(a as u16).to_f64() + f16::from_bits(b as u16).to_f64();
-    f16::from_f64(sum).to_bits().into()
+    f16::nearest(sum).to_bits().into()
 }
 
 fn bf16_sum(a: u64, b: u64) -> u64 {
     let sum = bf16::from_bits(a as u16).to_f64() + bf16::from_bits(b as u16).to_f64();
-    bf16::from_f64(sum).to_bits().into()
+    bf16::nearest(sum).to_bits().into()
 }
