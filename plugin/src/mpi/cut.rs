@@ -305,7 +305,7 @@ fn attempt() -> Result<(), String> {
         c.target.store(0, SeqCst);
     }
     drop(guard);
-    super::model::lock::barrier();
+    gate::fence_all();
     let begun = whole.and_then(|()| assistant::begin());
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();
