@@ -132,7 +132,10 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
         })));
     }
     drop(guard);
-    let outcome = call(f, index, args, Some(r.lower.as_ptr() as u64));
+    let outcome = match lower::file_requests_are_safe() {
+        true => call(f, index, args, Some(r.lower.as_ptr() as u64)),
+        false => at_once(f, index, args, r),
+    };
     if let Ok(SUCCESS) = outcome {
         r.active.set(true);
         put(out, h);
@@ -143,6 +146,26 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     }
     drop(inside);
     finish(handle, outcome)
+}
+
+/// Reads or writes before the request is given out. This rank does its part alone, as Open MPI does in all non-blocking
+/// calls: the others need not have come.
+unsafe fn at_once(
+    f: &'static File,
+    index: usize,
+    args: &[u64],
+    r: &'static Request,
+) -> Result<i32, Fail> {
+    let blocking = NAMES[index].replace("_i", "_").replace("_all", "");
+    let index = NAMES.iter().position(|name| *name == blocking);
+    let index = index.ok_or(Fail::Code(ERR_UNSUPPORTED_OPERATION))?;
+    let mut status = Status::EMPTY;
+    let code = call(f, index, args, Some(&raw mut status as u64))?;
+    if code == SUCCESS {
+        r.complete_at_once(status);
+        icoll::complete(&lock(), r, f.comm);
+    }
+    Ok(code)
 }
 
 /// The first half of a split collective; `index` is the blocking function.
