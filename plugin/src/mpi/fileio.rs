@@ -8,6 +8,7 @@ use super::abi::*;
 use super::files::{finish, together};
 use super::front::{put, put_status};
 use super::lower::{self, must, Fail, KINDS, NAMES, NARROW};
+use super::model::comm::Pending;
 use super::model::file::{self, File};
 use super::model::request::{self, Extra, Kind, Request};
 use super::model::{lock, Guard};
@@ -118,7 +119,12 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     let (h, r) = request::make(&guard, Kind::File, f.comm, datatype);
     r.function.set(index);
     if all {
-        f.comm.meta.get(&guard).pending.push((n, true));
+        f.comm.meta.get(&guard).pending.push(Pending {
+            sequence: n,
+            must: true,
+            function: index,
+            own: false,
+        });
         let sequence = n;
         r.extra.set(Some(Box::new(Extra {
             sequence,

@@ -50,8 +50,21 @@ pub struct Meta {
     pub session: i32,
     /// Duplicates for persistent collectives.
     pub slots: Vec<Slot>,
-    /// Non-blocking collectives in flight: sequence number, and whether they must complete.
-    pub pending: Vec<(u64, bool)>,
+    /// Non-blocking collectives in flight.
+    pub pending: Vec<Pending>,
+}
+
+/// A non-blocking collective in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// It can't be begun again.
+    pub must: bool,
+    /// The function that began it.
+    pub function: usize,
+    /// Its operator is the program's own.
+    pub own: bool,
 }
 
 /// A communicator.
