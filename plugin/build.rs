@@ -212,6 +212,7 @@ fn main() {
         } else {
             in_place.join(" || ")
         };
+        let call = format!("|| {{ {arrays}lower::call(ix::{name}, &[{lower}]) }}");
         let ret_type = rust_type(function.ret.chars().next().expect("a return type"));
         writeln!(indices, "pub const {name}: usize = {index};").unwrap();
         writeln!(names, "\"{name}\",").unwrap();
@@ -230,36 +231,59 @@ fn main() {
             None if class == "send" => format!("p2p::send(ix::{name}, {})", grouped(args)),
             None if class == "isend" => format!("start::isend(ix::{name}, {})", grouped(args)),
             None if class == "init" => {
-                let kind = if name.starts_with("Recv") { "Recv" } else { "Send" };
+                let kind = if name.starts_with("Recv") {
+                    "Recv"
+                } else {
+                    "Send"
+                };
                 format!("start::init(Kind::{kind}, ix::{name}, {})", grouped(args))
             }
-            None if class == "coll" => format!(
-                "coll::blocking({comm}, {in_place}, move || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
-            ),
+            None if class == "coll" => format!("coll::blocking({comm}, {in_place}, {call})"),
             None if class == "icoll" => {
                 let n = args.len() - 1;
-                format!("icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})", words(n))
+                format!(
+                    "icoll::start(ix::{name}, {comm}, {in_place}, &[{}], a{n})",
+                    words(n)
+                )
             }
             None if class == "rma" || class == "rrma" => {
-                let at = |kind: &str| function.params.iter().position(|p| p.kind == kind).expect("one of this kind");
+                let at = |kind: &str| {
+                    function
+                        .params
+                        .iter()
+                        .position(|p| p.kind == kind)
+                        .expect("one of this kind")
+                };
                 let (win, rank) = (at("W"), at("r"));
                 if class == "rma" {
-                    format!("rma::operation(a{win}, a{rank}, |w| lower::call(ix::{name}, &[{lower}]))")
+                    format!(
+                        "rma::operation(a{win}, a{rank}, |w| lower::call(ix::{name}, &[{lower}]))"
+                    )
                 } else {
                     let out = args.len() - 1;
-                    let (lower, _) = lower.rsplit_once(", ").expect("the request is the last one");
+                    let (lower, _) = lower
+                        .rsplit_once(", ")
+                        .expect("the request is the last one");
                     format!("rma::request(ix::{name}, a{win}, a{rank}, a{out}, |w, r| lower::call(ix::{name}, &[{lower}, r]))")
                 }
             }
             None if class == "pcoll" => {
                 let n = args.len() - 2;
                 let start = format!("I{}", name.to_lowercase().replacen("_init", "", 1));
-                format!("persistent::init(ix::{start}, {comm}, {in_place}, &[{}], a{n}, a{})", words(n), n + 1)
+                format!(
+                    "persistent::init(ix::{start}, {comm}, {in_place}, &[{}], a{n}, a{})",
+                    words(n),
+                    n + 1
+                )
             }
             None if class == "wide" => wide(twin.unwrap_or(name), args, &comm),
             None if class == "same" => "a0".into(),
-            None if class == "file" => format!("fileio::alone(ix::{name}, &[{}])", words(args.len())),
-            None if class == "fcoll" => format!("fileio::collective(ix::{name}, &[{}])", words(args.len())),
+            None if class == "file" => {
+                format!("fileio::alone(ix::{name}, &[{}])", words(args.len()))
+            }
+            None if class == "fcoll" => {
+                format!("fileio::collective(ix::{name}, &[{}])", words(args.len()))
+            }
             None if class == "ifile" || class == "ifcoll" => {
                 let (n, all) = (args.len() - 1, class == "ifcoll");
                 format!("fileio::start(ix::{name}, {all}, &[{}], a{n})", words(n))
@@ -269,9 +293,9 @@ fn main() {
                 format!("fileio::begin(ix::{blocking}, &[{}])", words(args.len()))
             }
             None if class == "fend" => "fileio::end(a0, a1, a2)".into(),
-            None if class == "fwd" => format!(
-                "forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})"
-            ),
+            None if class == "fwd" => {
+                format!("forward({comm}, || {{ {arrays}lower::call(ix::{name}, &[{lower}]) }})")
+            }
             _ => format!("unsupported(\"{name}\")"),
         };
         let body = match (twin, class.as_str()) {
@@ -289,11 +313,28 @@ fn main() {
             false => null_places(function, &comm) + &body,
         };
         let params = if unseen { "" } else { &params };
+        let lowercase = name.to_lowercase();
+        // The usual way of a blocking collective, and a function of its own for all others.
+        let body = if class == "coll" && twin.is_none() {
+            let slowly = format!("mpi_{lowercase}_slowly");
+            writeln!(
+                exports,
+                "#[cold]\n#[inline(never)]\nunsafe extern \"C\" fn {slowly}({params}) -> i32 {{\n    {body}\n}}"
+            )
+            .unwrap();
+            let list: String = (0..args.len()).map(|i| format!("a{i}, ")).collect();
+            let lower = lower.replace(&format!("handle::comm({comm})?"), "quick::lower_comm(c)");
+            format!(
+                "quick::collective({comm}, {in_place}, move |way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}, \
+                 move || {slowly}({list}))"
+            )
+        } else {
+            body
+        };
         writeln!(
             exports,
             "/// `MPI_{name}`, in the canonical ABI.\n/// # Safety\n/// As the MPI standard says of its arguments.\n\
-             #[export_name = \"splitproc_MPI_{name}\"]\npub unsafe extern \"C\" fn mpi_{}({params}) -> {ret_type} {{\n    {body}\n}}",
-            name.to_lowercase()
+             #[export_name = \"splitproc_MPI_{name}\"]\npub unsafe extern \"C\" fn mpi_{lowercase}({params}) -> {ret_type} {{\n    {body}\n}}"
         )
         .unwrap();
     }

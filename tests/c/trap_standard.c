@@ -163,6 +163,11 @@ static void everything(void)
     CHECK(flag && *at == 40 + left());
     MPI_Win_get_attr(win, MPI_WIN_CREATE_FLAVOR, &at, &flag);
     CHECK(flag && *at == MPI_WIN_FLAVOR_ALLOCATE);
+    /* Since MPI 4.1 this is no error where the memory is not shared. */
+    MPI_Win_shared_query(win, rank, addresses, &n, &value);
+    CHECK(addresses[0] == sizeof(int) && n == sizeof(int) && *(int *)value == 40 + left());
+    MPI_Win_shared_query(win, right(), addresses, &n, &value);
+    CHECK(addresses[0] == 0 && n == 0 && value == NULL);
     MPI_Win_set_errhandler(win, MPI_ERRORS_RETURN);
     MPI_Error_class(MPI_Win_unlock(right(), win), &class);
     CHECK(class == MPI_ERR_RMA_SYNC);

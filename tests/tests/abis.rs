@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{bin, built_by, mpirun, repo, run, splitproc, text, Case, Job, Mpi, Scratch};
+use tests::{
+    bin, built_by, mpirun, mpirun_of, repo, run, splitproc, text, Case, Job, Mpi, Scratch,
+};
 
 const OPEN_MPI: &str = "mpicc.openmpi";
 
@@ -129,6 +131,50 @@ fn the_functions_do_what_they_do_in_mpich() {
         ours.arg(scratch.ckpt()).arg("--").arg(program(source));
         assert_eq!(outputs(&scratch, "ours", ours), native, "{source}");
         assert!(native.iter().all(|o| o.len() > 50), "{native:?}");
+    }
+}
+
+/// How the program was launched, and which error handler a window has, are as natively: in MPICH as in Open MPI, which tell
+/// them differently, and for Open MPI's programs over the other library too.
+#[test]
+fn what_libraries_tell_differently_is_told_as_natively() {
+    let scratch = Scratch::new("told");
+    let app = |by: &str| {
+        built_by(
+            by,
+            &repo().join("tests/c/told.c"),
+            &format!("told.{by}"),
+            &[],
+        )
+    };
+    let ours = |app: &Path, way: &str| {
+        let mut command = splitproc(["launch", "--ckpt-dir"]);
+        command.arg(scratch.ckpt()).arg("--").arg(app).arg(way);
+        command
+    };
+    let native = |app: &Path, way: &str| {
+        let mut command = Command::new(app);
+        command.arg(way);
+        command
+    };
+    let told = |mpi, command| text(&run(&scratch, mpirun_of(mpi, 2, command)).ok().stdout);
+    for (by, own, overs) in [
+        ("mpicc.mpich", Mpi::Mpich, &[Mpi::Mpich][..]),
+        (OPEN_MPI, Mpi::OpenMpi, &[Mpi::OpenMpi, Mpi::Mpich]),
+    ] {
+        let app = app(by);
+        let expected = told(own, native(&app, "and goes on"));
+        assert!(expected.contains("a window's handler: 1"), "{expected}");
+        for over in overs {
+            let found = told(*over, ours(&app, "and goes on"));
+            assert_eq!(found, expected, "{by} over {over:?}");
+        }
+    }
+    let app = app(OPEN_MPI);
+    for command in [native(&app, "fatal"), ours(&app, "fatal")] {
+        let done = run(&scratch, mpirun_of(Mpi::OpenMpi, 2, command));
+        let said = text(&done.stdout);
+        assert!(!done.status.success() && !said.contains("key"), "{said}");
     }
 }
 

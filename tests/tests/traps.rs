@@ -362,6 +362,22 @@ fn a_file_that_is_shorter_or_gone_ends_the_restart() {
     assert!(text(&done.stderr).contains(words), "{}", text(&done.stderr));
 }
 
+/// Requests of files over Open MPI, whose own (4.1) crash under a second thread, which the cut's helper is, and in MPI_Waitall.
+#[test]
+fn requests_of_files_under_checkpoint_after_checkpoint() {
+    let app = program("io_storm", "io_storm", &[]);
+    let scratch = Scratch::new("io-storm");
+    let mut job = Job::launch_over(&scratch, (Mpi::OpenMpi, 2), &app, ["data", "2000"]);
+    job.must_reach(1);
+    let mut taken = 0;
+    while job.try_checkpoint(&scratch).status.success() {
+        taken += 1;
+    }
+    let done = job.finish().ok();
+    assert_eq!(text(&done.stdout), "ready\nok\n", "{taken} checkpoints");
+    assert!(taken > 1, "{taken} checkpoints");
+}
+
 /// Traffic of many kinds, with one checkpoint after the other until it ends.
 fn storm(ranks: usize, rounds: &str) {
     let app = program("storm", "storm", &[]);
@@ -388,7 +404,7 @@ fn storm(ranks: usize, rounds: &str) {
     assert_eq!(sorted(&done.stdout), expected, "after {taken} checkpoints");
     assert!(taken > 1, "{taken} checkpoints");
     assert!(
-        !text(&done.stderr).contains("collectives of communicator"),
+        !text(&done.stderr).contains(": ask again when"),
         "{}",
         text(&done.stderr)
     );

@@ -262,6 +262,8 @@ const BY_HAND: &[&str] = &[
     "Comm_get_attr",
     "Attr_get",
     "Win_get_attr",
+    "Win_shared_query",
+    "Win_shared_query_c",
     "Type_get_contents",
     "Comm_get_name",
     "Type_get_name",

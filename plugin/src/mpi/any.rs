@@ -6,13 +6,11 @@ use super::front::{finish, put, put_status, slice};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::together::{put_at, put_error};
 
-/// One look at the requests from number `from` on: the first that is complete, or `None`; `Err` if none is active.
-unsafe fn any(
-    from: usize,
-    n: i32,
-    at: usize,
-    own: &mut Status,
-) -> Result<Option<(usize, i32)>, ()> {
+/// What a look finds: the first that is complete, with its code, or `None`; `Err` if none is active.
+type Found = Result<Option<(usize, i32)>, ()>;
+
+/// One look at the requests from number `from` on.
+unsafe fn any(from: usize, n: i32, at: usize, own: &mut Status) -> Found {
     let mut active = false;
     for i in from..slice::<i32>(at, n).len() {
         let h = (at + 4 * i) as *mut i32;
@@ -41,48 +39,36 @@ pub unsafe fn waitany(n: i32, at: usize, index: usize, status: usize) -> i32 {
     // of a receive has to overwrite that of a send.
     let first = slice::<i32>(at, n).iter().position(|h| sent(*h));
     let mut from = first.unwrap_or(0);
+    let mut own = Status::EMPTY;
     loop {
-        let flag = 0i32;
-        let code = any_from(from, n, at, index, &flag as *const i32 as usize, status);
-        if std::ptr::read_volatile(&flag) != 0 || code != SUCCESS {
-            return code;
+        let found = any(from, n, at, &mut own);
+        if !matches!(found, Ok(None)) {
+            return tell(found, own, index, status);
         }
         from = 0;
     }
 }
 
 pub unsafe fn testany(n: i32, at: usize, index: usize, flag: usize, status: usize) -> i32 {
-    any_from(0, n, at, index, flag, status)
+    let mut own = Status::EMPTY;
+    let found = any(0, n, at, &mut own);
+    put(flag, !matches!(found, Ok(None)) as i32);
+    tell(found, own, index, status)
 }
 
-/// `MPI_Testany` of the requests from number `from` on.
-unsafe fn any_from(
-    from: usize,
-    n: i32,
-    at: usize,
-    index: usize,
-    flag: usize,
-    status: usize,
-) -> i32 {
-    let mut own = Status::EMPTY;
-    let found = any(from, n, at, &mut own);
-    put(flag, !matches!(found, Ok(None)) as i32);
-    match found {
+/// Tells the application what a look has found, with its status.
+unsafe fn tell(found: Found, own: Status, index: usize, status: usize) -> i32 {
+    let (i, own, code) = match found {
         Ok(None) => {
             put(index, UNDEFINED);
-            SUCCESS
+            return SUCCESS;
         }
-        Err(()) => {
-            put(index, UNDEFINED);
-            put_status(status, Status::EMPTY);
-            SUCCESS
-        }
-        Ok(Some((i, code))) => {
-            put(index, i as i32);
-            put_status(status, own);
-            finish(COMM_WORLD, Ok(code))
-        }
-    }
+        Err(()) => (UNDEFINED, Status::EMPTY, SUCCESS),
+        Ok(Some((i, code))) => (i as i32, own, code),
+    };
+    put(index, i);
+    put_status(status, own);
+    finish(COMM_WORLD, Ok(code))
 }
 
 pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {

@@ -23,12 +23,7 @@ const A_MOMENT: Duration = Duration::from_micros(200);
 pub fn enter(c: &Comm, must: bool, call: Call, blocking: bool) -> (Inside, u64) {
     loop {
         let inside = gate::enter(call);
-        let n = c.entered.load(Relaxed) + 1;
-        if blocking {
-            c.blocking.store(n | if must { MUST } else { 0 }, Relaxed);
-        }
-        c.entered.store(n, Relaxed);
-        compiler_fence(SeqCst);
+        let n = number(c, must, blocking);
         if CUT.load(Relaxed) == 0 || n <= c.target.load(SeqCst) {
             return (inside, n);
         }
@@ -36,10 +31,40 @@ pub fn enter(c: &Comm, must: bool, call: Call, blocking: bool) -> (Inside, u64) 
     }
 }
 
+/// Enters the next, blocking collective of a communicator, inside the gate: its sequence number, if no cut is being taken.
+#[inline(always)]
+pub fn enter_unheld(c: &Comm, must: bool) -> Option<u64> {
+    let n = number(c, must, true);
+    if CUT.load(Relaxed) == 0 {
+        return Some(n);
+    }
+    take_back(c, n);
+    None
+}
+
+/// Says that the next collective is entered, before it is looked whether a cut is being taken: who takes one makes all
+/// threads pass a fence, so the number is seen, or the cut is seen here.
+#[inline(always)]
+fn number(c: &Comm, must: bool, blocking: bool) -> u64 {
+    let n = c.entered.load(Relaxed) + 1;
+    if blocking {
+        c.blocking.store(n | if must { MUST } else { 0 }, Relaxed);
+    }
+    c.entered.store(n, Relaxed);
+    compiler_fence(SeqCst);
+    n
+}
+
+/// A blocking collective was not entered after all, or has not happened in this process: it will be entered again.
 #[cold]
-fn hold(c: &Comm, n: u64, inside: Inside) {
+pub fn take_back(c: &Comm, n: u64) {
     c.blocking.store(0, SeqCst);
     c.entered.store(n - 1, SeqCst);
+}
+
+#[cold]
+fn hold(c: &Comm, n: u64, inside: Inside) {
+    take_back(c, n);
     c.held.store(n, SeqCst);
     drop(inside);
     loop {

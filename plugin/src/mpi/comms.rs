@@ -195,7 +195,12 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
         let (h, new) = comms::register(&guard, fresh);
         errs::inherit(&guard, c, new);
         copy_topology(&guard, c, new);
-        c.meta.get(&guard).pending.push((n, false));
+        c.meta.get(&guard).pending.push(comms::Pending {
+            sequence: n,
+            must: false,
+            function: ix::Comm_idup,
+            own: false,
+        });
         let (rh, r) = request::make(&guard, Kind::Idup, c, DATATYPE_NULL);
         r.function.set(ix::Comm_idup);
         r.extra.set(Some(Box::new(Extra {

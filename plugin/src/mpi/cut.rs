@@ -7,10 +7,10 @@
 use super::abi::COMM_NULL;
 use super::coll::CUT;
 use super::complete::{poll_all, sweep};
-use super::model::comm::{self as comms, MUST};
+use super::model::comm::{self as comms, Pending, MUST};
 use super::model::request::{self, Kind};
 use super::model::{ghosts, lock, Comm, Guard};
-use super::{assistant, drain, env, inside, lower, own, reopen, segment};
+use super::{assistant, drain, env, inside, late, lower, own, reopen, segment};
 use crate::{gate, host, raw};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -63,18 +63,24 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What one rank says of one communicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Entry {
-    id: u64,
-    members: u64,
-    entered: u64,
-    must: u64,
-    met: u64,
-    held: u64,
+pub struct Entry {
+    /// The communicator.
+    pub id: u64,
+    /// How many ranks it has.
+    pub members: u64,
+    /// The newest collective that this rank has entered.
+    pub entered: u64,
+    /// The newest that it has left, or must complete.
+    pub must: u64,
+    /// All up to this one are complete here.
+    pub met: u64,
+    /// One that it is held before, 0: none.
+    pub held: u64,
     /// 1: this rank has reductions under way that only the program's own threads carry on.
-    own: u64,
+    pub own: u64,
 }
 
-fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
+fn entry(c: &Comm, pending: &[Pending]) -> Entry {
     let blocking = c.blocking.load(SeqCst);
     let entered = c.entered.load(SeqCst);
     let current = blocking & !MUST;
@@ -82,14 +88,12 @@ fn entry(c: &Comm, pending: &[(u64, bool)]) -> Entry {
     if blocking & MUST != 0 {
         must = must.max(current);
     }
-    for (n, in_place) in pending {
-        if *in_place {
-            must = must.max(*n);
-        }
+    for p in pending.iter().filter(|p| p.must) {
+        must = must.max(p.sequence);
     }
     let oldest = pending
         .iter()
-        .map(|p| p.0)
+        .map(|p| p.sequence)
         .chain((current != 0).then_some(current))
         .min();
     let met = oldest.map_or(entered, |n| n - 1);
@@ -123,19 +127,25 @@ fn local() -> Vec<Entry> {
         .collect()
 }
 
-fn encode(list: &[Entry]) -> Vec<u8> {
-    list.iter()
-        .flat_map(|e| [e.id, e.members, e.entered, e.must, e.met, e.held, e.own])
+/// What a rank says: whether it has waited too long, and its communicators.
+fn encode(weary: bool, list: &[Entry]) -> Vec<u8> {
+    let each = |e: &Entry| [e.id, e.members, e.entered, e.must, e.met, e.held, e.own];
+    [u64::from(weary)]
+        .into_iter()
+        .chain(list.iter().flat_map(each))
         .flat_map(u64::to_le_bytes)
         .collect()
 }
 
-fn decode(bytes: &[u8]) -> Vec<Entry> {
+fn decode(bytes: &[u8]) -> (bool, Vec<Entry>) {
     let words: Vec<u64> = bytes
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
         .collect();
-    words
+    let Some((weary, words)) = words.split_first() else {
+        return (false, Vec::new());
+    };
+    let list = words
         .chunks_exact(7)
         .map(|w| Entry {
             id: w[0],
@@ -146,11 +156,15 @@ fn decode(bytes: &[u8]) -> Vec<Entry> {
             held: w[5],
             own: w[6],
         })
-        .collect()
+        .collect();
+    (*weary != 0, list)
 }
 
+/// A communicator that some rank has not met the target of, and that target.
+type Behind = (u64, u64);
+
 /// Computes all targets from what all ranks said: alike on every rank.
-fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Option<String> {
+fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Option<Behind> {
     // The lowest number that a member has entered, and how many members have not spoken.
     let mut low: HashMap<u64, (u64, u64)> = HashMap::new();
     for e in all.iter().flatten() {
@@ -164,21 +178,15 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
         let t = targets.entry(id).or_insert(0);
         *t = (*t).max(l);
     }
-    let mut behind = None;
-    for (rank, list) in all.iter().enumerate() {
+    // The first rank that is in no collective keeps the others waiting; else the first that is behind.
+    let mut behind: Option<(bool, Behind)> = None;
+    for list in all {
         let below = list.iter().find(|e| e.met < targets[&e.id]);
         if let Some(e) = below {
-            behind.get_or_insert_with(|| {
-                let t = targets[&e.id];
-                let own = match e.own {
-                    0 => "",
-                    _ => ": a reduction with an operator of the program's goes on only while the program is in MPI",
-                };
-                format!(
-                    "rank {rank} has completed {} of {t} collectives of communicator {:x}{own}",
-                    e.met, e.id
-                )
-            });
+            let idle = list.iter().all(|e| e.met == e.entered && e.held == 0);
+            if behind.is_none_or(|(first_idle, _)| idle && !first_idle) {
+                behind = Some((idle, (e.id, targets[&e.id])));
+            }
             // It may owe a collective beyond a target before it can reach this one.
             for e in list {
                 let t = targets
@@ -197,7 +205,7 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
             *t = (*t).max(e.held);
         }
     }
-    behind
+    behind.map(|(_, which)| which)
 }
 
 fn publish(targets: &HashMap<u64, u64>) {
@@ -231,8 +239,9 @@ fn targets() -> Result<(), String> {
     loop {
         // SAFETY: this is the helper thread.
         own::unless_any(|| unsafe { progress() });
-        let said = host::exchange(&encode(&local())).map_err(|e| e.message)?;
-        let all: Vec<Vec<Entry>> = said.iter().map(|b| decode(b)).collect();
+        let said = encode(begin.elapsed() > LIMIT, &local());
+        let said = host::exchange(&said).map_err(|e| e.message)?;
+        let (weary, all): (Vec<bool>, Vec<Vec<Entry>>) = said.iter().map(|b| decode(b)).unzip();
         still = if before.as_ref() == Some(&all) {
             still + 1
         } else {
@@ -245,7 +254,11 @@ fn targets() -> Result<(), String> {
         match behind {
             None if old == aims && before.is_some() => return Ok(()),
             None => {}
-            Some(message) if begin.elapsed() > LIMIT => return Err(message),
+            // All ranks give up together.
+            Some((id, target)) if weary.contains(&true) => {
+                let told = host::exchange(&late::tell(id)).map_err(|e| e.message)?;
+                return Err(late::message(id, target, &all, &told));
+            }
             Some(_) => {
                 std::thread::sleep(Duration::from_micros(if still > 3 { 2000 } else { 200 }))
             }
@@ -292,7 +305,7 @@ fn attempt() -> Result<(), String> {
         c.target.store(0, SeqCst);
     }
     drop(guard);
-    super::model::lock::barrier();
+    gate::fence_all();
     let begun = whole.and_then(|()| assistant::begin());
     let outcome = begun.and_then(|()| targets()).and_then(|()| {
         gate::close();

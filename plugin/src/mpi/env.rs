@@ -5,7 +5,7 @@ use super::bsend::{self, Owner};
 use super::front::{finish, forward, put};
 use super::lower::{self, ix, must};
 use super::model::{comm, WORLD_RANK, WORLD_SIZE};
-use super::{coll, complete, cut, errs, own, partitioned, promises, sessions, turn};
+use super::{coll, complete, cut, errs, launched, own, partitioned, promises, sessions, turn};
 use crate::{gate, host};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -130,6 +130,7 @@ pub unsafe fn bring_up() -> Result<(), i32> {
     })?;
     promises::note();
     own::note_rounding();
+    launched::note();
     WORLD_RANK.store(rank, Relaxed);
     WORLD_SIZE.store(size, Relaxed);
     super::model::traffic::make(size as usize);
@@ -228,30 +229,19 @@ unsafe fn take_down() -> i32 {
     code
 }
 
-/// What `MPI_INFO_ENV` holds.
-pub fn info() -> Vec<(String, String)> {
-    let mut arguments = std::env::args_os();
-    let command = arguments.next().unwrap_or_default();
-    let rest: Vec<String> = arguments
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
-    let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
-    let mut list = vec![("command".to_owned(), text(&command))];
-    if !rest.is_empty() {
-        list.push(("argv".to_owned(), rest.join(" ")));
-    }
-    list.push(("maxprocs".to_owned(), WORLD_SIZE.load(Relaxed).to_string()));
-    list
-}
-
 pub unsafe fn abort(comm: i32, code: i32) -> i32 {
     crate::streams::flush();
     let lower = super::handle::comm(comm).unwrap_or(COMM_WORLD as u64);
     forward(comm, || lower::call(ix::Abort, &[lower, code as u64]))
 }
 
+/// The thread level that the application was given.
+pub fn granted() -> i32 {
+    PROVIDED.load(Relaxed)
+}
+
 pub unsafe fn query_thread(provided: usize) -> i32 {
-    put(provided, PROVIDED.load(Relaxed));
+    put(provided, granted());
     SUCCESS
 }
 

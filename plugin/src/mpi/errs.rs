@@ -19,13 +19,16 @@ pub unsafe fn returned(lower: i32) -> i32 {
     )
 }
 
-/// Applies the communicator's or window's error handler to an error.
+/// Applies the communicator's or window's error handler to an error. A window that none was set for has
+/// MPI_COMM_WORLD's, as in MPICH.
 #[cold]
 pub fn raise(object: i32, code: i32) -> i32 {
-    if let Ok(w) = window::get(object) {
-        let handler = w.meta.get(&lock()).errhandler;
-        return apply(handler, 2, object, COMM_WORLD, code);
-    }
+    let of_window = window::get(object).map(|w| w.meta.get(&lock()).errhandler);
+    let object = match of_window {
+        Ok(ERRHANDLER_NULL) => COMM_WORLD,
+        Ok(set) => return apply(set, 2, object, COMM_WORLD, code),
+        Err(_) => object,
+    };
     let c = comms::get(object).or_else(|_| comms::get(COMM_WORLD));
     let Ok(c) = c else { fatal(COMM_WORLD, code) };
     let handle = c.handle.load(Relaxed);
@@ -250,7 +253,10 @@ pub unsafe fn win_get_errhandler(win: i32, out: usize) -> i32 {
     local(win, || {
         let w = window::get(win)?;
         let guard = lock();
-        let e = w.meta.get(&guard).errhandler;
+        let e = match w.meta.get(&guard).errhandler {
+            ERRHANDLER_NULL => ERRORS_ARE_FATAL,
+            set => set,
+        };
         hold(e);
         put(out, e);
         Ok(())

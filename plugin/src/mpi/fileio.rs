@@ -8,6 +8,7 @@ use super::abi::*;
 use super::files::{finish, together};
 use super::front::{put, put_status};
 use super::lower::{self, must, Fail, KINDS, NAMES, NARROW};
+use super::model::comm::Pending;
 use super::model::file::{self, File};
 use super::model::request::{self, Extra, Kind, Request};
 use super::model::{lock, Guard};
@@ -118,7 +119,12 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     let (h, r) = request::make(&guard, Kind::File, f.comm, datatype);
     r.function.set(index);
     if all {
-        f.comm.meta.get(&guard).pending.push((n, true));
+        f.comm.meta.get(&guard).pending.push(Pending {
+            sequence: n,
+            must: true,
+            function: index,
+            own: false,
+        });
         let sequence = n;
         r.extra.set(Some(Box::new(Extra {
             sequence,
@@ -126,7 +132,10 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
         })));
     }
     drop(guard);
-    let outcome = call(f, index, args, Some(r.lower.as_ptr() as u64));
+    let outcome = match lower::file_requests_are_safe() {
+        true => call(f, index, args, Some(r.lower.as_ptr() as u64)),
+        false => at_once(f, index, args, r),
+    };
     if let Ok(SUCCESS) = outcome {
         r.active.set(true);
         put(out, h);
@@ -137,6 +146,26 @@ pub unsafe fn start(index: usize, all: bool, args: &[u64], out: usize) -> i32 {
     }
     drop(inside);
     finish(handle, outcome)
+}
+
+/// Reads or writes before the request is given out. This rank does its part alone, as Open MPI does in all non-blocking
+/// calls: the others need not have come.
+unsafe fn at_once(
+    f: &'static File,
+    index: usize,
+    args: &[u64],
+    r: &'static Request,
+) -> Result<i32, Fail> {
+    let blocking = NAMES[index].replace("_i", "_").replace("_all", "");
+    let index = NAMES.iter().position(|name| *name == blocking);
+    let index = index.ok_or(Fail::Code(ERR_UNSUPPORTED_OPERATION))?;
+    let mut status = Status::EMPTY;
+    let code = call(f, index, args, Some(&raw mut status as u64))?;
+    if code == SUCCESS {
+        r.complete_at_once(status);
+        icoll::complete(&lock(), r, f.comm);
+    }
+    Ok(code)
 }
 
 /// The first half of a split collective; `index` is the blocking function.

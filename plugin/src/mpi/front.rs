@@ -4,7 +4,7 @@ use super::abi::*;
 use super::lower::{self, ix, Fail, Outcome};
 use super::model::request::Kind;
 use super::start::{self, Message};
-use super::{coll, errs, fileio, handle, icoll, large, p2p, persistent, rma};
+use super::{coll, errs, fileio, handle, icoll, large, p2p, persistent, quick, rma};
 use crate::gate;
 
 include!(concat!(env!("OUT_DIR"), "/exports.rs"));

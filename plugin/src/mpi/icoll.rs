@@ -4,8 +4,9 @@ use super::abi::*;
 use super::coll;
 use super::front::{finish, put};
 use super::lower::{self, Fail, Outcome, KINDS};
+use super::model::comm::{self as comms, Pending};
 use super::model::request::{self, Extra, Kind, Request};
-use super::model::{comm as comms, datatype, lock, serial, Comm, Guard};
+use super::model::{datatype, lock, serial, Comm, Guard};
 use super::{handle, ops, own};
 use crate::gate::Call;
 use std::sync::atomic::Ordering::*;
@@ -127,7 +128,12 @@ unsafe fn enter(
     extra.sequence = n;
     let own = ops::own(extra.op);
     r.extra.set(Some(extra));
-    c.meta.get(&lock()).pending.push((n, in_place || own));
+    c.meta.get(&lock()).pending.push(Pending {
+        sequence: n,
+        must: in_place || own,
+        function: r.function.get(),
+        own,
+    });
     own::note_rounding();
     if own {
         own::begins();
@@ -192,7 +198,7 @@ pub fn complete(guard: &Guard, r: &'static Request, c: &'static Comm) {
         return;
     };
     let n = extra.sequence;
-    c.meta.get(guard).pending.retain(|(k, _)| *k != n);
+    c.meta.get(guard).pending.retain(|p| p.sequence != n);
     c.left.fetch_max(n, Relaxed);
     if ops::own(extra.op) {
         own::ends();

@@ -2,6 +2,7 @@
 
 use super::abi::*;
 use super::front::{local, put};
+use super::launched;
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Info, INFOS};
 use super::model::{lock, Locked};
@@ -32,14 +33,10 @@ pub unsafe fn put_text(at: usize, len: usize, s: &str) {
 }
 
 fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), Fail>) -> i32 {
-    local(COMM_WORLD, || {
-        let info = find(&INFOS, V_INFO, handle);
-        let guard = lock();
-        match info {
-            Some(i) => f(i.pairs.get(&guard)),
-            None if handle == INFO_ENV => f(&mut super::env::info()),
-            None => Err(Fail::Code(ERR_INFO)),
-        }
+    local(COMM_WORLD, || match find(&INFOS, V_INFO, handle) {
+        Some(i) => f(i.pairs.get(&lock())),
+        None if launched::names(handle) => f(&mut launched::pairs(handle)),
+        None => Err(Fail::Code(ERR_INFO)),
     })
 }
 
@@ -48,7 +45,7 @@ pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
     match find(&INFOS, V_INFO, handle) {
         Some(i) => Ok(Some(i.pairs.get(&lock()).clone())),
         None if handle == INFO_NULL => Ok(None),
-        None if handle == INFO_ENV => Ok(Some(super::env::info())),
+        None if launched::names(handle) => Ok(Some(launched::pairs(handle))),
         None => Err(Fail::Code(ERR_INFO)),
     }
 }

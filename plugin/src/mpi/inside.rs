@@ -55,6 +55,22 @@ pub fn receives() -> Option<Vec<Receive>> {
     (!posting).then_some(list)
 }
 
+/// The blocking collective that a thread is in, by its name, if there is one of which that is known.
+pub fn collective() -> Option<String> {
+    let mut found = None;
+    gate::each_inside(|b, _, _| {
+        // SAFETY: as in `receives`.
+        let call = unsafe { (*b).function.load(Relaxed) } as usize % COUNT;
+        // Functions of a communicator or file and no peer.
+        let (name, kinds) = (NAMES[call], KINDS[call]);
+        let paired = ["Send", "Recv", "Probe", "send", "recv", "probe"];
+        if kinds.contains(['C', 'F']) && !paired.iter().any(|word| name.contains(word)) {
+            found = Some(format!("MPI_{name}"));
+        }
+    });
+    found
+}
+
 /// Is a thread asking the lower half about requests of which the model does not say so? See `together`.
 pub fn testing() -> bool {
     let mut found = false;

@@ -6,7 +6,7 @@ use crate::crossing::{self, Restarted};
 use lh_loader::layout::MAX_HALVES;
 use std::ffi::CString;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 include!(concat!(env!("OUT_DIR"), "/table.rs"));
 
@@ -33,6 +33,8 @@ static HALF: AtomicUsize = AtomicUsize::new(0);
 /// Where in a block the way into the half is.
 static WAY: AtomicUsize = AtomicUsize::new(offset_of!(Block, ways));
 static BIAS: AtomicUsize = AtomicUsize::new(0);
+/// The library is Open MPI.
+static OPEN_MPI: AtomicBool = AtomicBool::new(false);
 /// The lower half's `MPI_UNWEIGHTED` and `MPI_WEIGHTS_EMPTY`.
 pub static WEIGHTS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
@@ -54,6 +56,7 @@ pub fn resolve() {
         slot.store(if found == 0 { missing } else { found }, Relaxed);
     }
     BIAS.store(crossing::sym(half, c"splitproc_bias"), Relaxed);
+    OPEN_MPI.store(crossing::sym(half, c"ompi_mpi_comm_world") != 0, Relaxed);
     for (slot, name) in WEIGHTS
         .iter()
         .zip([c"MPI_UNWEIGHTED", c"MPI_WEIGHTS_EMPTY"])
@@ -196,6 +199,12 @@ pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
 pub unsafe fn serialized(asked_for_one: bool) -> bool {
     // SAFETY: the caller's.
     unsafe { turn::begin(HALF.load(Relaxed), asked_for_one) }
+}
+
+/// May requests of files be under way while several threads call the library? Open MPI's (4.1) are in a list that every
+/// call goes through without a lock: two threads complete a request twice, and it crashes.
+pub fn file_requests_are_safe() -> bool {
+    !OPEN_MPI.load(Relaxed)
 }
 
 /// Has the library this function?

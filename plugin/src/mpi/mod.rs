@@ -42,6 +42,8 @@ pub mod infos;
 pub mod inside;
 pub mod languages;
 pub mod large;
+mod late;
+mod launched;
 pub mod lower;
 pub mod mail;
 pub mod model;

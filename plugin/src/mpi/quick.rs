@@ -1,18 +1,19 @@
 //! The quick way of plain point to point, on which most messages go: predefined datatypes, nothing drained that a receive
-//! could find, one thread of the program in MPI, the gate open.
+//! could find, one thread of the program in MPI, the gate open. And that of blocking collectives.
 //!
-//! Each function does what its namesake in `p2p`, `start`, `complete` or `together` does, or hands on to it. Then it has
+//! Each function does what its namesake in `p2p`, `start`, `complete`, `together` or `coll` does, or hands on to it. Then it has
 //! done nothing, or left the model so that the namesake ends the work. What is rare stands in functions of its own, which
 //! are jumped to with the arguments where they came: nothing is stored for their sake.
 
 use super::abi::*;
-use super::lower::{self, call_by, ix, must_by};
+use super::front::finish;
+use super::lower::{self, call_by, ix, must_by, Fail, Outcome};
 use super::model::request::{self, Request, COMPLETE};
 use super::model::traffic::Traffic;
 use super::model::{alone, alone_by_the_gate, comm as comms, Comm};
 use super::start::{self, Message};
-use super::{complete, errs, inside, p2p, turn};
-use crate::block::{self, doing, MARKED, MUST_COMPLETE, NOTHING, OUT, REEXECUTABLE};
+use super::{coll, complete, errs, inside, p2p, turn};
+use crate::block::{self, doing, Way, MARKED, MUST_COMPLETE, NOTHING, OUT, REEXECUTABLE};
 use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -333,6 +334,66 @@ unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
     request::release(&alone, r);
     *handle = REQUEST_NULL;
     gate::leave(true)
+}
+
+/// The lower half's communicator, as an argument.
+#[inline(always)]
+pub fn lower_comm(c: &Comm) -> u64 {
+    c.lower.load(Relaxed) as u64
+}
+
+/// [`call_by`], for [`collective`].
+///
+/// # Safety
+/// As `call_by`.
+#[inline(always)]
+pub unsafe fn call(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
+    Ok(call_by(way, index, args)?)
+}
+
+/// A blocking collective, which `f` calls: what is rare goes to `slowly`, the same by `coll::blocking`, with nothing done.
+#[inline(always)]
+pub fn collective(
+    comm: i32,
+    in_place: bool,
+    f: impl FnOnce(*mut Way, &Comm) -> Outcome,
+    slowly: impl FnOnce() -> i32,
+) -> i32 {
+    let (Some(way), Ok(c)) = (lower::way(), comms::get(comm)) else {
+        return slowly();
+    };
+    if !gate::enter_quickly::<CALLS, TURNS>() {
+        return slowly();
+    }
+    if !in_place {
+        now::<WAITS>();
+    }
+    let Some(n) = coll::enter_unheld(c, in_place) else {
+        leave_slowly(());
+        return slowly();
+    };
+    match f(way, c) {
+        Ok(SUCCESS) => coll::leave(c, n),
+        Err(Fail::Restarted) => {
+            coll::take_back(c, n);
+            leave_slowly(());
+            return slowly();
+        }
+        outcome => return collective_failed(c, n, outcome),
+    }
+    match in_place {
+        true => leave::<CALLS, _>(SUCCESS),
+        false => leave::<WAITS, _>(SUCCESS),
+    }
+}
+
+/// A collective has failed, or was refused.
+#[cold]
+#[inline(never)]
+fn collective_failed(c: &Comm, n: u64, outcome: Outcome) -> i32 {
+    coll::end(c, n, &outcome);
+    leave_slowly(());
+    finish(c.handle.load(Relaxed), outcome)
 }
 
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.

@@ -63,13 +63,13 @@ pub fn is(r: &Request) -> bool {
 /// while a checkpoint is prepared is not final.
 #[inline(always)]
 pub fn ready(r: &Request) -> bool {
-    r.done.get() && !(PENDING.load(Relaxed) != 0 && is(r) && gate::closed())
+    r.done.get() && !(any() && is(r) && gate::closed())
 }
 
 /// Are there synchronous sends that the application has not completed?
 #[inline(always)]
 pub fn any() -> bool {
-    PENDING.load(Relaxed) != 0
+    gate::heeds(gate::SYNC)
 }
 
 /// Counts a message, before it is sent.

@@ -29,7 +29,7 @@ static LEN: AtomicUsize = AtomicUsize::new(0);
 /// Is there any?
 #[inline(always)]
 pub fn any() -> bool {
-    LEN.load(Relaxed) != 0
+    gate::heeds(gate::DRAINED)
 }
 
 /// How many there are.

@@ -379,6 +379,26 @@ pub unsafe fn win_shared_query_c(
     })
 }
 
+/// What `MPI_Win_shared_query` tells since MPI 4.1 of a window whose memory no other rank can reach by loads and stores:
+/// size, unit and address of the own part, and of each other one zeros. `false`: it tells what it always did.
+///
+/// # Safety
+/// `out` must have room for three words.
+#[no_mangle]
+pub unsafe extern "C" fn splitproc_unshared(win: i32, rank: i32, out: *mut [i64; 3]) -> bool {
+    let Some(w) = window::get(win).ok().filter(|w| {
+        let known = rank == PROC_NULL || (0..w.comm.group.len() as i32).contains(&rank);
+        known && [flavor::CREATE, flavor::ALLOCATE].contains(&w.flavor)
+    }) else {
+        return false;
+    };
+    *out = match rank == w.comm.rank {
+        true => [w.size, i64::from(w.unit), w.base as i64],
+        false => [0; 3],
+    };
+    true
+}
+
 /// Size, unit and address of a rank's part; without a rank the first part that has memory.
 fn shared(win: i32, rank: i32) -> Result<(i64, i32, usize), Fail> {
     let Memory::Shared(segment) = &window::get(win)?.memory else {

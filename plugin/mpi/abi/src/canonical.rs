@@ -64,6 +64,8 @@ pub const WIN_NULL: i32 = 0x2000_0000;
 pub const SESSION_NULL: i32 = 0x3800_0000;
 pub const INFO_NULL: i32 = 0x1c00_0000;
 pub const INFO_ENV: i32 = 0x5c00_0001;
+/// `MPI_INFO_ENV` of a front that tells all of the standard's keys.
+pub const INFO_ENV_ALL: i32 = 0x5c00_0002;
 pub const KEYVAL_INVALID: i32 = 0x2400_0000;
 
 /// Virtual handles: kind bits as MPICH's own dynamic handles have them, our index in the low bits.

@@ -155,7 +155,9 @@ pub(crate) const ERRHANDLERS: &[Predefined] = &[
 #[rustfmt::skip]
 pub(crate) const INFOS: &[Predefined] = &[
     p(Kind::Info, "INFO_NULL", 0x1c000000, "ompi_mpi_info_null", 0, 304),
-    p(Kind::Info, "INFO_ENV", 0x5c000001, "ompi_mpi_info_env", 1, 305),
+    p(Kind::Info, "INFO_ENV", 0x5c000001, "", -1, 305),
+    // Open MPI's has more keys.
+    p(Kind::Info, "INFO_ENV", 0x5c000002, "ompi_mpi_info_env", 1, -1),
 ];
 
 #[rustfmt::skip]

@@ -121,6 +121,26 @@ functions! {
         let answer = canonical::Win_get_attr(A::handle(window), key, out, flag);
         code::<A>(attribute::<A>(answer, key, out, flag))
     }
+    Win_shared_query(window: usize, rank: i32, size: usize, unit: usize, base: usize) -> i32 {
+        let (window, rank) = (A::handle(window), <A::Abi>::rank_to_canonical(rank));
+        if let Some([bytes, its_unit, address]) = unshared::<A>(window, rank) {
+            (size as *mut i64).write(bytes);
+            (unit as *mut i32).write(its_unit as i32);
+            (base as *mut i64).write(address);
+            return SUCCESS;
+        }
+        code::<A>(canonical::Win_shared_query(window, rank, size, unit, base))
+    }
+    Win_shared_query_c(window: usize, rank: i32, size: usize, unit: usize, base: usize) -> i32 {
+        let (window, rank) = (A::handle(window), <A::Abi>::rank_to_canonical(rank));
+        if let Some(part) = unshared::<A>(window, rank) {
+            for (at, word) in [size, unit, base].into_iter().zip(part) {
+                (at as *mut i64).write(word);
+            }
+            return SUCCESS;
+        }
+        code::<A>(canonical::Win_shared_query_c(window, rank, size, unit, base))
+    }
     Type_get_contents(
         datatype: usize, ni: i32, na: i32, nd: i32, ints: usize, addresses: usize, types: usize
     ) -> i32 {
@@ -217,6 +237,18 @@ functions! {
     Status_f082c(fortran: usize, own: usize) -> i32 { copied::<A>(fortran, own) }
     Status_f082f(f08: usize, fortran: usize) -> i32 { copied::<A>(f08, fortran) }
     Status_f2f08(fortran: usize, f08: usize) -> i32 { copied::<A>(fortran, f08) }
+}
+
+extern "C" {
+    fn splitproc_unshared(window: i32, rank: i32, out: *mut [i64; 3]) -> bool;
+}
+
+/// What the standard's ABI, of MPI 5.0, tells of a rank's part of a window that is not shared memory.
+unsafe fn unshared<A: Front>(window: i32, rank: i32) -> Option<[i64; 3]> {
+    let mut part = [0; 3];
+    // SAFETY: there are three words.
+    let found = A::ABI_VERSION.is_some() && unsafe { splitproc_unshared(window, rank, &mut part) };
+    found.then_some(part)
 }
 
 /// Translates the numbers among the ints that a subarray or a distributed array was made of.

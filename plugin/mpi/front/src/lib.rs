@@ -11,7 +11,7 @@ pub mod hand;
 pub mod temporary;
 
 use core::ops::Range;
-use mpi_abi::canonical::{IN_PLACE, SUCCESS};
+use mpi_abi::canonical::{ERRORS_ARE_FATAL, IN_PLACE, SUCCESS};
 use mpi_abi::{error_from_canonical, Abi, Kind};
 
 /// What a library of Rust's without std must have: each front's crate says this once.
@@ -52,6 +52,8 @@ pub trait Front: 'static {
     const LIBRARY: &'static str;
     /// The last error code of the ABI itself.
     const LAST_CODE: i32;
+    /// Errors of a window that no error handler was set for end the program; else MPI_COMM_WORLD's has them.
+    const WINDOWS_ARE_FATAL: bool;
 
     /// The canonical handle.
     ///
@@ -215,5 +217,9 @@ pub unsafe fn put<A: Front>(at: usize, kind: Kind, canonical: i32) {
     if canonical != 0 {
         // SAFETY: the caller's.
         unsafe { (at as *mut usize).write(own::<A>(kind, canonical)) };
+        if kind == Kind::Window && A::WINDOWS_ARE_FATAL && dynamic(canonical as u32 as usize) {
+            // SAFETY: it has just been made.
+            unsafe { canonical::Win_set_errhandler(canonical, ERRORS_ARE_FATAL) };
+        }
     }
 }

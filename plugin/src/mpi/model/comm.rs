@@ -50,8 +50,21 @@ pub struct Meta {
     pub session: i32,
     /// Duplicates for persistent collectives.
     pub slots: Vec<Slot>,
-    /// Non-blocking collectives in flight: sequence number, and whether they must complete.
-    pub pending: Vec<(u64, bool)>,
+    /// Non-blocking collectives in flight.
+    pub pending: Vec<Pending>,
+}
+
+/// A non-blocking collective in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// It can't be begun again.
+    pub must: bool,
+    /// The function that began it.
+    pub function: usize,
+    /// Its operator is the program's own.
+    pub own: bool,
 }
 
 /// A communicator.
@@ -225,16 +238,25 @@ pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
     (handle, COMMS.put(i, comm))
 }
 
+/// Tells the compiler that what comes after another branch is to come first.
+#[cold]
+#[inline(never)]
+fn less_usual() {}
+
 /// The communicator that a handle names.
 #[inline(always)]
 pub fn get(handle: i32) -> Result<&'static Comm, Fail> {
     // SAFETY: null before MPI_Init, a leaked box after.
     let predefined = |at: &AtomicPtr<Comm>| unsafe { at.load(Relaxed).as_ref() };
-    let found = match handle {
-        COMM_WORLD => predefined(&WORLD),
-        COMM_SELF => predefined(&SELF),
-        _ if handle & KIND_MASK == V_COMM => COMMS.get(handle & INDEX_MASK),
-        _ => None,
+    let found = if handle == COMM_WORLD {
+        predefined(&WORLD)
+    } else {
+        less_usual();
+        match handle {
+            COMM_SELF => predefined(&SELF),
+            _ if handle & KIND_MASK == V_COMM => COMMS.get(handle & INDEX_MASK),
+            _ => None,
+        }
     };
     found.ok_or(Fail::Code(ERR_COMM))
 }

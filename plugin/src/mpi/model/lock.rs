@@ -21,7 +21,6 @@ use std::sync::atomic::{compiler_fence, AtomicBool, AtomicPtr, Ordering::*};
 /// A place in the source; null: the lock is free.
 type Place = AtomicPtr<Location<'static>>;
 
-static SHARED: AtomicBool = AtomicBool::new(false);
 /// It stays so between checkpoints.
 static KEPT: AtomicBool = AtomicBool::new(false);
 /// Where the one thread has taken it.
@@ -43,14 +42,14 @@ pub struct Guard {
 #[track_caller]
 pub fn lock() -> Guard {
     let here = Location::caller();
-    if !SHARED.load(Relaxed) {
+    if !shared() {
         let held = HELD.load(Relaxed);
         if !held.is_null() {
             twice(held);
         }
         HELD.store(here as *const _ as *mut _, Relaxed);
         compiler_fence(SeqCst);
-        if !SHARED.load(Relaxed) {
+        if !shared() {
             return Guard {
                 spin: false,
                 _inside: None,
@@ -101,7 +100,7 @@ impl Deref for Alone {
 #[inline(always)]
 pub unsafe fn alone() -> Option<Alone> {
     compiler_fence(SeqCst);
-    (!gate::heeds(SEVERAL)).then_some(Alone(()))
+    (!shared()).then_some(Alone(()))
 }
 
 /// The same for a thread that has come through the gate heeding [`SEVERAL`].
@@ -157,9 +156,8 @@ pub fn share_for_good() {
 
 /// Several threads will use the model from now on.
 pub fn share() {
-    SHARED.store(true, SeqCst);
     gate::heed(SEVERAL, true);
-    barrier();
+    gate::fence_all();
     while !HELD.load(Acquire).is_null() || in_use() {
         std::thread::yield_now();
     }
@@ -175,26 +173,13 @@ fn in_use() -> bool {
 
 /// One thread again, if the program has no more in MPI; only with the gate closed.
 pub fn unshare() {
-    let kept = KEPT.load(SeqCst);
-    SHARED.store(kept, SeqCst);
-    gate::heed(SEVERAL, kept);
+    gate::heed(SEVERAL, KEPT.load(SeqCst));
 }
 
 /// True if several threads may use the model.
 #[inline(always)]
 pub fn shared() -> bool {
-    SHARED.load(Relaxed)
-}
-
-/// Every thread of the process passes a full barrier.
-pub fn barrier() {
-    const PRIVATE_EXPEDITED: i32 = 8;
-    const REGISTER_PRIVATE_EXPEDITED: i32 = 16;
-    // SAFETY: membarrier touches no memory of ours.
-    unsafe {
-        libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0);
-        libc::syscall(libc::SYS_membarrier, PRIVATE_EXPEDITED, 0, 0);
-    }
+    gate::heeds(SEVERAL)
 }
 
 /// Data that is only touched under the model's lock.
@@ -220,14 +205,14 @@ impl<T> Locked<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{lock, SHARED};
-    use std::sync::atomic::Ordering::SeqCst;
+    use super::lock;
+    use crate::gate::{self, SEVERAL};
 
     /// A second taking, and where the first was, however the lock is taken. One test: there is one lock.
     #[test]
     fn taken_twice() {
         for several in [false, true] {
-            SHARED.store(several, SeqCst);
+            gate::heed(SEVERAL, several);
             let again = std::panic::catch_unwind(|| {
                 let _first = lock();
                 let _second = lock();
@@ -241,6 +226,6 @@ mod tests {
             assert!(said.contains("model/lock.rs:"), "{said}");
             drop(lock());
         }
-        SHARED.store(false, SeqCst);
+        gate::heed(SEVERAL, false);
     }
 }

@@ -173,7 +173,7 @@ impl Window {
             all: AtomicI32::new(0),
             turn: AtomicBool::new(false),
             meta: Locked::new(Meta {
-                errhandler: ERRORS_ARE_FATAL,
+                errhandler: ERRHANDLER_NULL,
                 ..Meta::default()
             }),
         }

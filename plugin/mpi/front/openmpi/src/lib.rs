@@ -59,6 +59,7 @@ impl Front for Own {
     const ABI_VERSION: Option<[i32; 2]> = None;
     const LIBRARY: &'static str = "Open MPI v4.1.4, as splitproc's front over: ";
     const LAST_CODE: i32 = 92;
+    const WINDOWS_ARE_FATAL: bool = true;
 
     #[inline(always)]
     unsafe fn handle(own: usize) -> i32 {

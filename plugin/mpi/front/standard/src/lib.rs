@@ -42,6 +42,7 @@ impl Front for Own {
     const ABI_VERSION: Option<[i32; 2]> = Some([1, 0]);
     const LIBRARY: &'static str = "";
     const LAST_CODE: i32 = 0x3fff;
+    const WINDOWS_ARE_FATAL: bool = false;
 
     #[inline(always)]
     unsafe fn handle(own: usize) -> i32 {

@@ -1,0 +1,34 @@
+//! Checkpoints that are refused for a rank that does not come to a collective (`tests/c/late.c`): the rank, the collective
+//! and the communicator are named as the program knows them, and what is to be done. Then the program goes on.
+
+use tests::{program, text, Job, Scratch};
+
+fn refused(trap: &str, words: &[&str]) {
+    let app = program("late", "late", &[]);
+    let scratch = Scratch::new(&format!("late-{trap}"));
+    let go = scratch.file("go");
+    let mut job = Job::launch(&scratch, 3, &app, [trap.as_ref(), go.as_os_str()]);
+    job.must_reach(1);
+    job.try_checkpoint(&scratch).fails_with(words);
+    std::fs::write(&go, "").expect("the go file");
+    assert_eq!(text(&job.finish().ok().stdout), "ready\nok\n");
+}
+
+#[test]
+fn a_rank_that_does_not_come() {
+    refused(
+        "one_is_late",
+        &["rank 1 has not come to MPI_Gather on \"the halo\", where rank 0 waits: ask again when it has"],
+    );
+}
+
+#[test]
+fn a_reduction_that_only_the_program_carries_on() {
+    refused(
+        "nobody_carries_it_on",
+        &[
+            "MPI_Iallreduce with an operator of the program's on MPI_COMM_WORLD is under way on ranks 0, 1 and 2",
+            "have it call MPI_Test",
+        ],
+    );
+}
