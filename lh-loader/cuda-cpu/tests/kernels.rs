@@ -75,6 +75,52 @@ fn a_thread_waits_for_another_of_its_warp() {
     assert_eq!(device.get::<u32>(count, 1), [4 * 96]);
 }
 
+/// A block stores vectors whose parts are alike, and another sees them so: scans put a value and its state into one.
+#[test]
+fn a_vector_is_stored_and_loaded_at_once() {
+    for (vector, bits) in [("v2.u64", 64), ("v4.u32", 32)] {
+        let device = Test::default();
+        let (pair, bad) = (device.memory(16), device.memory(4));
+        let (r, ty) = if bits == 64 {
+            ("%rd", "u64")
+        } else {
+            ("%r", "u32")
+        };
+        let parts = |n: usize| {
+            if bits == 64 {
+                format!("{{{r}{n}, {r}{}}}", n + 1)
+            } else {
+                format!("{{{r}{n}, {r}{}, {r}{}, {r}{}}}", n + 1, n + 2, n + 3)
+            }
+        };
+        let same = |n: usize| format!("{{{}}}", vec![format!("{r}{n}"); 128 / bits].join(", "));
+        let last = 10 + 128 / bits - 1;
+        let body = format!(
+            "ld.param.u64 %rd1, [a]; ld.param.u64 %rd2, [b]; mov.u32 %r1, %ctaid.x; mov.u32 %r2, 0; mov.u32 %r3, 0;
+            setp.ne.u32 %p1, %r1, 0; @%p1 bra $reader;
+            $write: cvt.u64.u32 %rd5, %r2; mov.u32 %r5, %r2; st.relaxed.gpu.{vector} [%rd1], {stored};
+            add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, 400000; @%p2 bra $write; ret;
+            $reader: ld.relaxed.gpu.{vector} {loaded}, [%rd1]; setp.ne.{ty} %p3, {r}10, {r}{last}; @%p3 add.u32 %r3, %r3, 1;
+            add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, 400000; @%p2 bra $reader; st.global.u32 [%rd2], %r3; ret;",
+            stored = same(5), loaded = parts(10),
+        );
+        let text = kernel(".param .u64 a, .param .u64 b", &body);
+        device
+            .run(&text, "k", [2, 1, 1], [1, 1, 1], &[pair, bad])
+            .unwrap();
+        assert_eq!(device.get::<u32>(bad, 1), [0], "{vector}");
+    }
+}
+
+/// Both orders of a vote's parts, of which ptxas takes the second too.
+#[test]
+fn votes_are_known_in_either_order() {
+    for name in ["vote.sync.ballot.b32", "vote.ballot.sync.b32"] {
+        let body = format!("setp.lt.u32 %p1, %r4, 5; {name} %r10, %p1, 0xffffffff;");
+        assert_eq!(each(&body, 1, 32), [31; 32], "{name}");
+    }
+}
+
 #[test]
 fn blocks_share_memory_and_meet_at_barriers() {
     // Each block turns its part round.

@@ -232,6 +232,43 @@ fn mma_of_other_types() {
     assert_eq!(run::<f64>(body, &input, 64).unwrap(), wanted);
 }
 
+/// Bytes with and without a sign: each of the four pairs of types, at the places that the ISA says.
+#[test]
+fn mma_of_bytes() {
+    let shape = [16, 8, 32];
+    let (a, b) = (numbers(512, 7), numbers(256, 4));
+    let byte = |v: f64| [v as i8 as u8];
+    let input = [bytes(&a, byte), bytes(&turned(&b, 8), byte)].concat();
+    let load = "shr.u32 %r20, %r1, 2; and.b32 %r21, %r1, 3; shl.b32 %r21, %r21, 2; mad.lo.u32 %r20, %r20, 32, %r21;
+        cvt.u64.u32 %rd3, %r20; add.u64 %rd3, %rd3, %rd1;
+        ld.global.u32 %r2, [%rd3]; ld.global.u32 %r3, [%rd3+256]; ld.global.u32 %r4, [%rd3+16]; ld.global.u32 %r5, [%rd3+272];
+        ld.global.u32 %r10, [%rd3+512]; ld.global.u32 %r11, [%rd3+528];
+        mov.b32 %r6, 3; mov.b32 %r7, 3; mov.b32 %r8, 3; mov.b32 %r9, 3;";
+    let seen = |ty: &str, values: &[f64]| -> Vec<f64> {
+        let unsigned = |v: &f64| {
+            if ty == "u8" {
+                f64::from(*v as i8 as u8)
+            } else {
+                *v
+            }
+        };
+        values.iter().map(unsigned).collect()
+    };
+    for (left, right) in [("s8", "s8"), ("u8", "u8"), ("s8", "u8"), ("u8", "s8")] {
+        let body = format!(
+            "{load} mma.sync.aligned.m16n8k32.row.col.s32.{left}.{right}.s32 {{%r6, %r7, %r8, %r9}}, {{%r2, %r3, %r4, %r5}}, {{%r10, %r11}}, {{%r6, %r7, %r8, %r9}}; {}",
+            stored(6)
+        );
+        let wanted = product(&seen(left, &a), &seen(right, &b), &[3.0; 128], shape);
+        let wanted: Vec<i32> = wanted.iter().map(|v| *v as i32).collect();
+        assert_eq!(
+            run::<i32>(&body, &input, 128).unwrap(),
+            wanted,
+            "{left} by {right}"
+        );
+    }
+}
+
 #[test]
 fn what_is_not_there_is_named() {
     let body = "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%r6, %r7, %r8, %r9}, {%r2, %r3, %r4, %r5}, {%r10, %r11}, {%r6, %r7, %r8, %r9};";

@@ -21,6 +21,7 @@ pub const WRAPPER: u32 = 0x4662_43b1;
 pub const CONTAINER: u32 = 0xba55_ed50;
 
 const PTX: u16 = 1;
+const ELF: u16 = 2;
 const LZ4: u64 = 0x2000;
 const ZSTD: u64 = 0x8000;
 
@@ -34,7 +35,7 @@ pub enum Error {
     #[error("the fat binary has no PTX (found: {0}): build with -gencode arch=compute_90,code=[sm_90,compute_90]")]
     NoPtx(String),
     /// The compressed text is damaged.
-    #[error("the PTX can't be decompressed: {0}")]
+    #[error("the code can't be decompressed: {0}")]
     Damaged(String),
 }
 
@@ -67,39 +68,62 @@ pub fn size(header: &[u8]) -> Result<usize, Error> {
         .ok_or(Error::Format("its size makes no sense"))
 }
 
-/// The PTX of a container, of its newest architecture.
-pub fn ptx(container: &[u8]) -> Result<String, Error> {
+/// An entry of a container.
+struct Entry<'a> {
+    kind: u16,
+    architecture: u32,
+    header: &'a [u8],
+    data: &'a [u8],
+}
+
+fn entries(container: &[u8]) -> Result<Vec<Entry<'_>>, Error> {
     let end = size(container)?;
     let container = container
         .get(..end)
         .ok_or(Error::Format("it ends too early"))?;
     let mut at = u16_at(container, 6)? as usize;
     let mut found = Vec::new();
-    let mut others = Vec::new();
     while at < end {
-        let entry = &container[at..];
-        let header = u32_at(entry, 4)? as usize;
-        let size = usize::try_from(u64_at(entry, 8)?)
+        let header = &container[at..];
+        let begin = u32_at(header, 4)? as usize;
+        let size = usize::try_from(u64_at(header, 8)?)
             .map_err(|_| Error::Format("its size makes no sense"))?;
-        let next = header
+        let next = begin
             .checked_add(size)
             .filter(|n| *n > 0)
             .ok_or(Error::Format("its size makes no sense"))?;
-        let data = entry
-            .get(header..next)
+        let data = header
+            .get(begin..next)
             .ok_or(Error::Format("it ends too early"))?;
-        let architecture = u32_at(entry, 0x1c)?;
-        match u16_at(entry, 0)? {
-            PTX => found.push((architecture, entry, data)),
-            _ => others.push(format!("sm_{architecture}")),
-        }
+        found.push(Entry {
+            kind: u16_at(header, 0)?,
+            architecture: u32_at(header, 0x1c)?,
+            header,
+            data,
+        });
         at += next;
     }
-    let newest = found.into_iter().max_by_key(|f| f.0);
-    let (_, entry, data) = newest.ok_or_else(|| Error::NoPtx(others.join(", ")))?;
-    let text = decompressed(entry, data)?;
+    Ok(found)
+}
+
+/// The PTX of a container, of its newest architecture.
+pub fn ptx(container: &[u8]) -> Result<String, Error> {
+    let (found, others): (Vec<_>, Vec<_>) =
+        entries(container)?.into_iter().partition(|e| e.kind == PTX);
+    let newest = found.into_iter().max_by_key(|e| e.architecture);
+    let Some(entry) = newest else {
+        let others = others.iter().map(|e| format!("sm_{}", e.architecture));
+        return Err(Error::NoPtx(others.collect::<Vec<_>>().join(", ")));
+    };
+    let text = decompressed(entry.header, entry.data)?;
     let text = text.split(|b| *b == 0).next().unwrap_or_default();
     String::from_utf8(text.to_vec()).map_err(|e| Error::Damaged(e.to_string()))
+}
+
+/// The ELF files of a container: code for one kind of GPU each.
+pub fn elf(container: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, Error> {
+    let found = entries(container)?.into_iter().filter(|e| e.kind == ELF);
+    found.map(|e| decompressed(e.header, e.data)).collect()
 }
 
 fn decompressed<'a>(entry: &[u8], data: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
@@ -159,6 +183,19 @@ mod tests {
             assert_eq!(size(&bytes), Ok(bytes.len()));
             assert_eq!(ptx(&bytes).unwrap().as_bytes(), text);
         }
+    }
+
+    #[test]
+    fn all_files_for_gpus_are_found() {
+        let file = b"\x7fELF and more of it".repeat(9);
+        let zstd = zstd::bulk::compress(&file, 3).unwrap();
+        let text = entry(PTX, 90, 0, b"text", 4);
+        let plain = entry(ELF, 80, 0, &file, file.len());
+        let small = entry(ELF, 90, ZSTD, &zstd, file.len());
+        let bytes = container(&[plain, text, small]);
+        let found = elf(&bytes).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|f| f.starts_with(&file)));
     }
 
     #[test]

@@ -69,6 +69,10 @@ impl Arena {
 
     /// Where memory of this size is to be; `None`: there is no room.
     pub fn plan(&self, len: u64, device: i32) -> Option<Plan> {
+        // Programs give sizes that were negative: rounded up, they would be small.
+        if len > RANGE[1] - RANGE[0] {
+            return None;
+        }
         let shared = len < LARGE;
         if shared {
             let mut fitting = self
@@ -211,6 +215,14 @@ mod tests {
         assert_eq!(arena.find(b + 599).map(|(at, _)| at), Some(b));
         assert_eq!(arena.find(b + 600), None);
         assert_eq!(arena.spans().len(), 2);
+    }
+
+    #[test]
+    fn there_is_no_room_for_what_is_larger_than_all() {
+        let arena = Arena::new();
+        for len in [u64::MAX, u64::MAX - GRANULE, RANGE[1] - RANGE[0] + 1] {
+            assert!(arena.plan(len, 0).is_none(), "{len:#x}");
+        }
     }
 
     #[test]

@@ -67,6 +67,21 @@ pub fn unsaved() -> Option<&'static str> {
     UNSAVED.get().map(String::as_str)
 }
 
+/// The variables of all ELF files of a fat binary without PTX, and whether their kernels use the device's heap.
+fn of_elfs(fat_binary: &[u8]) -> Result<(Vec<String>, bool), String> {
+    let files = cuda_fatbin::elf(fat_binary).map_err(|why| why.to_string())?;
+    let (mut names, mut heap) = (std::collections::BTreeSet::new(), false);
+    for file in &files {
+        let of_one = variables::of_elf(file).ok_or("an ELF file in it is damaged")?;
+        names.extend(of_one.0);
+        heap |= of_one.1;
+    }
+    if files.is_empty() {
+        return Err("there is neither PTX nor an ELF file in it".into());
+    }
+    Ok((names.into_iter().collect(), heap))
+}
+
 /// Names of an image's variables: all of them are saved. From an image that holds what can't be saved on, checkpoints are
 /// refused.
 ///
@@ -78,9 +93,12 @@ pub unsafe fn variables(at: u64) -> Vec<CString> {
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
     let of_ptx = |text: &str| (variables::of_ptx(text), variables::heap_in_ptx(text));
     let found = match magic {
-        Some(FATBIN) => cuda_fatbin::ptx(bytes)
-            .map(|text| of_ptx(&text))
-            .map_err(|why| why.to_string()),
+        Some(FATBIN) => match cuda_fatbin::ptx(bytes) {
+            Ok(text) => Ok(of_ptx(&text)),
+            // Code for some GPUs only, as what was linked on the device (`-rdc=true`) is.
+            Err(cuda_fatbin::Error::NoPtx(_)) => of_elfs(bytes),
+            Err(why) => Err(why.to_string()),
+        },
         Some(ELF) => variables::of_elf(bytes).ok_or_else(|| "its ELF file is damaged".into()),
         _ => Ok(of_ptx(&String::from_utf8_lossy(bytes))),
     };

@@ -156,15 +156,13 @@ fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
 
 /// A context is about to end: what was freed in it has been given back.
 pub fn purge(context: u64) {
-    let of = |at: u64| {
-        model::lock()
-            .arena
-            .live
-            .get(&at)
-            .is_some_and(|a| a.context != context)
+    let of_another = |at: u64| {
+        let model = model::lock();
+        let memory = model.arena.live.get(&at);
+        memory.is_some_and(|memory| memory.context != context)
     };
     pools().freed.retain(|(at, event)| {
-        let stays = of(*at);
+        let stays = of_another(*at);
         if !stays {
             // SAFETY: a lower event of ours; inside the gate.
             unsafe { lower::must(ix::cuEventDestroy_v2, &[*event]) };

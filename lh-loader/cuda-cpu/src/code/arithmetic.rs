@@ -49,6 +49,13 @@ fn key(name: &[&str]) -> (String, Mode) {
 impl<'a> Builder<'_, 'a> {
     /// Makes such an instruction; false: it is none.
     pub(super) fn arithmetic(&mut self, name: &[&str], operands: &[Operand<'a>]) -> Built<bool> {
+        if let ([d, a, b], Some(f)) = (operands, integer::two_of_halves(&name.join("."))) {
+            let int = Type::B(32);
+            let (a, b) = (self.source(a, int)?, self.source(b, int)?);
+            let d = self.register(d)?;
+            self.step(Op::Two(f, d, [a, b]));
+            return Ok(true);
+        }
         let types: Vec<Type> = name.iter().filter_map(|p| Type::named(p)).collect();
         let Some(ty) = types.first().copied() else {
             return Ok(false);
@@ -238,7 +245,6 @@ impl<'a> Builder<'_, 'a> {
         let [targets, a, b, rest @ ..] = operands else {
             return Err("operands are missing".into());
         };
-        let f = self.comparison(name, ty)?;
         let a = [self.source(a, ty)?, self.source(b, ty)?];
         let named = |b: &Self, name: &str| match name {
             "_" => Ok(None),
@@ -250,7 +256,22 @@ impl<'a> Builder<'_, 'a> {
             _ => return Err("a predicate is expected".into()),
         };
         let with = self.combined(name, rest)?;
-        self.step(Op::Compare { f, p, q, a, with });
+        let half = match ty {
+            Type::F16x2 => Type::F(16),
+            Type::Bf16x2 => Type::Bf16,
+            _ => {
+                let f = self.comparison(name, ty)?;
+                self.step(Op::Compare { f, p, q, a, with });
+                return Ok(());
+            }
+        };
+        // One predicate is for the lower half, the other for the upper one.
+        let f = self.comparison(name, half)?;
+        let [a, b] = a.map(|whole| self.halves(whole));
+        for (i, p) in [p, q].into_iter().enumerate() {
+            let (q, a) = (None, [a[i], b[i]]);
+            self.step(Op::Compare { f, p, q, a, with });
+        }
         Ok(())
     }
 
@@ -267,23 +288,50 @@ impl<'a> Builder<'_, 'a> {
         let ([d, a, b, rest @ ..], [to, ty]) = (operands, types) else {
             return Err("operands are missing".into());
         };
-        let f = self.comparison(name, *ty)?;
-        let a = [self.source(a, *ty)?, self.source(b, *ty)?];
         let with = self.combined(name, rest)?;
+        let half = match ty {
+            Type::F16x2 => Type::F(16),
+            Type::Bf16x2 => Type::Bf16,
+            other => *other,
+        };
+        let f = self.comparison(name, half)?;
+        let a = [self.source(a, *ty)?, self.source(b, *ty)?];
+        let d = self.register(d)?;
         let one = match to {
             Type::F(32) => 1f32.to_bits().into(),
-            Type::F(16) => 0x3c00,
+            Type::F(16) | Type::F16x2 => 0x3c00,
+            Type::Bf16 | Type::Bf16x2 => 0x3f80,
             _ => u64::MAX >> (64 - to.bits()),
         };
-        let d = self.register(d)?;
-        self.step(Op::Set { f, d, one, a, with });
+        if half == *ty {
+            self.step(Op::Set { f, d, one, a, with });
+            return Ok(());
+        }
+        // Each half for itself.
+        let [a, b] = a.map(|whole| self.halves(whole));
+        let parts = [0, 1].map(|i| {
+            let (d, a, one) = (self.fresh(), [a[i], b[i]], one & 0xffff);
+            self.step(Op::Set { f, d, one, a, with });
+            d
+        });
+        self.step(Op::Pack(16, d, parts.into()));
         Ok(())
+    }
+
+    /// The halves of a register, the lower first.
+    fn halves(&mut self, whole: Slot) -> [Slot; 2] {
+        let parts = [self.fresh(), self.fresh()];
+        self.step(Op::Unpack(16, parts.map(Some).into(), whole));
+        parts
     }
 
     fn convert(&mut self, name: &[&str], types: &[Type], operands: &[Operand<'a>]) -> Built<()> {
         if let (["rna", "tf32", "f32"], [d, a]) = (name, operands) {
             let (a, d) = (self.source(a, Type::B(32))?, self.register(d)?);
             self.step(Op::One(convert::to_tf32(), d, a));
+            return Ok(());
+        }
+        if self.convert_packed(name, operands)? {
             return Ok(());
         }
         let ([d, a], [to, from]) = (operands, types) else {
@@ -329,7 +377,8 @@ fn three_named(key: &str, types: &[Type], mode: Mode) -> Option<(Three, [Type; 3
             };
             (integer::three(key, ty)?, [ty, ty, by])
         }
-        "dp4a" => {
+        "fns" => (integer::three(key, int)?, all),
+        "dp4a" | "dp2a.lo" | "dp2a.hi" => {
             let named = |t: &Type| {
                 if matches!(t, Type::S(_)) {
                     "s32"
@@ -337,7 +386,7 @@ fn three_named(key: &str, types: &[Type], mode: Mode) -> Option<(Three, [Type; 3
                     "u32"
                 }
             };
-            let key = format!("dp4a.{}.{}", named(&types[0]), named(types.get(1)?));
+            let key = format!("{key}.{}.{}", named(&types[0]), named(types.get(1)?));
             (integer::three(&key, int)?, [int; 3])
         }
         _ => (integer::three(key, ty)?, all),

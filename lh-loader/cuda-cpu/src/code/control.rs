@@ -216,7 +216,7 @@ impl<'a> Builder<'_, 'a> {
         Ok(())
     }
 
-    /// `vote.sync.any.pred p, q, mask`, `vote.sync.ballot.b32 d, q, mask`.
+    /// `vote.sync.any.pred p, q, mask`, `vote.sync.ballot.b32 d, q, mask`; ptxas takes `vote.ballot.sync` as well, which CUB writes.
     fn vote(&mut self, name: &[&str], operands: &[Operand<'a>]) -> Built<()> {
         let [d, q, mask @ ..] = operands else {
             return Err("operands are missing".into());
@@ -226,15 +226,18 @@ impl<'a> Builder<'_, 'a> {
             [mask] => self.source(mask, Type::B(32))?,
             _ => return Err("only vote.sync is there".into()),
         };
-        let what = match name[2] {
-            "ballot" => {
+        let what = match name
+            .iter()
+            .find(|part| **part != "vote" && **part != "sync")
+        {
+            Some(&"ballot") => {
                 let d = self.register(d)?;
                 self.step(Op::Ballot(d, q, mask));
                 return Ok(());
             }
-            "all" => Vote::All,
-            "any" => Vote::Any,
-            "uni" => Vote::Uniform,
+            Some(&"all") => Vote::All,
+            Some(&"any") => Vote::Any,
+            Some(&"uni") => Vote::Uniform,
             _ => return Err("this vote is not known".into()),
         };
         let p = self.test(d)?.pred;

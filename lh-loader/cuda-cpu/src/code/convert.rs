@@ -1,6 +1,7 @@
 //! `cvt`: from any type to any other.
 
 use super::lanes::*;
+use super::small::Half as _;
 use crate::ptx::Type;
 use half::{bf16, f16};
 
@@ -170,12 +171,12 @@ impl Convert {
             }
             Type::Bf16 => {
                 let next =
-                    |y: f64, up| bf16::from_bits(step(bf16::from_f64(y).to_bits(), up)).into();
-                bf16::from_f64(self.narrow(x, bf16::from_f64(x).into(), next)).put()
+                    |y: f64, up| bf16::from_bits(step(bf16::nearest(y).to_bits(), up)).into();
+                bf16::nearest(self.narrow(x, bf16::nearest(x).into(), next)).put()
             }
             _ => {
-                let next = |y: f64, up| f16::from_bits(step(f16::from_f64(y).to_bits(), up)).into();
-                f16::from_f64(self.narrow(x, f16::from_f64(x).into(), next)).put()
+                let next = |y: f64, up| f16::from_bits(step(f16::nearest(y).to_bits(), up)).into();
+                f16::nearest(self.narrow(x, f16::nearest(x).into(), next)).put()
             }
         }
     }
@@ -331,6 +332,9 @@ mod tests {
             f32::INFINITY.to_bits().into()
         );
         assert_eq!(cvt("rn.f16.f32", 1.0f32.to_bits().into()), 0x3c00);
+        // Hardly more than the middle between two.
+        assert_eq!(cvt("rn.f16.f32", 0x3f80_1001), 0x3c01);
+        assert_eq!(cvt("rn.bf16.f32", 0x3f80_8001), 0x3f81);
         assert_eq!(cvt("f32.f16", 0x3c00), 1.0f32.to_bits().into());
         let below = f16::from_bits(cvt("rz.f16.f32", 0.1f32.to_bits().into()) as u16);
         assert!(

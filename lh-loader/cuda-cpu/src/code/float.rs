@@ -4,6 +4,7 @@
 //! what another device gives to the last bit. `rounding` has arithmetic that is not rounded to the nearest.
 
 use super::lanes::*;
+use super::small::Half as _;
 use crate::ptx::Type;
 use half::{bf16, f16};
 
@@ -58,7 +59,7 @@ macro_rules! singles {
 macro_rules! packed {
     ($t:ty, $macro:ident, |$($x:ident),*| $e:expr) => {
         $macro!(u32, |$($x),*| {
-            let f = |$($x: $t),*| -> $t { <$t>::from_f64({ $(let $x = f64::from($x);)* $e }) };
+            let f = |$($x: $t),*| -> $t { <$t>::nearest({ $(let $x = f64::from($x);)* $e }) };
             let low = f($(<$t>::from_bits($x as u16)),*).to_bits() as u32;
             let high = f($(<$t>::from_bits(($x >> 16) as u16)),*).to_bits() as u32;
             high << 16 | low
@@ -72,8 +73,8 @@ macro_rules! for_floats {
         match $ty {
             Type::F(32) => singles!($mode, $macro, |$($x),*| $e),
             Type::F(64) => $macro!(f64, |$($x),*| $e),
-            Type::F(16) => $macro!(f16, |$($x),*| f16::from_f64({ $(let $x = f64::from($x);)* $e })),
-            Type::Bf16 => $macro!(bf16, |$($x),*| bf16::from_f64({ $(let $x = f64::from($x);)* $e })),
+            Type::F(16) => $macro!(f16, |$($x),*| f16::nearest({ $(let $x = f64::from($x);)* $e })),
+            Type::Bf16 => $macro!(bf16, |$($x),*| bf16::nearest({ $(let $x = f64::from($x);)* $e })),
             Type::F16x2 => packed!(f16, $macro, |$($x),*| $e),
             Type::Bf16x2 => packed!(bf16, $macro, |$($x),*| $e),
             _ => return None,
@@ -93,8 +94,8 @@ macro_rules! wide {
         match $ty {
             Type::F(32) => singles!($mode, same, |a| { let $x = a as f64; ($e) as f32 }),
             Type::F(64) => one!(f64 => f64, |$x| $e),
-            Type::F(16) => one!(f16 => f16, |a| { let $x = f64::from(a); f16::from_f64($e) }),
-            Type::Bf16 => one!(bf16 => bf16, |a| { let $x = f64::from(a); bf16::from_f64($e) }),
+            Type::F(16) => one!(f16 => f16, |a| { let $x = f64::from(a); f16::nearest($e) }),
+            Type::Bf16 => one!(bf16 => bf16, |a| { let $x = f64::from(a); bf16::nearest($e) }),
             Type::F16x2 => packed!(f16, same, |$x| $e),
             Type::Bf16x2 => packed!(bf16, same, |$x| $e),
             _ => return None,

@@ -234,19 +234,82 @@ pub fn three(name: &str, ty: Type) -> Option<Three> {
             _ => return None,
         },
         "dp4a.u32.u32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i64 * y as i64)),
-        "dp4a.s32.s32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i8 as i64
+        "dp4a.u32.s32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i64
             * y as i8 as i64)),
         "dp4a.s32.u32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i8 as i64
             * y as i64)),
-        "dp4a.u32.s32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i64
+        "dp4a.s32.s32" => three!(u32, |a, b, c| dot(a, b, c, |x, y| x as i8 as i64
             * y as i8 as i64)),
+        "dp2a.lo.u32.u32" => three!(u32, |a, b, c| dot2(a, b, c, |x, y| x as i64 * y as i64)),
+        "dp2a.lo.u32.s32" => three!(u32, |a, b, c| dot2(a, b, c, |x, y| x as i64
+            * y as i8 as i64)),
+        "dp2a.lo.s32.u32" => three!(u32, |a, b, c| dot2(a, b, c, |x, y| x as i16 as i64
+            * y as i64)),
+        "dp2a.lo.s32.s32" => three!(u32, |a, b, c| dot2(a, b, c, |x, y| x as i16 as i64
+            * y as i8 as i64)),
+        "dp2a.hi.u32.u32" => three!(u32, |a, b, c| dot2(a, b >> 16, c, |x, y| x as i64
+            * y as i64)),
+        "dp2a.hi.u32.s32" => three!(u32, |a, b, c| dot2(a, b >> 16, c, |x, y| x as i64
+            * y as i8 as i64)),
+        "dp2a.hi.s32.u32" => three!(u32, |a, b, c| dot2(a, b >> 16, c, |x, y| x as i16 as i64
+            * y as i64)),
+        "dp2a.hi.s32.s32" => three!(u32, |a, b, c| dot2(a, b >> 16, c, |x, y| x as i16 as i64
+            * y as i8 as i64)),
+        "fns" => three!(u32, |mask, base, n| nth_set(mask, base, n as i32)),
         _ => return None,
     })
+}
+
+/// Functions of two registers that each hold two integers of 16 bits.
+pub fn two_of_halves(name: &str) -> Option<Two> {
+    Some(match name {
+        "add.u16x2" | "add.s16x2" => two!(u32, |a, b| of_halves(a, b, |x, y| x.wrapping_add(y))),
+        "min.u16x2" => two!(u32, |a, b| of_halves(a, b, |x, y| x.min(y))),
+        "max.u16x2" => two!(u32, |a, b| of_halves(a, b, |x, y| x.max(y))),
+        "min.s16x2" => two!(u32, |a, b| of_halves(a, b, |x, y| (x as i16).min(y as i16)
+            as u16)),
+        "max.s16x2" => two!(u32, |a, b| of_halves(a, b, |x, y| (x as i16).max(y as i16)
+            as u16)),
+        "min.relu.s16x2" | "min.s16x2.relu" => two!(u32, |a, b| of_halves(a, b, |x, y| (x as i16)
+            .min(y as i16)
+            .max(0)
+            as u16)),
+        "max.relu.s16x2" | "max.s16x2.relu" => two!(u32, |a, b| of_halves(a, b, |x, y| (x as i16)
+            .max(y as i16)
+            .max(0)
+            as u16)),
+        _ => return None,
+    })
+}
+
+fn of_halves(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
+    u32::from(f(a as u16, b as u16)) | u32::from(f((a >> 16) as u16, (b >> 16) as u16)) << 16
 }
 
 /// Two words as one, the first the lower.
 fn pair(low: u32, high: u32) -> u64 {
     (high as u64) << 32 | low as u64
+}
+
+/// The sum of the products of the halves of `a` and the lower two bytes of `b`.
+fn dot2(a: u32, b: u32, c: u32, product: impl Fn(u16, u8) -> i64) -> u32 {
+    let sum = product(a as u16, b as u8) + product((a >> 16) as u16, (b >> 8) as u8);
+    c.wrapping_add(sum as u32)
+}
+
+/// Where the n-th bit that is set is, counted from `base` on, upwards or (n < 0) downwards, that one with it; n = 0: the bit there.
+fn nth_set(mask: u32, base: u32, n: i32) -> u32 {
+    let set = |i: &u32| mask >> i & 1 == 1;
+    let found = match n {
+        0 => Some(base).filter(|i| *i < 32 && set(i)),
+        1.. => (base..32).filter(set).nth(n as usize - 1),
+        _ if base > 31 => None,
+        _ => (0..=base)
+            .rev()
+            .filter(set)
+            .nth(n.unsigned_abs() as usize - 1),
+    };
+    found.unwrap_or(u32::MAX)
 }
 
 /// The sum of the products of four bytes.
@@ -351,6 +414,67 @@ mod tests {
             run2("mul.wide", Type::S(32), (-2i32) as u32 as u64, 3),
             (-6i64) as u64
         );
+    }
+
+    #[test]
+    fn products_of_parts_and_bits_by_number() {
+        let run = |name: &str, a, b, c| {
+            let mut d = Lanes::all(0);
+            three(name, Type::U(32)).unwrap()(
+                &mut d,
+                &Lanes::all(a),
+                &Lanes::all(b),
+                &Lanes::all(c),
+            );
+            d.0[3]
+        };
+        assert_eq!(
+            run("dp2a.lo.u32.u32", 0x0002_0003, 0x0706_0504, 1),
+            3 * 4 + 2 * 5 + 1
+        );
+        assert_eq!(
+            run("dp2a.hi.u32.u32", 0x0002_0003, 0x0706_0504, 1),
+            3 * 6 + 2 * 7 + 1
+        );
+        assert_eq!(
+            run("dp2a.lo.s32.s32", 0xffff_0003, 0x0000_ff04, 0),
+            3 * 4 + 1
+        );
+        assert_eq!(
+            run("dp2a.hi.s32.u32", 0xfffe_0000, 0xff00_0000, 9) as u32,
+            (9 - 2 * 255) as u32
+        );
+        let halves = |name, a, b| {
+            let mut d = Lanes::all(0);
+            two_of_halves(name).unwrap()(&mut d, &Lanes::all(a), &Lanes::all(b));
+            d.0[9]
+        };
+        assert_eq!(halves("add.s16x2", 0xffff_0001, 0x0002_ffff), 0x0001_0000);
+        assert_eq!(halves("max.s16x2", 0xffff_0001, 0x0002_ffff), 0x0002_0001);
+        assert_eq!(halves("min.u16x2", 0xffff_0001, 0x0002_ffff), 0x0002_0001);
+        assert_eq!(
+            halves("min.relu.s16x2", 0xffff_0007, 0x0002_0008),
+            0x0000_0007
+        );
+        // As in PTX's own examples: forward, backward, the bit itself, none.
+        for (base, n, found) in [
+            (0, 1, 1),
+            (3, 1, 3),
+            (3, 2, 15),
+            (4, 1, 15),
+            (4, -1, 3),
+            (4, -3, u32::MAX),
+            (15, 0, 15),
+            (2, 0, u32::MAX),
+            (40, 1, u32::MAX),
+            (40, -1, u32::MAX),
+        ] {
+            assert_eq!(
+                run("fns", 0x800a, base, n as u32 as u64),
+                u64::from(found),
+                "{base} {n}"
+            );
+        }
     }
 
     #[test]

@@ -48,10 +48,7 @@ impl<'a> Builder<'_, 'a> {
         match (name[0], operands) {
             ("ld" | "ldu", [d, at, ..]) => self.load(name, d, at)?,
             ("st", [at, values, ..]) => self.store(name, at, values)?,
-            ("atom", [d, at, values @ ..]) => {
-                let d = self.target(d)?.map(|t| t.0);
-                self.atomic(name, d, at, values)?;
-            }
+            ("atom", [d, at, values @ ..]) => self.atomic(name, Some(d), at, values)?,
             ("red", [at, values @ ..]) => self.atomic(name, None, at, values)?,
             ("cvta", [d, a]) => self.change_space(name, d, a)?,
             ("isspacep", [p, a]) => {
@@ -124,7 +121,7 @@ impl<'a> Builder<'_, 'a> {
     fn atomic(
         &mut self,
         name: &[&str],
-        d: Option<Slot>,
+        result: Option<&Operand<'a>>,
         at: &Operand<'a>,
         values: &[Operand<'a>],
     ) -> Built<()> {
@@ -145,6 +142,14 @@ impl<'a> Builder<'_, 'a> {
         if !known {
             return Err("it is not there for this type".into());
         }
+        if let [Operand::Vector(values)] = values {
+            return self.atomic_vector(at, ty, update, result, values);
+        }
+        let d = result
+            .map(|d| self.target(d))
+            .transpose()?
+            .flatten()
+            .map(|t| t.0);
         let (b, c) = match values {
             [b] => (self.source(b, ty)?, self.constant(0)),
             [b, c] => (self.source(b, ty)?, self.source(c, ty)?),
@@ -158,6 +163,45 @@ impl<'a> Builder<'_, 'a> {
             b,
             c,
         });
+        Ok(())
+    }
+
+    /// Of a vector each part is updated by itself.
+    fn atomic_vector(
+        &mut self,
+        at: Address,
+        ty: Type,
+        update: Update,
+        result: Option<&Operand<'a>>,
+        values: &[Operand<'a>],
+    ) -> Built<()> {
+        let results = match result {
+            Some(Operand::Vector(all)) if all.len() == values.len() => &all[..],
+            None => &[],
+            _ => return Err("there are not as many results as values".into()),
+        };
+        // A result may be the register of an address or of a value that is still wanted.
+        let mut old = Vec::new();
+        for (i, b) in values.iter().enumerate() {
+            let at = Address {
+                offset: at.offset + (i * ty.bytes()) as i64,
+                ..at
+            };
+            old.push(self.fresh());
+            let (d, b, c) = (old.last().copied(), self.source(b, ty)?, self.constant(0));
+            self.step(Op::Atomic {
+                at,
+                ty,
+                update,
+                d,
+                b,
+                c,
+            });
+        }
+        for (result, old) in results.iter().zip(old) {
+            let d = self.register(result)?;
+            self.copy(d, old);
+        }
         Ok(())
     }
 

@@ -7,6 +7,8 @@
 //! | `program` | a module's functions, and where its shared variables are |
 //! | `scope` | names: registers, variables, labels |
 //! | `build` | a function's statements into steps |
+//! | `packed` | conversions of two values at once |
+//! | `small` | floats of 16 and 8 bits |
 //! | `arithmetic`, `memory`, `asynchronous`, `matrix`, `texture`, `control` | instructions into steps |
 //!
 //! # Addresses
@@ -24,15 +26,19 @@ mod integer;
 pub mod lanes;
 mod matrix;
 mod memory;
+mod packed;
 mod program;
 mod rounding;
 mod scope;
+mod small;
 mod texture;
 
 pub use convert::Convert;
 pub use integer::{insert, lookup};
 pub use matrix::{Element, Factor, Fragment, Product};
+pub use packed::Packed;
 pub use program::{Program, FUNCTION};
+pub use small::Half;
 pub use texture::{Access, Geometry, Outside, Sample};
 
 use crate::ptx::{Space, Type};
@@ -258,6 +264,8 @@ pub enum Op {
     Three(Three, Slot, [Slot; 3]),
     /// d = convert(a)
     Convert(Convert, Slot, Slot),
+    /// d = convert(a, b), two values in one.
+    ConvertPacked(Packed, Slot, [Slot; 2]),
     /// `bfi`, in so many bits.
     Insert(u32, Slot, [Slot; 4]),
     /// `lop3`

@@ -3,11 +3,13 @@
 //! Kernels of several threads race for memory as their programs will: every access here is an atomic one without an order
 //! (a plain one of the processor), or is of memory that only this block sees.
 
+use super::update::updated;
 use super::{Cause, Device};
 use crate::code::lanes::{Lanes, WARP};
 use crate::code::Update;
 use crate::ptx::{Space, Type};
-use half::{bf16, f16};
+use std::arch::{asm, x86_64::__m128i};
+use std::mem::transmute;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering::*};
 
@@ -178,6 +180,42 @@ impl<'a> Memory<'a> {
                 _ => (*p.cast::<AtomicU64>()).load(Relaxed),
             }
         })
+    }
+
+    /// Loads the values of a thread's vector, up to 16 bytes, all at once, as devices do: programs put a value and the word that
+    /// says that it is there into one (CUB's scans do).
+    pub fn load_vector(&mut self, address: u64, size: u64, shared: bool) -> Result<u128, Cause> {
+        if size < 16 {
+            return self.load(address, size, shared).map(u128::from);
+        }
+        let p = self.at(address, 16, shared)?;
+        let value: __m128i;
+        // SAFETY: the address was checked: 16 bytes that a kernel may use, and aligned, which processors with AVX load at once. It is
+        // assembly because others may store there meanwhile.
+        unsafe {
+            asm!("movdqa {}, [{}]", out(xmm_reg) value, in(reg) p, options(nostack, preserves_flags, readonly));
+            Ok(transmute::<__m128i, u128>(value))
+        }
+    }
+
+    /// Stores the values of a thread's vector, likewise.
+    pub fn store_vector(
+        &mut self,
+        address: u64,
+        size: u64,
+        shared: bool,
+        value: u128,
+    ) -> Result<(), Cause> {
+        if size < 16 {
+            return self.store(address, size, shared, value as u64);
+        }
+        let p = self.at(address, 16, shared)?;
+        // SAFETY: as in `load_vector`.
+        unsafe {
+            let value = transmute::<u128, __m128i>(value);
+            asm!("movdqa [{}], {}", in(reg) p, in(xmm_reg) value, options(nostack, preserves_flags));
+        }
+        Ok(())
     }
 
     /// A pointer to the values of half a warp's threads, if they lie one after the other in memory that a kernel may use.
@@ -383,79 +421,6 @@ impl<'a> Memory<'a> {
             }
         }
     }
-}
-
-/// The new value of an atomic update.
-pub fn updated(ty: Type, how: Update, a: u64, b: u64, c: u64) -> u64 {
-    use Update::*;
-    let signed = |x: u64| (x << (64 - ty.bits())) as i64 >> (64 - ty.bits());
-    let is_signed = matches!(ty, Type::S(_));
-    let less = if is_signed {
-        signed(b) < signed(a)
-    } else {
-        b < a
-    };
-    let mask = u64::MAX >> (64 - ty.bits());
-    match (how, ty) {
-        (Exchange, _) => b,
-        (Compare, _) => {
-            if a == b {
-                c
-            } else {
-                a
-            }
-        }
-        (Add, Type::F(32)) => (f32::from_bits(a as u32) + f32::from_bits(b as u32))
-            .to_bits()
-            .into(),
-        (Add, Type::F(64)) => (f64::from_bits(a) + f64::from_bits(b)).to_bits(),
-        (Add, Type::F(_)) => half_sum(a, b),
-        (Add, Type::F16x2) => half_sum(a & 0xffff, b & 0xffff) | half_sum(a >> 16, b >> 16) << 16,
-        (Add, Type::Bf16) => bf16_sum(a, b),
-        (Add, Type::Bf16x2) => bf16_sum(a & 0xffff, b & 0xffff) | bf16_sum(a >> 16, b >> 16) << 16,
-        (Add, _) => a.wrapping_add(b) & mask,
-        (Min, _) => {
-            if less {
-                b
-            } else {
-                a
-            }
-        }
-        (Max, _) => {
-            if less {
-                a
-            } else {
-                b
-            }
-        }
-        (And, _) => a & b,
-        (Or, _) => a | b,
-        (Xor, _) => a ^ b,
-        (Inc, _) => {
-            if a >= b {
-                0
-            } else {
-                a + 1
-            }
-        }
-        (Dec, _) => {
-            if a == 0 || a > b {
-                b
-            } else {
-                a - 1
-            }
-        }
-    }
-}
-
-fn half_sum(a: u64, b: u64) -> u64 {
-    let sum = f16::from_bits(a as u16).to_f64() + f16::from_bits(b as u16).to_f64();
-    f16::from_f64(sum).to_bits().into()
-}
-
-fn bf16_sum(a: u64, b: u64) -> u64 {
-    let sum = bf16::from_bits(a as u16).to_f64() + bf16::from_bits(b as u16).to_f64();
-    bf16::from_f64(sum).to_bits().into()
 }
 
 /// A loaded value, its sign extended from so many bytes to so many bits.

@@ -5,6 +5,7 @@ use super::data::address;
 use super::warp::{Frame, Warp};
 use super::Cause;
 use crate::code::lanes::WARP;
+use crate::code::Half as _;
 use crate::code::*;
 use half::{bf16, f16};
 
@@ -68,8 +69,8 @@ impl Number for f64 {
 
     fn bits(self, element: Element, _: bool) -> u64 {
         match element {
-            Element::F16 => f16::from_f64(self).to_bits().into(),
-            Element::Bf16 => bf16::from_f64(self).to_bits().into(),
+            Element::F16 => f16::nearest(self).to_bits().into(),
+            Element::Bf16 => bf16::nearest(self).to_bits().into(),
             Element::F64 => self.to_bits(),
             _ => (self as f32).to_bits().into(),
         }

@@ -7,6 +7,7 @@
 //! | `warp` | a warp: which of its threads go on where |
 //! | `step` | what a step does to a warp's registers |
 //! | `data` | loads, stores and atomics, each address checked |
+//! | `update` | what atomic instructions make of a value |
 //! | `together` | shuffles, votes and what else a warp's threads do together |
 //! | `print` | `printf` |
 //!
@@ -26,6 +27,7 @@ mod print;
 mod step;
 mod texture;
 mod together;
+mod update;
 mod warp;
 
 pub use grid::{run, Launch};

@@ -85,16 +85,19 @@ impl Warp {
                         return Ok(());
                     }
                 }
+                let (bits, size) = vector(*bytes, values.len());
                 for lane in lanes_of(doing) {
-                    let mut to = address(base, lane, at.offset, at.shared);
-                    for value in values {
-                        around.memory.store(
-                            to,
-                            (*bytes).into(),
-                            at.shared,
-                            frame.get(code, *value).0[lane],
-                        )?;
-                        to += u64::from(*bytes);
+                    let to = address(base, lane, at.offset, at.shared);
+                    for (i, part) in values
+                        .chunks((size / u64::from(*bytes)) as usize)
+                        .enumerate()
+                    {
+                        let joined = part.iter().rev().fold(0, |all: u128, v| {
+                            all << (bits % 128)
+                                | u128::from(frame.get(code, *v).0[lane] & u64::MAX >> (64 - bits))
+                        });
+                        let to = to + i as u64 * size;
+                        around.memory.store_vector(to, size, at.shared, joined)?;
                     }
                 }
             }
@@ -125,29 +128,36 @@ impl Warp {
                 return Ok(());
             }
         }
-        // The base may be one of the registers that are loaded.
-        let base = if d.len() > 1 {
-            *frame.get(code, at.base)
-        } else {
-            Lanes::all(0)
-        };
-        for (i, d) in d.iter().enumerate() {
-            let base = if i > 0 {
-                &base
-            } else {
-                frame.get(code, at.base)
-            };
-            let offset = at.offset + i as i64 * i64::from(bytes);
+        if let [d] = d {
             for lane in lanes_of(doing) {
-                let from = address(base, lane, offset, at.shared);
-                scratch.0[lane] = extended(
-                    around.memory.load(from, bytes.into(), at.shared)?,
-                    bytes,
-                    extend,
-                );
+                let from = address(frame.get(code, at.base), lane, at.offset, at.shared);
+                let value = around.memory.load(from, bytes.into(), at.shared)?;
+                scratch.0[lane] = extended(value, bytes, extend);
             }
             if let Some(d) = d {
                 frame.registers[*d as usize].blend(scratch, doing);
+            }
+            return Ok(());
+        }
+        let (bits, size) = vector(bytes, d.len());
+        // The base may be one of the registers that are loaded.
+        let base = *frame.get(code, at.base);
+        for (i, part) in d.chunks((size / u64::from(bytes)) as usize).enumerate() {
+            let offset = at.offset + (i as u64 * size) as i64;
+            let mut loaded = [0; WARP];
+            for lane in lanes_of(doing) {
+                let from = address(&base, lane, offset, at.shared);
+                loaded[lane] = around.memory.load_vector(from, size, at.shared)?;
+            }
+            for d in part {
+                for (lane, all) in loaded.iter_mut().enumerate() {
+                    let value = *all as u64 & u64::MAX >> (64 - bits);
+                    scratch.0[lane] = extended(value, bytes, extend);
+                    *all >>= bits;
+                }
+                if let Some(d) = d {
+                    frame.registers[*d as usize].blend(scratch, doing);
+                }
             }
         }
         Ok(())
@@ -164,6 +174,10 @@ impl Warp {
             }
             Op::Convert(convert, d, a) => {
                 convert.run(scratch, frame.get(code, *a));
+                frame.registers[*d as usize].blend(scratch, doing);
+            }
+            Op::ConvertPacked(convert, d, [a, b]) => {
+                convert.run(scratch, frame.get(code, *a), frame.get(code, *b));
                 frame.registers[*d as usize].blend(scratch, doing);
             }
             Op::Insert(bits, d, all) => {
@@ -426,6 +440,14 @@ impl Warp {
             });
         }
     }
+}
+
+/// The bits of one of so many values of so many bytes, and how many bytes of them are moved at once.
+fn vector(bytes: u8, values: usize) -> (u32, u64) {
+    (
+        8 * u32::from(bytes),
+        (u64::from(bytes) * values as u64).min(16),
+    )
 }
 
 /// Two masks as one.

@@ -1,6 +1,6 @@
 //! What threads of a warp do together. They meet first: a group that lacks some of those that are named waits for them.
 
-use super::data::updated;
+use super::update::updated;
 use super::warp::{lanes_of, State, Warp};
 use super::Cause;
 use crate::code::lanes::{Lanes, WARP};

@@ -10,7 +10,8 @@ use std::sync::Mutex;
 /// Memory, and what was printed.
 #[derive(Default)]
 pub struct Test {
-    regions: Mutex<Vec<Box<[u64]>>>,
+    /// Each with how many bytes of it there are.
+    regions: Mutex<Vec<(Box<[u128]>, usize)>>,
     pub printed: Mutex<Vec<u8>>,
 }
 
@@ -18,8 +19,8 @@ impl Device for Test {
     fn region(&self, address: u64) -> Option<Range<u64>> {
         let regions = self.regions.lock().unwrap();
         let mut all = regions.iter().map(|r| {
-            let start = r.as_ptr() as u64;
-            start..start + 8 * r.len() as u64
+            let start = r.0.as_ptr() as u64;
+            start..start + r.1 as u64
         });
         all.find(|r| r.contains(&address))
     }
@@ -46,9 +47,10 @@ impl Device for Test {
 impl Test {
     /// Zeroed memory.
     pub fn memory(&self, bytes: usize) -> u64 {
-        let memory = vec![0u64; bytes.div_ceil(8)].into_boxed_slice();
+        let memory = vec![0u128; bytes.div_ceil(16)].into_boxed_slice();
         let at = memory.as_ptr() as u64;
-        self.regions.lock().unwrap().push(memory);
+        let regions = &mut self.regions.lock().unwrap();
+        regions.push((memory, bytes.next_multiple_of(8)));
         at
     }
 
