@@ -125,7 +125,7 @@ fn sizes(output: &[u8]) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Debian's NetPIPE, as shipped: checkpointed in the middle, killed, restarted, and it finishes.
+/// Debian's NetPIPE, as shipped: checkpointed in the middle, killed, restarted over either MPI library, and it finishes.
 #[test]
 fn netpipe_goes_on_after_a_restart() {
     let netpipe = std::path::Path::new("/usr/bin/NPmpich2");
@@ -147,11 +147,13 @@ fn netpipe_goes_on_after_a_restart() {
     job.checkpoint(&scratch);
     let before = sizes(&job.stderr());
     job.kill();
-    let done = Job::restart(&scratch, 2).finish().ok();
-    let after = sizes(&done.stderr);
-    assert!(!after.is_empty() && after.len() < expected.len());
-    let all: BTreeSet<u64> = before.union(&after).copied().collect();
-    assert_eq!(all, expected);
+    for mpi in [Mpi::Mpich, Mpi::OpenMpi] {
+        let done = Job::restart_over(&scratch, mpi, 2).finish().ok();
+        let after = sizes(&done.stderr);
+        assert!(!after.is_empty() && after.len() < expected.len());
+        let all: BTreeSet<u64> = before.union(&after).copied().collect();
+        assert_eq!(all, expected, "over {mpi:?}");
+    }
 }
 
 #[test]
