@@ -31,7 +31,9 @@ impl<'a> Dmtcp<'a> {
         // A coordinator that ends removes its file, perhaps when the next one is there.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let file = scratch.file(format!("port-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let mut command = Command::new("dmtcp_coordinator");
+        // That of DMTCP 4.2 dies of SIGPIPE, without us too, where a child ends as a checkpoint begins.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' PIPE; exec dmtcp_coordinator \"$@\"", "sh"]);
         command.args(["--daemon", "-q", "-q", "--coord-port", "0", "--port-file"]);
         command.arg(&file).current_dir(scratch.path());
         // Not a job of ours: what is killed is the program.
