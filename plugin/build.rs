@@ -155,6 +155,9 @@ const ASKING: &[&str] = &[
     "Type_ub",
 ];
 
+/// Collectives that reduce the second buffer in place, where the first is MPI_IN_PLACE: its elements, and their type, follow.
+const REDUCTIONS: &[&str] = &["Allreduce", "Exscan", "Reduce", "Scan"];
+
 /// A statement that finds places for results that are null.
 fn null_places(function: &Function, comm: &str) -> String {
     let asking = ASKING.contains(&function.name.as_str());
@@ -237,6 +240,9 @@ fn main() {
                     "Send"
                 };
                 format!("start::init(Kind::{kind}, ix::{name}, {})", grouped(args))
+            }
+            None if REDUCTIONS.contains(&name.as_str()) => {
+                format!("coll::reduction({comm}, {in_place}, (a1, a2, a3), {call})")
             }
             None if class == "coll" => format!("coll::blocking({comm}, {in_place}, {call})"),
             None if class == "icoll" => {
@@ -324,8 +330,16 @@ fn main() {
             .unwrap();
             let list: String = (0..args.len()).map(|i| format!("a{i}, ")).collect();
             let lower = lower.replace(&format!("handle::comm({comm})?"), "quick::lower_comm(c)");
+            // One in place that keeps its input has more to do.
+            let (first, in_place) = match REDUCTIONS.contains(&name.as_str()) {
+                true => (
+                    format!("if {in_place} {{ return {slowly}({list}); }} "),
+                    "false",
+                ),
+                false => (String::new(), in_place.as_str()),
+            };
             format!(
-                "quick::collective({comm}, {in_place}, move |way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}, \
+                "{first}quick::collective({comm}, {in_place}, move |way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}, \
                  move || {slowly}({list}))"
             )
         } else {

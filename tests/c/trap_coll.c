@@ -331,6 +331,36 @@ static void busy_user_op(void)
     MPI_Op_free(&op);
 }
 
+/* A reduction in place, all of whose members but rank 0 are in it, and may have overwritten what it began with. */
+static void busy_in_place(char kind)
+{
+    enum { N = 100 };
+    int place[N], up_to = rank + 1, last = ranks - 1;
+    for (int k = 0; k < N; k++)
+        place[k] = rank + k;
+    mark(rank);
+    if (rank == 0) {
+        say_ready_when_all_are();
+        wait_for_go();
+    }
+    if (kind == 'a') {
+        MPI_Allreduce(MPI_IN_PLACE, place, N, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+        up_to = ranks;
+    } else if (kind == 's')
+        MPI_Scan(MPI_IN_PLACE, place, N, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    else {
+        MPI_Reduce(rank == last ? MPI_IN_PLACE : place, place, N, MPI_INT, MPI_SUM, last, MPI_COMM_WORLD);
+        if (rank != last)
+            return;
+    }
+    for (int k = 0; k < N; k++)
+        CHECK(place[k] == up_to * (up_to - 1) / 2 + up_to * k);
+}
+
+static void busy_allreduce_in_place(void) { busy_in_place('a'); }
+static void busy_scan_in_place(void) { busy_in_place('s'); }
+static void busy_reduce_in_place(void) { busy_in_place('r'); }
+
 /* Rank 0 has left a broadcast and freed its communicator; the others come to it later. */
 static void freed(void)
 {
@@ -386,6 +416,9 @@ int main(int argc, char **argv)
         {"freed", freed},                 {"busy_group", busy_group},
         {"makers", makers},               {"freed_elsewhere", freed_elsewhere},
         {"threads", threads},             {"busy_user_op", busy_user_op},
+        {"busy_allreduce_in_place", busy_allreduce_in_place},
+        {"busy_scan_in_place", busy_scan_in_place},
+        {"busy_reduce_in_place", busy_reduce_in_place},
         {NULL, NULL},
     };
     int several = strcmp(argv[1], "threads") == 0 || strcmp(argv[1], "makers") == 0;

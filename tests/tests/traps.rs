@@ -185,11 +185,14 @@ traps_over_both! { "trap_coll" 2:
     the_others_wait_in_an_allreduce_with_their_own_operator "busy_user_op";
     collectives_pending_on_freed_objects "pending";
     collectives_in_place "in_place";
+    the_root_waits_in_a_reduction_in_place "busy_reduce_in_place";
     a_duplication_in_flight "idup";
     threads_in_calls_of_many_kinds "threads";
 }
 
 traps_over_both! { "trap_coll" 3:
+    the_others_wait_in_an_allreduce_in_place "busy_allreduce_in_place";
+    the_others_wait_in_a_scan_in_place "busy_scan_in_place";
     intercommunicators_and_groups "intercomm";
     a_communicator_that_the_others_have_freed "freed_elsewhere";
     communicators_made_by_threads_in_different_orders "makers";

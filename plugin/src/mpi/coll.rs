@@ -4,10 +4,11 @@ use super::abi::*;
 use super::front::{again, finish};
 use super::lower::{Fail, Outcome};
 use super::model::comm::{self as comms, MUST};
-use super::model::Comm;
+use super::model::{datatype, Comm};
 use super::own;
 use crate::gate::{self, Call, Inside};
 use crate::raw;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{compiler_fence, AtomicU32, Ordering::*};
 use std::time::Duration;
 
@@ -133,6 +134,72 @@ pub fn blocking(comm: i32, in_place: bool, f: impl Fn() -> Outcome + Copy) -> i3
     end(c, n, &outcome);
     drop(inside);
     finish(comm, outcome)
+}
+
+/// A blocking reduction of `n` of the datatype, in place or not. In place it overwrites its input, at `at`: if that is short
+/// a copy is kept, so that the reduction can be called again like any other, and no checkpoint waits for a late rank.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
+#[inline(always)]
+pub unsafe fn reduction(
+    comm: i32,
+    in_place: bool,
+    (at, n, t): (usize, i32, i32),
+    f: impl Fn() -> Outcome + Copy,
+) -> i32 {
+    let kept = match in_place {
+        true => Kept::of(at, n, t),
+        false => None,
+    };
+    let call = || {
+        if let Some(kept) = &kept {
+            kept.put_back();
+        }
+        f()
+    };
+    blocking(comm, in_place && kept.is_none(), call)
+}
+
+/// So many bytes of input are kept: it costs little beside a reduction of them.
+const KEPT: usize = 1024;
+
+/// A copy of a reduction's input, on the thread's stack, which a checkpoint saves.
+struct Kept {
+    at: *mut u8,
+    len: usize,
+    bytes: MaybeUninit<[u8; KEPT]>,
+}
+
+impl Kept {
+    /// Of `n` of a predefined datatype that has no holes; `None` if there is too much.
+    ///
+    /// # Safety
+    /// They must be there.
+    unsafe fn of(at: usize, n: i32, t: i32) -> Option<Kept> {
+        if t & KIND_MASK == V_DATATYPE {
+            return None;
+        }
+        let sizes = datatype::sizes(t).ok()?;
+        let len = usize::try_from(sizes.size.checked_mul(n.into())?).ok()?;
+        if len > KEPT || sizes.size != sizes.extent {
+            return None;
+        }
+        let mut kept = Kept {
+            at: at as *mut u8,
+            len,
+            bytes: MaybeUninit::uninit(),
+        };
+        // SAFETY: the caller's, and there is room for them.
+        unsafe { kept.at.copy_to(kept.bytes.as_mut_ptr().cast(), len) };
+        Some(kept)
+    }
+
+    /// Puts the input where it was; before the first call it still is there.
+    fn put_back(&self) {
+        // SAFETY: it was copied from there, and is the reduction's until that returns.
+        unsafe { self.at.copy_from(self.bytes.as_ptr().cast(), self.len) };
+    }
 }
 
 /// Calls a collective again after a restart.
