@@ -92,19 +92,17 @@ pub fn hold() {
     }
 }
 
-/// A marked thread has come out: puts its state back, or delivers what came while it was inside.
+/// A marked thread has come out: its state is put back, and what came while it was inside is delivered. Who has cancelled it
+/// may have seen it on its way in, and have left that to it; if not, libc has noted it already and does nothing more.
 #[cold]
 #[inline(never)]
 pub fn deliver() {
     // SAFETY: as in `hold`.
     unsafe {
-        match core::mem::take(&mut (*block::mine()).cancel_state) {
-            0 => {
-                real(libc::pthread_self());
-            }
-            state => {
-                pthread_setcancelstate(state as c_int - 1, core::ptr::null_mut());
-            }
+        let held = core::mem::take(&mut (*block::mine()).cancel_state);
+        if held != 0 {
+            pthread_setcancelstate(held as c_int - 1, core::ptr::null_mut());
         }
+        real(libc::pthread_self());
     }
 }

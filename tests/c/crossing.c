@@ -357,6 +357,18 @@ static void *to_be_cancelled(void *arg)
     return NULL;
 }
 
+/* Goes in and out all the time. */
+static void *to_be_cancelled_anywhere(void *arg)
+{
+    void *function = splitproc_symbol(halves[0], "half_plain");
+    for (;;) {
+        splitproc_call(halves[0], function, 1, (long[]){1});
+        turns++;
+        pthread_testcancel();
+    }
+    return arg;
+}
+
 /* pthread_cancel reaches a thread that is inside a lower half once it is out, and not before. */
 static void cancelled(void)
 {
@@ -377,6 +389,18 @@ static void cancelled(void)
         want("the lower half's function came to its end", come_out, 2);
         if (n % 2 == 0)
             want("it came out", came_out, 1);
+        want("it was cancelled", result == PTHREAD_CANCELED, 1);
+    }
+    /* On its way in as well. */
+    for (int n = 0; n < 2000; n++) {
+        pthread_t thread;
+        void *result = NULL;
+        turns = 0;
+        want("pthread_create", pthread_create(&thread, NULL, to_be_cancelled_anywhere, NULL), 0);
+        while (turns < n % 50 + 1)
+            sched_yield();
+        want("pthread_cancel", pthread_cancel(thread), 0);
+        want("pthread_join", pthread_join(thread, &result), 0);
         want("it was cancelled", result == PTHREAD_CANCELED, 1);
     }
     wait_for_go();
