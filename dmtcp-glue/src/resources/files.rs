@@ -4,10 +4,11 @@ use super::blob::Blob;
 use super::descriptors::up;
 use super::info::Info;
 use anyhow::{bail, Context, Result};
+use lh_loader::layout::PAGE;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fs;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -161,11 +162,17 @@ impl File {
             }
             None => nameless(Path::new(name)).or_else(|_| in_memory("deleted", 0))?,
         };
-        let mut file = fs::File::from(fd);
+        let file = fs::File::from(fd);
         if self.memfd.is_none() {
             file.set_permissions(fs::Permissions::from_mode(self.mode))?;
         }
-        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        // Holes stay holes, and zeros become some.
+        for (i, page) in bytes.chunks(PAGE).enumerate() {
+            if page.iter().any(|b| *b != 0) {
+                file.write_all_at(page, (i * PAGE) as u64)?;
+            }
+        }
         if let Some(seals @ 1..) = self.memfd {
             // SAFETY: seals our own memfd.
             unsafe { crate::sys::check(libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals))? };
