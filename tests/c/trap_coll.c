@@ -128,6 +128,10 @@ static void in_place(void)
     value = rank;
     MPI_Reduce(rank == 0 ? MPI_IN_PLACE : &value, &value, 1, MPI_INT, MPI_MAX, 0, MPI_COMM_WORLD);
     CHECK(rank != 0 || value == ranks - 1);
+    /* Others than the root may give anything there. */
+    value = rank;
+    MPI_Reduce(&value, rank == 0 ? (void *)all : MPI_IN_PLACE, 1, MPI_INT, MPI_MAX, 0, MPI_COMM_WORLD);
+    CHECK(rank != 0 || all[0] == ranks - 1);
     value = rank + 1;
     MPI_Exscan(MPI_IN_PLACE, &value, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
     CHECK(rank == 0 || value == rank * (rank + 1) / 2);

@@ -172,12 +172,13 @@ struct Kept {
 }
 
 impl Kept {
-    /// Of `n` of a predefined datatype that has no holes; `None` if there is too much.
+    /// Of `n` of a predefined datatype that has no holes; `None` if there is too much, or if there is no buffer: the
+    /// library says what is wrong, or does not look at it.
     ///
     /// # Safety
     /// They must be there.
     unsafe fn of(at: usize, n: i32, t: i32) -> Option<Kept> {
-        if t & KIND_MASK == V_DATATYPE {
+        if t & KIND_MASK == V_DATATYPE || matches!(at, 0 | IN_PLACE) {
             return None;
         }
         let sizes = datatype::sizes(t).ok()?;
