@@ -158,6 +158,24 @@ const ASKING: &[&str] = &[
 /// Collectives that reduce the second buffer in place, where the first is MPI_IN_PLACE: its elements, and their type, follow.
 const REDUCTIONS: &[&str] = &["Allreduce", "Exscan", "Reduce", "Scan"];
 
+/// The usual way of a blocking collective, which does `call`; all others are those of the function `slowly`.
+fn quickly(function: &Function, comm: &str, in_place: &str, call: &str, slowly: &str) -> String {
+    let list: String = (0..function.params.len())
+        .map(|i| format!("a{i}, "))
+        .collect();
+    let quick = |in_place| {
+        format!("quick::collective({comm}, {in_place}, move {call}, move || {slowly}({list}))")
+    };
+    match REDUCTIONS.contains(&function.name.as_str()) {
+        // One in place that keeps its input has more to do.
+        true => format!(
+            "if {in_place} {{ return {slowly}({list}); }} {}",
+            quick("false")
+        ),
+        false => quick(in_place),
+    }
+}
+
 /// A statement that finds places for results that are null.
 fn null_places(function: &Function, comm: &str) -> String {
     let asking = ASKING.contains(&function.name.as_str());
@@ -320,7 +338,6 @@ fn main() {
         };
         let params = if unseen { "" } else { &params };
         let lowercase = name.to_lowercase();
-        // The usual way of a blocking collective, and a function of its own for all others.
         let body = if class == "coll" && twin.is_none() {
             let slowly = format!("mpi_{lowercase}_slowly");
             writeln!(
@@ -328,20 +345,9 @@ fn main() {
                 "#[cold]\n#[inline(never)]\nunsafe extern \"C\" fn {slowly}({params}) -> i32 {{\n    {body}\n}}"
             )
             .unwrap();
-            let list: String = (0..args.len()).map(|i| format!("a{i}, ")).collect();
             let lower = lower.replace(&format!("handle::comm({comm})?"), "quick::lower_comm(c)");
-            // One in place that keeps its input has more to do.
-            let (first, in_place) = match REDUCTIONS.contains(&name.as_str()) {
-                true => (
-                    format!("if {in_place} {{ return {slowly}({list}); }} "),
-                    "false",
-                ),
-                false => (String::new(), in_place.as_str()),
-            };
-            format!(
-                "{first}quick::collective({comm}, {in_place}, move |way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}, \
-                 move || {slowly}({list}))"
-            )
+            let call = format!("|way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}");
+            quickly(function, &comm, &in_place, &call, &slowly)
         } else {
             body
         };

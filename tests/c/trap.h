@@ -55,15 +55,19 @@ static inline int marked(int who)
     return access(name, F_OK) == 0;
 }
 
+static inline void say_ready_of_all(void)
+{
+    for (int r = 0; r < ranks; r++)
+        while (!marked(r))
+            nap();
+    printf("ready\n");
+    fflush(stdout);
+}
+
 static inline void say_ready_when_all_are(void)
 {
-    if (rank == 0) {
-        for (int r = 0; r < ranks; r++)
-            while (!marked(r))
-                nap();
-        printf("ready\n");
-        fflush(stdout);
-    }
+    if (rank == 0)
+        say_ready_of_all();
 }
 
 static inline void wait_for_go(void)
