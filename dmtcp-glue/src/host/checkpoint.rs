@@ -105,7 +105,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Rank 0: numbers the generation, orders it and says how it went.
     fn lead(&mut self, stop: bool) {
-        let ordered = match self.job.obstacle() {
+        let ordered = match self.job.obstacle(self.settings.timeout) {
             Some(reason) => Err(anyhow!(reason)),
             None => self.prepare(),
         };

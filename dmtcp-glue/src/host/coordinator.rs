@@ -165,6 +165,12 @@ impl State {
         }
     }
 
+    /// Rank 0: the ranks that are not connected.
+    fn missing(&self) -> impl Iterator<Item = u32> + '_ {
+        let others = if self.rank == 0 { 1..self.size } else { 1..1 };
+        others.filter(|r| !self.peers.contains_key(r))
+    }
+
     /// Rank 0: sends to every rank.
     pub fn send_to_all(&self, frame: &Frame) {
         for rank in self.peers.keys() {
@@ -228,9 +234,16 @@ impl Job {
         Ok(())
     }
 
-    /// Why no checkpoint can be taken now, if so.
-    pub fn obstacle(&self) -> Option<String> {
-        let state = self.lock();
+    /// Why no checkpoint can be taken now, if so. Ranks that have not connected yet are waited for, for `patience`: they are
+    /// still in MPI_Init, or their connection is on its way.
+    pub fn obstacle(&self, patience: Duration) -> Option<String> {
+        let coming = |state: &mut State| {
+            state.joined && state.gone.is_empty() && state.missing().next().is_some()
+        };
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, coming);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if !state.joined {
             return Some(
                 "the ranks know of each other from MPI_Init on: try again after the program's (one that was restarted after its MPI_Finalize can't be checkpointed again)".into(),
@@ -239,17 +252,14 @@ impl Job {
         if let Some(lost) = &state.lost {
             return Some(lost.clone());
         }
-        if state.rank > 0 {
-            return None;
-        }
         if let Some((rank, why)) = state.gone.iter().next() {
             return Some(format!(
                 "rank {rank} is lost ({why}): it has ended, or can't be reached"
             ));
         }
-        let missing = (1..state.size).filter(|r| !state.peers.contains_key(r));
-        let missing = list(missing);
-        (!missing.is_empty()).then(|| format!("{missing}: not connected"))
+        let missing = list(state.missing());
+        (!missing.is_empty())
+            .then(|| format!("{missing}: not connected (waited for {patience:?}); MPI_Init may not have let go of all ranks yet"))
     }
 
     /// Hands work to the checkpoint thread.
