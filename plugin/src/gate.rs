@@ -202,6 +202,18 @@ impl Inside {
     pub fn set(&self, call: Call) {
         set(call);
     }
+
+    /// What [`Self::again`] takes, for a library that leaves by a call of its own.
+    #[inline(always)]
+    pub fn kept(self) -> u8 {
+        core::mem::ManuallyDrop::new(self).before
+    }
+
+    /// What [`Self::kept`] was called on.
+    #[inline(always)]
+    pub fn again(before: u8) -> Self {
+        Self { before }
+    }
 }
 
 impl Drop for Inside {
