@@ -24,7 +24,8 @@ const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
 const SLEEVES: &[&str] = &["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
 
 /// The variables of MPICH's library that its Fortran library wants: name, size, and the value of their first word. It writes
-/// to some, and a program may have copies, so that all are found by name.
+/// to some, and it or a program may have others by the same names that stand first: these are given the value as well, by
+/// [`set_by_name`].
 const VARIABLES: &[(&str, usize, &str)] = &[
     ("MPI_F_STATUS_IGNORE", 8, "0"),
     ("MPI_F_STATUSES_IGNORE", 8, "0"),
@@ -133,7 +134,17 @@ fn jump(text: &mut String, name: &str, target: &str) {
     .expect("a string takes all");
 }
 
-/// Assembly of every function of MPI, by both its names, as a jump.
+/// Assembly of a function that `ld.so` calls, and that stores a variable's own value where all libraries find it.
+fn set_by_name(text: &mut String, name: &str) {
+    writeln!(
+        text,
+        ".text\n.Lset_{name}: mov .Lown_{name}(%rip),%rax\nmov {name}@GOTPCREL(%rip),%rdx\nmov %rax,(%rdx)\nret\n\
+         .section .init_array,\"aw\"\n.quad .Lset_{name}"
+    )
+    .expect("a string takes all");
+}
+
+/// Assembly of every function of MPI, by both its names, as a jump, and of the variables.
 fn jumps_to_canonical() -> String {
     let mut text = String::from(".text\n");
     for f in mpi_spec::functions() {
@@ -144,9 +155,12 @@ fn jumps_to_canonical() -> String {
     for (name, size, value) in VARIABLES {
         writeln!(
             text,
-            ".data\n.balign 8\n.globl {name}\n.type {name},@object\n.size {name},{size}\n{name}: .quad {value}\n.zero 16"
+            ".data\n.balign 8\n.globl {name}\n.type {name},@object\n.size {name},{size}\n{name}:\n.Lown_{name}: .quad {value}\n.zero 16"
         )
         .expect("a string takes all");
+        if *value != "0" {
+            set_by_name(&mut text, name);
+        }
     }
     text
 }

@@ -109,7 +109,7 @@ program heat08
    double precision :: v(0:nx + 1, 0:ny + 1), most(2), total
    double precision, asynchronous :: bottom(3)
    integer :: rank, ranks, dims(2), at(2), west, east, south, north, steps, every, step, i, j, key, type_key, win_key, n, ierr, odd
-   type(MPI_Comm) :: grid, dup
+   type(MPI_Comm) :: grid, dup, ring
    type(MPI_Op) :: op
    type(MPI_Errhandler) :: handler
    type(MPI_Request) :: requests(8), request
@@ -118,6 +118,7 @@ program heat08
    type(MPI_Datatype) :: apart, other, row
    integer(kind=MPI_ADDRESS_KIND) :: extra, value, places(2), type_value, win_value, win_size, win_unit
    logical :: flag, all_warm
+   integer :: one(1), next(1), before(1), after(1)
    character(len=8) :: word, words(16)
    character(len=200) :: line
    character(len=256) :: argument
@@ -201,6 +202,14 @@ program heat08
       call MPI_Sendrecv(u(1:nx - 1:3, 2), 13, MPI_DOUBLE_PRECISION, north, 5, v(2:nx:3, ny), 13, MPI_DOUBLE_PRECISION, &
                         south, 5, grid, MPI_STATUS_IGNORE)
       call MPI_Reduce(sum(u(1:nx, 1:ny)) + sum(v(2:nx:3, ny)), total, 1, MPI_DOUBLE_PRECISION, MPI_SUM, 0, grid)
+      one = 1
+      next = modulo(rank + 1, ranks)
+      call MPI_Dist_graph_create(grid, 1, (/rank/), one, next, MPI_UNWEIGHTED, MPI_INFO_NULL, .false., ring)
+      call MPI_Dist_graph_neighbors_count(ring, i, j, flag)
+      if (i /= 1 .or. j /= 1 .or. flag) call MPI_Abort(MPI_COMM_WORLD, 11)
+      call MPI_Dist_graph_neighbors(ring, 1, before, MPI_UNWEIGHTED, 1, after, MPI_UNWEIGHTED)
+      if (modulo(before(1) + 1, ranks) /= rank .or. after(1) /= next(1)) call MPI_Abort(MPI_COMM_WORLD, 12)
+      call MPI_Comm_free(ring)
       call MPI_Comm_dup(grid, dup)
       call MPI_Comm_get_attr(dup, key, value, flag)
       if (.not. flag) call MPI_Abort(MPI_COMM_WORLD, 4)

@@ -457,11 +457,13 @@ static void shared_once(void)
     MPI_Aint size;
     MPI_Win win;
     MPI_Win_allocate_shared(n * sizeof *mine, sizeof *mine, MPI_INFO_NULL, MPI_COMM_WORLD, &mine, &win);
+    CHECK((mine == NULL) == (n == 0)); /* as MPICH has it */
     x = rank + 1;
     for (int i = 0; i < n; i++, x = x * 6364136223846793005 + 1442695040888963407)
         mine[i] = x >> 32;
     checkpoint_here();
     MPI_Win_shared_query(win, right(), &size, &unit, &its);
+    CHECK((its == NULL) == (size == 0));
     x = right() + 1;
     for (int i = 0; i < (int)(size / sizeof *its); i++, x = x * 6364136223846793005 + 1442695040888963407)
         CHECK(its[i] == (int)(x >> 32));

@@ -172,6 +172,7 @@ traps_over_both! { "trap_p2p" 2:
     completion_calls_over_requests_of_all_kinds "completion";
     a_wait_for_many_requests_half_of_them_complete "together";
     messages_to_addresses_that_a_datatype_has "bottom";
+    messages_whose_statuses_nobody_wants "ignored";
     cancelled_and_freed_receives "cancelled";
     contents_that_fit_in_part_and_packed_ones "odd_sizes";
     ready_sends_to_receives_posted_before "ready";

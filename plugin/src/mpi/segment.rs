@@ -201,6 +201,14 @@ impl Segment {
         share(c, self.length, self.address, write).map(|_| ())
     }
 
+    /// The address of a part: one of no bytes has none, as in MPICH.
+    pub fn place(&self, part: &Part) -> usize {
+        match part.size {
+            0 => 0,
+            _ => self.address + part.offset,
+        }
+    }
+
     /// What of it another rank's image has: whole pages before and behind a rank's part.
     fn of_others(&self, rank: i32) -> [[usize; 2]; 2] {
         let part = self.parts[rank as usize];

@@ -121,8 +121,7 @@ unsafe fn build(c: &'static Comm, asked: &Asked) -> Result<Window, Fail> {
                 info.pairs.get(&lock()).iter().any(wanted)
             });
             let segment = Segment::new(c, asked.size, unit, apart)?;
-            let part = segment.parts[c.rank as usize];
-            let base = segment.address + part.offset;
+            let base = segment.place(&segment.parts[c.rank as usize]);
             (Memory::Shared(segment), base)
         }
         _ => (Memory::Given, asked.base),
@@ -413,7 +412,7 @@ fn shared(win: i32, rank: i32) -> Result<(i64, i32, usize), Fail> {
         let part = segment.parts.get(rank as usize);
         part.ok_or(Fail::Code(ERR_RANK))?
     };
-    Ok((part.size, part.unit, segment.address + part.offset))
+    Ok((part.size, part.unit, segment.place(part)))
 }
 
 pub unsafe fn win_get_group(win: i32, out: usize) -> i32 {

@@ -24,6 +24,7 @@ pub mod globals;
 pub mod graph;
 pub mod host;
 pub mod launch;
+mod link;
 pub mod lookup;
 pub mod lower;
 pub mod managed;

@@ -185,12 +185,14 @@ impl Comm {
         self.handle.load(Relaxed) & KIND_MASK == COMM_WORLD & KIND_MASK
     }
 
-    /// One more use.
+    /// One more use; false for one that is there for ever.
     #[inline(always)]
-    pub fn hold(&self) {
-        if !self.predefined() {
+    pub fn hold(&self) -> bool {
+        let counts = !self.predefined();
+        if counts {
             self.refs.fetch_add(1, Relaxed);
         }
+        counts
     }
 
     /// One use fewer; the last one frees the communicator in both halves.

@@ -6,7 +6,7 @@ use super::super::driver::{self, Class};
 use super::super::globals;
 use super::super::lower::ix;
 use super::super::model::{self, Kind};
-use super::super::{context, cut, graph, lower, module};
+use super::super::{context, cut, graph, link, lower, module};
 use super::{ready, Dim3};
 use crate::plugin::{self, Call};
 use std::cell::RefCell;
@@ -29,10 +29,11 @@ struct Variable {
     managed: bool,
 }
 
-/// A fat binary: where it is, and its library once it is loaded. Both are 0 once it is unregistered.
+/// A fat binary: where it is and what it was linked of, and its library once it is loaded. All is 0 once it is unregistered.
 #[derive(Clone, Default)]
 struct Fatbin {
     image: u64,
+    parts: Vec<u64>,
     library: u64,
     names: Vec<CString>,
 }
@@ -60,9 +61,9 @@ impl Fatbins {
     /// Notes a library that the program has loaded by itself, with the names of its variables.
     pub fn add(&mut self, library: u64, names: Vec<CString>) {
         self.list.push(Fatbin {
-            image: 0,
             library,
             names,
+            ..Fatbin::default()
         });
     }
 
@@ -93,10 +94,11 @@ unsafe fn text(at: u64) -> CString {
 
 pub unsafe fn __cudaRegisterFatBinary(wrapper: u64) -> u64 {
     // SAFETY: the compiler's wrapper.
-    let image = unsafe { module::unwrapped(wrapper) };
+    let (image, parts) = unsafe { (module::unwrapped(wrapper), link::parts(wrapper)) };
     let index = noting(|f| {
         f.list.push(Fatbin {
             image,
+            parts,
             ..Fatbin::default()
         });
         f.list.len() - 1
@@ -198,12 +200,15 @@ fn library(index: usize) -> Result<u64, i32> {
     if fatbin.library != 0 {
         return Ok(fatbin.library);
     }
-    // SAFETY: the program's image stays until it is unregistered.
-    let library = graph::relaxed(|| unsafe { module::library(fatbin.image) })?;
+    // SAFETY: the program's image stays until it is unregistered, and so do its parts; what was linked stays for ever.
+    let image = unsafe { link::whole(fatbin.image, &fatbin.parts) };
     // SAFETY: as above.
-    let names = unsafe { module::variables(fatbin.image) };
+    let library = graph::relaxed(|| unsafe { module::library(image) })?;
+    // SAFETY: as above.
+    let names = unsafe { module::variables(image) };
     {
         let known = &mut model::lock().fatbins.list[index];
+        (known.image, known.parts) = (image, Vec::new());
         (known.library, known.names) = (library, names);
     }
     look_up(index, library)?;
