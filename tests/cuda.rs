@@ -11,7 +11,7 @@ fn with_front(name: &str) -> [String; 3] {
     [
         format!("-L{folder}"),
         format!("-l:{name}"),
-        // libsplitproc.so, which the front needs, is the program's once it is launched.
+        // libsplitproc.so, which the front's library needs, is the program's once it is launched.
         "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
     ]
 }

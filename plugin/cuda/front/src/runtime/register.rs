@@ -8,7 +8,7 @@ use super::super::lower::ix;
 use super::super::model::{self, Kind};
 use super::super::{context, cut, graph, link, lower, module};
 use super::{ready, Dim3};
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -77,7 +77,7 @@ impl Fatbins {
 
 /// Runs something on the model that needs no driver.
 fn noting<R>(f: impl FnOnce(&mut Fatbins) -> R) -> R {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     f(&mut model::lock().fatbins)
 }
 
@@ -195,7 +195,7 @@ pub unsafe fn __cudaInitModule(handle: u64) -> u64 {
 
 /// The library of a fat binary, loaded; its managed variables are then known to the program.
 fn library(index: usize) -> Result<u64, i32> {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let fatbin = model::lock().fatbins.list[index].clone();
     if fatbin.library != 0 {
         return Ok(fatbin.library);
@@ -271,7 +271,7 @@ pub fn kernel(host: u64) -> Result<u64, i32> {
         return Ok(host);
     }
     ready()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let known = model::lock().fatbins.kernels.get(&host).cloned();
     let known = known.ok_or(INVALID_DEVICE_FUNCTION)?;
     if known.handle != 0 {
@@ -294,7 +294,7 @@ pub fn kernel(host: u64) -> Result<u64, i32> {
 
 /// The host function of a kernel; the kernel itself where it has none.
 pub fn host_of(handle: u64) -> u64 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let model = model::lock();
     let mut all = model.fatbins.kernels.iter();
     all.find(|(_, k)| k.handle == handle)
@@ -307,7 +307,7 @@ pub fn host_of(handle: u64) -> u64 {
 /// It is none, or the driver's.
 pub fn symbol(host: u64) -> Result<(u64, u64), i32> {
     ready()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let known = model::lock().fatbins.variables.get(&host).cloned();
     let known = known.ok_or(INVALID_SYMBOL)?;
     let library = library(known.fatbin)?;

@@ -4,7 +4,7 @@
 use super::codes::*;
 use super::driver::{code, put, say_once};
 use super::module;
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call};
 use std::ffi::CStr;
 
 /// The fat binaries that the one in a wrapper was linked of, as `link.stub` of nvcc has them: version 2, and a list that ends with 0.
@@ -111,7 +111,7 @@ impl Logs {
 
 /// Runs something on a state.
 unsafe fn on(state: u64, f: impl FnOnce(&mut State) -> Result<(), i32>) -> i32 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     // SAFETY: what `cuLinkCreate` gave, as the application vouches for.
     match unsafe { (state as *mut State).as_mut() } {
         Some(state) => code(f(state)),
@@ -120,7 +120,7 @@ unsafe fn on(state: u64, f: impl FnOnce(&mut State) -> Result<(), i32>) -> i32 {
 }
 
 pub unsafe fn cuLinkCreate_v2(n: i32, options: u64, values: u64, out: u64) -> i32 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     if out == 0 {
         return INVALID_VALUE;
     }
@@ -219,7 +219,7 @@ pub unsafe fn cuLinkComplete(state: u64, out: u64, size: u64) -> i32 {
 }
 
 pub unsafe fn cuLinkDestroy(state: u64) -> i32 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     if state == 0 {
         return INVALID_HANDLE;
     }
