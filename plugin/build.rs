@@ -368,11 +368,4 @@ fn main() {
         functions.len()
     );
     fs::write(Path::new(&out).join("table.rs"), table).expect("write table.rs");
-    for (name, text) in [
-        ("cuda_table.rs", cuda_spec::tables::lower_table()),
-        ("cuda_driver.rs", cuda_spec::tables::driver_exports()),
-        ("cuda_runtime.rs", cuda_spec::tables::runtime_exports()),
-    ] {
-        fs::write(Path::new(&out).join(name), text).expect("OUT_DIR is writable");
-    }
 }

@@ -2,18 +2,20 @@
 //! `fronts/libcudart.so.13`, …; the sleeves of Open MPI's libraries of other languages (`lh-loader/src/route/fronts.rs`);
 //! and links in that folder, by the names that programs know, to the fronts of other ABIs, which are crates of their own.
 //!
-//! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function. The upper half's
+//! That ABI is the canonical one, so a function of theirs is one jump to libsplitproc.so's function; CUDA's jump to
+//! libsplitproc_cuda.so. The upper half's
 //! `ld.so` opens them in the place of the real MPI libraries.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Fronts that are crates, and the files that cargo makes of those.
+/// Fronts that are crates, and what CUDA's need, and the files that cargo makes of those.
 const LINKS: &[(&str, &str)] = &[
     ("libmpi.so.40", "../libsplitproc_openmpi.so"),
     ("libmpi_abi.so.1", "../libsplitproc_mpi_abi.so"),
     ("libmpi_abi.so.0", "../libsplitproc_mpi_abi.so"),
+    ("libsplitproc_cuda.so", "../libsplitproc_cuda.so"),
 ];
 
 const FRONTS: &[&str] = &["libmpich.so.12", "libmpi.so.12"];
@@ -80,7 +82,7 @@ fn main() {
         library(soname, Path::new("/dev/null"), &flags, &temporary);
         std::fs::rename(&temporary, fronts.join(soname)).expect("the target directory is writable");
     }
-    cuda(&out, &fronts, &needed);
+    cuda(&out, &fronts);
     for (soname, file) in LINKS {
         // One that is there is the same.
         let _ = std::os::unix::fs::symlink(file, fronts.join(soname));
@@ -88,7 +90,9 @@ fn main() {
 }
 
 /// Makes the fronts of CUDA's libraries: a jump a function, and the version that the real library's symbols have.
-fn cuda(out: &Path, fronts: &Path, needed: &Path) {
+fn cuda(out: &Path, fronts: &Path) {
+    let needed = out.join("libsplitproc_cuda.so");
+    library("libsplitproc_cuda.so", Path::new("/dev/null"), &[], &needed);
     let mut all = vec![(
         "libcuda.so.1".to_owned(),
         cuda_spec::tables::driver_symbols(),
@@ -109,7 +113,9 @@ fn cuda(out: &Path, fronts: &Path, needed: &Path) {
         std::fs::write(&versions, node).expect("OUT_DIR is writable");
         let script = format!("-Wl,--version-script={}", versions.display());
         let temporary = fronts.join(format!("{soname}.tmp"));
-        let mut flags = vec!["-Wl,--no-as-needed".as_ref(), needed];
+        // It lies in the same folder, by a link.
+        let folder = "-Wl,-rpath,$ORIGIN".as_ref();
+        let mut flags = vec![folder, "-Wl,--no-as-needed".as_ref(), needed.as_path()];
         if soname.starts_with("libcudart") {
             flags.push(script.as_ref());
         }

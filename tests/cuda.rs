@@ -1,6 +1,6 @@
 //! CUDA programs, in PTX or built by NVIDIA's compiler.
 
-use crate::{bin, lines, program, repo, text, Job, Moments, Scratch};
+use crate::{bin, lines, program, repo, text, Done, Job, Moments, Scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +11,7 @@ fn with_front(name: &str) -> [String; 3] {
     [
         format!("-L{folder}"),
         format!("-l:{name}"),
-        // libsplitproc.so, which the front needs, is the program's once it is launched.
+        // libsplitproc.so, which the front's library needs, is the program's once it is launched.
         "-Wl,--unresolved-symbols=ignore-in-shared-libs".into(),
     ]
 }
@@ -109,19 +109,37 @@ fn mpi_flags() -> Vec<String> {
         .collect()
 }
 
-/// An example in `examples/cuda`, built as its user would build it.
-pub fn cuda_example(nvcc: &Path, name: &str) -> PathBuf {
+/// An example in `examples/cuda`, built as its user would build it, where there is a compiler.
+pub fn cuda_example(name: &str) -> Option<PathBuf> {
     let source = repo().join("examples/cuda").join(format!("{name}.cu"));
-    built_by_nvcc(nvcc, &source, name, name == "heat2d-cuda")
+    let flags = if name == "heat2d-cuda" {
+        mpi_flags()
+    } else {
+        Vec::new()
+    };
+    built_by_nvcc(name, &[source], &flags)
 }
 
 /// A program in `tests/c` with the examples' kernels.
-pub fn nvcc_program(nvcc: &Path, name: &str) -> PathBuf {
+pub fn nvcc_program(name: &str) -> Option<PathBuf> {
     let source = repo().join("tests/c").join(format!("{name}.cu"));
-    built_by_nvcc(nvcc, &source, name, true)
+    built_by_nvcc(name, &[source], &mpi_flags())
 }
 
-fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, with_mpi: bool) -> PathBuf {
+/// A program of several parts in `tests/c`, whose device code is linked; for these kinds of code (`sm_90`, `compute_90`).
+pub fn nvcc_program_of_parts(parts: &[&str], codes: &str) -> Option<PathBuf> {
+    let source = |part: &&str| repo().join("tests/c").join(format!("{part}.cu"));
+    let sources: Vec<PathBuf> = parts.iter().map(source).collect();
+    let codes = format!("arch=compute_90,code=[{codes}]");
+    let flags = ["-rdc=true", "-gencode", &codes].map(String::from);
+    built_by_nvcc(parts[0], &sources, &flags)
+}
+
+fn built_by_nvcc(name: &str, sources: &[PathBuf], flags: &[String]) -> Option<PathBuf> {
+    let Some(nvcc) = nvcc() else {
+        println!("skipped: no nvcc here");
+        return None;
+    };
     let home = nvcc.parent().and_then(Path::parent).expect("bin/nvcc");
     let compiler = ["g++-12", "g++"].into_iter().find(|c| {
         let mut version = Command::new(c);
@@ -130,17 +148,19 @@ fn built_by_nvcc(nvcc: &Path, source: &Path, name: &str, with_mpi: bool) -> Path
     let out = bin("fronts").join("../..").join("e2e/bin");
     std::fs::create_dir_all(&out).expect("a folder for programs");
     let out = out.join(format!("cuda-{name}"));
-    let mut command = Command::new(nvcc);
+    let mut command = Command::new(&nvcc);
+    command.args(["-ccbin", compiler.expect("a C++ compiler")]);
+    if !flags.iter().any(|f| f == "-gencode") {
+        command.args(["-gencode", "arch=compute_90,code=[sm_90,compute_90]"]);
+    }
     command
-        .args(["-ccbin", compiler.expect("a C++ compiler")])
-        .args(["-gencode", "arch=compute_90,code=[sm_90,compute_90]"])
         .args(["-cudart", "shared"])
         .arg(format!("-L{}", home.join("lib").display()))
-        .args(if with_mpi { mpi_flags() } else { Vec::new() });
-    let done = command.arg("-o").arg(&out).arg(source).output();
+        .args(flags);
+    let done = command.arg("-o").arg(&out).args(sources).output();
     let done = done.expect("nvcc runs");
     assert!(done.status.success(), "{}", text(&done.stderr));
-    out
+    Some(out)
 }
 
 /// Limits a process's address space to what it has, and so much more; `None`: to nothing.
@@ -190,4 +210,20 @@ pub fn survives(scratch: &Scratch, ranks: usize, app: &Path, args: &[&str]) {
         text(&expected)
     );
     assert!(lines(&done.stdout) > 0, "nothing came after the restarts");
+}
+
+/// The same for a program without MPI.
+pub fn program_survives(app: &Path, args: &[&str]) {
+    let name = app.file_name().expect("a program").to_string_lossy();
+    survives(&Scratch::new(&format!("survives-{name}")), 0, app, args);
+}
+
+/// Checkpointed after so many lines, killed and restarted: what the job said before, and how it went on.
+pub fn restarted(scratch: &Scratch, mut job: Job, ranks: usize, after: usize) -> (Vec<u8>, Done) {
+    job.must_reach(after);
+    job.checkpoint(scratch);
+    let said = job.kill();
+    let done = Job::restart(scratch, ranks).finish().ok();
+    assert!(lines(&done.stdout) > 0, "nothing came after the restart");
+    (said, done)
 }

@@ -89,7 +89,7 @@ impl<'a> Dmtcp<'a> {
         self.start_with(&[bin("libsplitproc.so")], ranks, env, options, app)
     }
 
-    /// The same with these plugins.
+    /// The same with these plugins; with none it is DMTCP alone.
     pub fn start_with(
         &self,
         plugins: &[PathBuf],
@@ -104,9 +104,11 @@ impl<'a> Dmtcp<'a> {
             .envs(env.iter().copied())
             .args(["--join-coordinator", "--ckptdir"])
             .arg(self.scratch.ckpt())
-            .args(options)
-            .args(["--with-plugin", &plugins.join(":")])
-            .args(app);
+            .args(options);
+        if !plugins.is_empty() {
+            command.args(["--with-plugin", &plugins.join(":")]);
+        }
+        command.args(app);
         Job::start(self.scratch, mpirun_of(self.mpi, ranks, command))
     }
 

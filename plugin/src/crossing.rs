@@ -19,21 +19,38 @@ use std::ffi::CStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restarted;
 
-/// Goes in by the thread's way, once it has one; `ways` tells what is in the registers. `$r13` and
-/// `$r14_r15`: registers that a restart may lose.
+/// Goes in by the thread's way, by its entry at `$entry`; `ways` tells what is in the registers.
+macro_rules! go {
+    ($entry:literal, $way:expr, $f:expr, $($operands:tt)*) => {
+        asm!(
+            concat!("call qword ptr [r11 + ", $entry, "]"),
+            in("r10") $f,
+            in("r11") $way,
+            in("r12") block::mine(),
+            $($operands)*
+            clobber_abi("C"),
+        )
+    };
+}
+
+/// Goes in with any number of arguments. `$r13` and `$r14_r15`: registers that a restart may lose.
 macro_rules! enter {
     ($way:expr, $f:expr, $args:expr, [$($r13:tt)*], [$($r14_r15:tt)*]) => {{
         let args: &[u64] = $args;
-        let b = block::mine();
         let way: *mut Way = $way;
         let register = |i: usize| args.get(i).copied().unwrap_or(0);
         let (value, restarted): (u64, u64);
-        if args.len() <= 6 {
-            asm!(
-                "call qword ptr [r11]",
-                in("r10") $f,
-                in("r11") way,
-                in("r12") b,
+        if args.len() <= 2 {
+            go!(0, way, $f,
+                in("rdi") register(0),
+                in("rsi") register(1),
+                lateout("rdx") restarted,
+                lateout("rax") value,
+                $($r13)*
+                $($r14_r15)*
+            );
+        } else if args.len() <= 6 {
+            go!(0, way, $f,
                 in("rdi") register(0),
                 in("rsi") register(1),
                 inlateout("rdx") register(2) => restarted,
@@ -43,14 +60,9 @@ macro_rules! enter {
                 lateout("rax") value,
                 $($r13)*
                 $($r14_r15)*
-                clobber_abi("C"),
             );
         } else if args.len() == 7 {
-            asm!(
-                "call qword ptr [r11 + 8]",
-                in("r10") $f,
-                in("r11") way,
-                in("r12") b,
+            go!(8, way, $f,
                 in("rdi") args[0],
                 in("rsi") args[1],
                 inlateout("rdx") args[2] => restarted,
@@ -60,14 +72,9 @@ macro_rules! enter {
                 inlateout("r13") args[6] => _,
                 lateout("rax") value,
                 $($r14_r15)*
-                clobber_abi("C"),
             );
         } else {
-            asm!(
-                "call qword ptr [r11 + 16]",
-                in("r10") $f,
-                in("r11") way,
-                in("r12") b,
+            go!(16, way, $f,
                 in("rdi") args[0],
                 in("rsi") args[1],
                 inlateout("rdx") args[2] => restarted,
@@ -78,9 +85,32 @@ macro_rules! enter {
                 inlateout("r15") args.len() - 6 => _,
                 lateout("r13") _,
                 lateout("rax") value,
-                clobber_abi("C"),
             );
         }
+        (value, restarted)
+    }};
+}
+
+/// The arguments of MPI's calls about a message: its buffer, count, datatype, peer, tag and communicator. As ints, so that
+/// nothing has to be done to their registers' upper halves.
+pub type About = (usize, [i32; 5]);
+
+/// Goes in with what a call is about, and more operands.
+macro_rules! enter_about {
+    ($entry:literal, $way:expr, $f:expr, $about:expr, $($more:tt)*) => {{
+        let way: *mut Way = $way;
+        let (buffer, [count, datatype, peer, tag, comm]) = $about;
+        let (value, restarted): (i32, i32);
+        go!($entry, way, $f,
+            in("rdi") buffer,
+            in("esi") count,
+            inlateout("edx") datatype => restarted,
+            in("ecx") peer,
+            in("r8d") tag,
+            in("r9d") comm,
+            lateout("eax") value,
+            $($more)*
+        );
         (value, restarted)
     }};
 }
@@ -138,18 +168,51 @@ pub unsafe fn cross_by(way: *mut Way, f: usize, args: &[u64]) -> Result<u64, Res
 /// As [`cross`], and the gate must be entered so.
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
-    // SAFETY: as in `cross`.
-    unsafe { cross_must_by(way(half), f, args) }
+    // SAFETY: the way is the thread's; the rest is the caller's.
+    unsafe { enter!(way(half), f, args, [], []) }.0
 }
 
-/// [`cross_must`] by a way that the thread has.
+/// [`cross_by`] about a message, with one more argument.
+///
+/// # Errors
+/// As [`cross`].
+///
+/// # Safety
+/// As [`cross_by`].
+#[inline(always)]
+pub unsafe fn cross_about_by(
+    way: *mut Way,
+    f: usize,
+    about: About,
+    more: usize,
+) -> Result<i32, Restarted> {
+    // SAFETY: as in `cross_by`.
+    let (value, restarted) = unsafe {
+        enter_about!(8, way, f, about, inlateout("r13") more => _, lateout("r14") _, lateout("r15") _,)
+    };
+    if restarted == 0 {
+        Ok(value)
+    } else {
+        Err(Restarted)
+    }
+}
+
+/// [`cross_must`] by a way that the thread has, about a message, with one more argument or none.
 ///
 /// # Safety
 /// As [`cross_must`] and [`cross_by`].
 #[inline(always)]
-pub unsafe fn cross_must_by(way: *mut Way, f: usize, args: &[u64]) -> u64 {
-    // SAFETY: as in `cross_by`.
-    unsafe { enter!(way, f, args, [], []) }.0
+pub unsafe fn cross_must_about_by(
+    way: *mut Way,
+    f: usize,
+    about: About,
+    more: Option<usize>,
+) -> i32 {
+    // SAFETY: as in `cross_by`. Nothing but a restart changes r13.
+    match more {
+        None => unsafe { enter_about!(0, way, f, about,) }.0,
+        Some(more) => unsafe { enter_about!(8, way, f, about, in("r13") more,) }.0,
+    }
 }
 
 /// Does the thread go into the half on the shared way?

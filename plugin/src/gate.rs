@@ -7,7 +7,7 @@
 
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
-use crate::{cancel, raw, registry, signal};
+use crate::{cancel, raw, registry};
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
@@ -168,16 +168,6 @@ fn wait(call: Call, before: u8) {
     }
 }
 
-/// The calling thread, inside and without a turn, has come out of a lower half's call that must not have happened if the
-/// process is saved now. While the gate is closed it stays, as one outside; then it does `call`. False: there was a restart.
-#[cold]
-#[inline(never)]
-pub fn stay(call: Call) -> bool {
-    let before = signal::generation();
-    wait(call, OUTSIDE);
-    signal::generation() == before
-}
-
 /// Has the thread, which waited at the gate, been let in?
 fn admitted(b: &Block) -> bool {
     let order = Ordering::SeqCst;
@@ -211,6 +201,18 @@ impl Inside {
     #[inline(always)]
     pub fn set(&self, call: Call) {
         set(call);
+    }
+
+    /// What [`Self::again`] takes, for a library that leaves by a call of its own.
+    #[inline(always)]
+    pub fn kept(self) -> u8 {
+        core::mem::ManuallyDrop::new(self).before
+    }
+
+    /// What [`Self::kept`] was called on.
+    #[inline(always)]
+    pub fn again(before: u8) -> Self {
+        Self { before }
     }
 }
 

@@ -163,7 +163,7 @@ fn close() -> Result<(), String> {
             return Ok(());
         };
         if start.elapsed() > PATIENCE {
-            return Err(match cuda::lower::noted(note) {
+            return Err(match cuda::noted(note) {
                 Some(name) => format!("a thread is inside {name}, which must complete"),
                 None => "a thread is inside a lower half's function that must complete".into(),
             });

@@ -56,7 +56,6 @@ unsafe extern "C" fn init(_: i32, _: *const *const c_char, envp: *mut *mut c_cha
     // Before the program runs: it may send itself the signal that asks for a checkpoint.
     trigger::init();
     helper::start();
-    cuda::forks::watch();
 }
 
 /// Is lhInfo mapped? The variable alone says nothing: what the application executes inherits it.

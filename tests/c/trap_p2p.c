@@ -414,6 +414,61 @@ static void ready(void)
     MPI_Request_free(&p);
 }
 
+static int class_of(int code)
+{
+    int class;
+    MPI_Error_class(code, &class);
+    return class;
+}
+
+/* Messages whose statuses nobody wants are counted as all others are: nothing is in flight at the checkpoint. */
+static void ignored(void)
+{
+    enum { N = 40 };
+    int in[N][2], out[2] = {rank, rank}, one;
+    MPI_Request r[N], sent[N + 4];
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (int k = 0; k < N + 4; k++)
+        MPI_Isend(out, 1 + (k % 10 == 3), MPI_INT, right(), k, MPI_COMM_WORLD, &sent[k]);
+    /* Of these, number 3 of 10 is too long. */
+    for (int k = 0; k < 5; k++) {
+        int code = MPI_Recv(&one, 1, MPI_INT, k % 2 ? left() : MPI_ANY_SOURCE, k, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        CHECK(k == 3 ? class_of(code) == MPI_ERR_TRUNCATE : code == MPI_SUCCESS && one == left());
+    }
+    for (int k = 10; k < 15; k++) {
+        MPI_Irecv(in[k], 1, MPI_INT, left(), k, MPI_COMM_WORLD, &r[0]);
+        int code = MPI_Wait(&r[0], MPI_STATUS_IGNORE);
+        CHECK(k == 13 ? class_of(code) == MPI_ERR_TRUNCATE : code == MPI_SUCCESS && in[k][0] == left());
+    }
+    /* Together, in another order than they were sent in; some from anybody, one cancelled, one from nobody. */
+    int n = 0;
+    for (int k = N - 1; k >= 5; k--)
+        if (k < 10 || k >= 15)
+            MPI_Irecv(in[k], 2, MPI_INT, k % 3 ? left() : MPI_ANY_SOURCE, k, MPI_COMM_WORLD, &r[n++]);
+    MPI_Irecv(&one, 1, MPI_INT, left(), N + 5, MPI_COMM_WORLD, &r[n]);
+    MPI_Cancel(&r[n++]);
+    MPI_Irecv(&one, 1, MPI_INT, MPI_PROC_NULL, 1, MPI_COMM_WORLD, &r[n++]);
+    CHECK(MPI_Waitall(n, r, MPI_STATUSES_IGNORE) == MPI_SUCCESS);
+    for (int k = 5; k < N; k++)
+        CHECK(k == 13 || in[k][0] == left());
+    while (n > 0)
+        CHECK(r[--n] == MPI_REQUEST_NULL);
+    /* Two, and one of them is cancelled. */
+    MPI_Irecv(&one, 1, MPI_INT, left(), N, MPI_COMM_WORLD, &r[0]);
+    MPI_Irecv(in[1], 1, MPI_INT, left(), N + 5, MPI_COMM_WORLD, &r[1]);
+    MPI_Cancel(&r[1]);
+    MPI_Waitall(2, r, MPI_STATUSES_IGNORE);
+    /* These are in flight. */
+    MPI_Irecv(in[0], 1, MPI_INT, left(), N + 1, MPI_COMM_WORLD, &r[0]);
+    checkpoint_here();
+    MPI_Wait(&r[0], MPI_STATUS_IGNORE);
+    for (int k = N + 2; k < N + 4; k++) {
+        int code = MPI_Recv(&one, 1, MPI_INT, left(), k, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        CHECK(k == N + 3 ? class_of(code) == MPI_ERR_TRUNCATE : code == MPI_SUCCESS && one == left());
+    }
+    MPI_Waitall(N + 4, sent, MPI_STATUSES_IGNORE);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
@@ -421,7 +476,7 @@ int main(int argc, char **argv)
         {"buffered", buffered},       {"proc_null", proc_null},         {"matched", matched},
         {"completion", completion},   {"cancelled", cancelled},         {"odd_sizes", odd_sizes},
         {"ready", ready},             {"together", together},
-        {"bottom", bottom},
+        {"bottom", bottom},           {"ignored", ignored},
         {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);

@@ -2,51 +2,37 @@
 
 use tests::{
     clang_program, cpu, cuda_example, cuda_program, cuda_program_of_both, cuda_runtime_program,
-    lines, nvcc, nvcc_program, splitproc, survives, text, Job, Scratch,
+    lines, nvcc_program, nvcc_program_of_parts, program_survives, restarted, splitproc, survives,
+    text, Job, Scratch,
 };
 
 #[test]
 fn a_program_of_the_driver_api_goes_on_after_restarts() {
-    let scratch = Scratch::new("cuda-driver");
-    survives(&scratch, 0, &cuda_program("cuda"), &["40", "40"]);
+    program_survives(&cuda_program("cuda"), &["40", "40"]);
 }
 
 /// Graphs of every kind of node, captured ones, clones and those that can be launched; often a stream is just captured.
 #[test]
 fn graphs_go_on_after_restarts() {
-    let scratch = Scratch::new("cuda-graph");
-    survives(&scratch, 0, &cuda_program("cuda_graph"), &["40", "40"]);
+    program_survives(&cuda_program("cuda_graph"), &["40", "40"]);
 }
 
 /// Memory that graphs allocate: what a launch has left, freed in several ways or not yet.
 #[test]
 fn memory_of_graphs_goes_on_after_restarts() {
-    let scratch = Scratch::new("cuda-graph-memory");
-    survives(
-        &scratch,
-        0,
-        &cuda_program("cuda_graph_memory"),
-        &["40", "40"],
-    );
+    program_survives(&cuda_program("cuda_graph_memory"), &["40", "40"]);
 }
 
 /// Edges with data, batches of operations on numbers in memory.
 #[test]
 fn edges_with_data_and_batches_go_on_after_restarts() {
-    let scratch = Scratch::new("cuda-edges");
-    survives(&scratch, 0, &cuda_program("cuda_edges"), &["40", "40"]);
+    program_survives(&cuda_program("cuda_edges"), &["40", "40"]);
 }
 
 /// Kernels by a host function's address and cudaLaunchKernel, as compilers before CUDA 13 do it, in threads' own streams too.
 #[test]
 fn kernels_launched_by_host_functions_go_on_after_restarts() {
-    let scratch = Scratch::new("cuda-launch");
-    survives(
-        &scratch,
-        0,
-        &cuda_runtime_program("cuda_launch"),
-        &["40", "20"],
-    );
+    program_survives(&cuda_runtime_program("cuda_launch"), &["40", "20"]);
 }
 
 /// What clang makes of a CUDA program, with the usual default stream and with one for each thread.
@@ -57,16 +43,14 @@ fn programs_of_clang_go_on_after_restarts() {
             println!("skipped: no clang");
             return;
         };
-        let scratch = Scratch::new("cuda-clang");
-        survives(&scratch, 0, &app, &["40", "20"]);
+        program_survives(&app, &["40", "20"]);
     }
 }
 
 /// What kernels read through textures is compared with what the host computes, and a surface goes on from what it was.
 #[test]
 fn textures_and_surfaces_go_on_after_restarts() {
-    let scratch = Scratch::new("cuda-texture");
-    survives(&scratch, 0, &cuda_program("cuda_texture"), &["40", "40"]);
+    program_survives(&cuda_program("cuda_texture"), &["40", "40"]);
 }
 
 /// A capture can't be saved half: a checkpoint waits for its end, then gives up, and the program goes on.
@@ -131,12 +115,8 @@ fn what_cuda_says_is_the_same_after_a_restart() {
         let told = lines.lines().filter(|l| l.contains(&format!(" {name} ")));
         assert_eq!(told.count(), 1, "{name}: {lines}");
     }
-    let mut job = launch();
-    job.must_reach(3);
-    job.checkpoint(&scratch);
-    job.kill();
-    let done = Job::restart(&scratch, 0).finish().ok();
-    assert!(lines(&done.stdout) > 2 && expected.stdout.ends_with(&done.stdout));
+    let (_, done) = restarted(&scratch, launch(), 0, 3);
+    assert!(expected.stdout.ends_with(&done.stdout));
     let told = text(&done.stderr);
     assert!(
         told.contains("odd, line 6: wgmma.fence.sync.aligned"),
@@ -146,12 +126,10 @@ fn what_cuda_says_is_the_same_after_a_restart() {
 
 #[test]
 fn kernels_compute_what_the_host_computes() {
-    let Some(nvcc) = nvcc() else {
-        println!("no nvcc here: the kernels are not tried");
+    let Some(app) = nvcc_program("cuda_kernels") else {
         return;
     };
     let scratch = Scratch::new("cuda-kernels");
-    let app = nvcc_program(&nvcc, "cuda_kernels");
     let done = Job::launch_with(&scratch, 0, &cpu(), &app, [""; 0]).finish();
     let done = done.ok();
     let told = text(&done.stdout);
@@ -163,33 +141,39 @@ fn kernels_compute_what_the_host_computes() {
 /// Pipelines, barriers in shared memory and asynchronous copies, as CUDA's headers make them.
 #[test]
 fn asynchronous_copies_go_on_after_restarts() {
-    let Some(nvcc) = nvcc() else {
-        println!("no nvcc here: the copies are not tried");
-        return;
-    };
-    let scratch = Scratch::new("cuda-async");
-    let app = nvcc_program(&nvcc, "cuda_async");
-    survives(&scratch, 0, &app, &["20", "40"]);
+    if let Some(app) = nvcc_program("cuda_async") {
+        program_survives(&app, &["20", "40"]);
+    }
 }
 
 /// Products of matrices by a warp, as mma.h makes them.
 #[test]
 fn products_of_matrices_go_on_after_restarts() {
-    let Some(nvcc) = nvcc() else {
-        println!("no nvcc here: the products are not tried");
-        return;
-    };
-    let scratch = Scratch::new("cuda-matrices");
-    let app = nvcc_program(&nvcc, "cuda_matrices");
-    survives(&scratch, 0, &app, &["20", "40"]);
+    if let Some(app) = nvcc_program("cuda_matrices") {
+        program_survives(&app, &["20", "40"]);
+    }
+}
+
+/// Device code that nvcc links (`-rdc=true`): on this device by its PTX, which may be there alone.
+#[test]
+fn device_code_of_several_parts_goes_on_after_restarts() {
+    for codes in ["sm_90,compute_90", "compute_90"] {
+        if let Some(app) = nvcc_program_of_parts(&["cuda_parts", "cuda_parts_other"], codes) {
+            program_survives(&app, &["20", "40"]);
+        }
+    }
+}
+
+/// The driver's linker.
+#[test]
+fn texts_that_the_program_links_go_on_after_restarts() {
+    program_survives(&cuda_program("cuda_link"), &["40", "40"]);
 }
 
 /// Variables of modules that stayed when earlier ones were unloaded are where they were.
 #[test]
 fn modules_unloaded_in_any_order_leave_the_others_where_they_are() {
-    let scratch = Scratch::new("cuda-unload");
-    let app = cuda_program("cuda_unload");
-    survives(&scratch, 0, &app, &["70", "40"]);
+    program_survives(&cuda_program("cuda_unload"), &["70", "40"]);
 }
 
 /// A program that never comes to an end of unloading what later modules were loaded after is refused, and goes on.
@@ -201,10 +185,7 @@ fn too_many_unloaded_modules_are_refused() {
     job.must_reach(1);
     let asked = job.try_checkpoint(&scratch);
     asked.fails_with(&["\"counter\"", "elsewhere", "at most 256", "unload"]);
-    job.must_reach(2);
-    job.checkpoint(&scratch);
-    job.kill();
-    let done = Job::restart(&scratch, 0).finish().ok();
+    let (_, done) = restarted(&scratch, job, 0, 2);
     assert!(text(&done.stdout).ends_with("the end: 7\n"));
 }
 
@@ -213,12 +194,8 @@ fn too_many_unloaded_modules_are_refused() {
 fn pools_know_how_much_they_had() {
     let scratch = Scratch::new("cuda-pool");
     let app = cuda_program_of_both("cuda_pool");
-    let mut job = Job::launch_with(&scratch, 0, &cpu(), &app, ["8", "300"]);
-    job.must_reach(2);
-    job.checkpoint(&scratch);
-    let said = job.kill();
-    let done = Job::restart(&scratch, 0).finish().ok();
-    assert!(lines(&done.stdout) > 0);
+    let job = Job::launch_with(&scratch, 0, &cpu(), &app, ["8", "300"]);
+    let (said, done) = restarted(&scratch, job, 0, 2);
     let line = "three 5244380/5244380 used, 8/8 MiB reserved; default 3145728/3145728 used, 4/4 MiB reserved; one left 500/5244380 used, \
                 2/8 MiB reserved; forgotten 500/500 used, 2/2 MiB reserved; none 0/500 used, 0/2 MiB reserved; default 0/3145728 used, \
                 0/4 MiB reserved;";
@@ -264,11 +241,8 @@ fn a_rank_waits_in_mpi_for_a_neighbour_whose_kernel_runs() {
     let scratch = Scratch::new("cuda-ranks");
     let app = cuda_program("cuda_ranks");
     // The kernel runs on rank 1 until rank 1 lets it end; rank 0 waits for rank 1's message.
-    let mut job = Job::launch_with(&scratch, 2, &cpu(), &app, ["spin", "1500", "1"]);
-    job.must_reach(1);
-    job.checkpoint(&scratch);
-    job.kill();
-    let done = Job::restart(&scratch, 2).finish().ok();
+    let job = Job::launch_with(&scratch, 2, &cpu(), &app, ["spin", "1500", "1"]);
+    let (_, done) = restarted(&scratch, job, 2, 1);
     assert!(
         text(&done.stdout).contains("rank 0 has got 42"),
         "{}",
@@ -279,10 +253,6 @@ fn a_rank_waits_in_mpi_for_a_neighbour_whose_kernel_runs() {
 /// The runtime's functions, kernels by `<<<>>>`, 128 streams, managed memory: where there is a compiler.
 #[test]
 fn examples_go_on_after_restarts() {
-    let Some(nvcc) = nvcc() else {
-        println!("no nvcc here: the examples are not tried");
-        return;
-    };
     for (name, ranks, args) in [
         ("vectoradd", 0, &["40", "40"][..]),
         ("nbody", 0, &["40", "256", "40"]),
@@ -292,7 +262,10 @@ fn examples_go_on_after_restarts() {
         ("heat2d-cuda", 2, &["64", "200", "5", "40"]),
         ("heat2d-cuda", 4, &["64", "200", "10", "80"]),
     ] {
+        let Some(app) = cuda_example(name) else {
+            return;
+        };
         let scratch = Scratch::new(&format!("cuda-{name}"));
-        survives(&scratch, ranks, &cuda_example(&nvcc, name), args);
+        survives(&scratch, ranks, &app, args);
     }
 }

@@ -2,7 +2,7 @@
 //! under another name, which places variables and managed memory elsewhere.
 
 use std::path::Path;
-use tests::{cuda_example, cuda_program, lines, nvcc, splitproc, Job, Scratch};
+use tests::{cuda_example, cuda_program, lines, splitproc, Job, Scratch};
 
 /// Checkpointed and killed; gives what an undisturbed run says.
 fn killed(scratch: &Scratch, app: &Path, args: &[&str]) -> Vec<u8> {
@@ -40,9 +40,10 @@ fn what_has_only_ptx_and_memory_goes_on_elsewhere() {
 
 #[test]
 fn nbody_goes_on_elsewhere() {
-    let Some(nvcc) = nvcc() else { return };
+    let Some(app) = cuda_example("nbody") else {
+        return;
+    };
     let scratch = Scratch::new("cuda-elsewhere-nbody");
-    let app = cuda_example(&nvcc, "nbody");
     let expected = killed(&scratch, &app, &["40", "256", "20"]);
     goes_on(elsewhere(&scratch), &expected);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use tests::{bin, cpu, cuda_program_of_both, lines, nvcc, text, Job, Scratch};
+use tests::{bin, cpu, cuda_program_of_both, lines, nvcc, restarted, text, Job, Scratch};
 
 /// A fault is every later call's error until the device is reset. What is left of a context with a fault is not saved; after the
 /// reset it is.
@@ -35,12 +35,8 @@ fn a_fault_stays_until_the_device_is_reset() {
 fn copies_beyond_an_allocation_are_refused() {
     let scratch = Scratch::new("cuda-ranges");
     let app = cuda_program_of_both("cuda_ranges");
-    let mut job = Job::launch_with(&scratch, 0, &cpu(), &app, ["6", "300"]);
-    job.must_reach(2);
-    job.checkpoint(&scratch);
-    let said = job.kill();
-    let done = Job::restart(&scratch, 0).finish().ok();
-    assert!(lines(&done.stdout) > 0);
+    let job = Job::launch_with(&scratch, 0, &cpu(), &app, ["6", "300"]);
+    let (said, done) = restarted(&scratch, job, 0, 2);
     for line in text(&[said, done.stdout].concat()).lines() {
         assert!(
             line.ends_with("53 calls, 0 wrong, 0 bytes touched"),

@@ -2,6 +2,7 @@
 //!
 //! Each test says that it is skipped where there is no DMTCP on PATH.
 
+use std::path::PathBuf;
 use tests::{
     bin, built_by, dmtcp_is_there, example, lines, moments, program, repo, run, text, Case, Dmtcp,
     Done, Moments, Mpi, Scratch,
@@ -305,6 +306,40 @@ fn an_image_holds_the_upper_half_and_lhinfo_only() {
         ] {
             assert_eq!(named(lower), 0, "{lower} in {areas:#x?}");
         }
+    }
+}
+
+/// Beside what DMTCP's own image of the same process holds: 2 MB at the most, of which libsplitproc.so is nearly all.
+#[test]
+fn an_image_is_not_much_larger_than_dmtcps_own() {
+    const MORE: u64 = 2_000_000;
+    if !dmtcp_is_there() {
+        return;
+    }
+    let size = |plugins: &[PathBuf], halves: &str| {
+        let scratch = Scratch::new("dmtcp-image-size");
+        let counter = example("counter");
+        let app = [counter.to_str().expect("a path"), "100000", "10"];
+        let dmtcp = Dmtcp::new(&scratch);
+        let env = [("SPLITPROC_LH", halves)];
+        let mut job = dmtcp.start_with(plugins, 0, &env, &["--no-gzip"], &app);
+        job.must_reach(2);
+        dmtcp.checkpoint(1);
+        job.kill();
+        let [image] = &dmtcp.images()[..] else {
+            panic!("one process has one image")
+        };
+        image.metadata().expect("the image").len()
+    };
+    let alone = size(&[], "");
+    for halves in ["", "mpi"] {
+        let ours = size(&[bin("libsplitproc.so")], halves);
+        let more = ours.saturating_sub(alone);
+        println!("{alone} bytes alone, {more} more with the halves {halves:?}");
+        assert!(
+            more <= MORE,
+            "{more} bytes more, with the halves {halves:?}"
+        );
     }
 }
 

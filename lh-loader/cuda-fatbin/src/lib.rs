@@ -11,6 +11,7 @@
 //! data       the PTX's text, or the ELF file; compressed if the flags say so, filled up with zeroes
 //! ```
 
+pub mod link;
 pub mod variables;
 
 use std::borrow::Cow;
@@ -34,6 +35,9 @@ pub enum Error {
     /// There is code for GPUs only.
     #[error("the fat binary has no PTX (found: {0}): build with -gencode arch=compute_90,code=[sm_90,compute_90]")]
     NoPtx(String),
+    /// The PTX of its parts does not make one text.
+    #[error("{0}")]
+    Link(#[from] link::Error),
     /// The compressed text is damaged.
     #[error("the code can't be decompressed: {0}")]
     Damaged(String),
@@ -106,12 +110,26 @@ fn entries(container: &[u8]) -> Result<Vec<Entry<'_>>, Error> {
     Ok(found)
 }
 
+/// The architectures that a container has PTX for.
+fn architectures(container: &[u8]) -> Result<Vec<u32>, Error> {
+    let found = entries(container)?.into_iter().filter(|e| e.kind == PTX);
+    Ok(found.map(|e| e.architecture).collect())
+}
+
 /// The PTX of a container, of its newest architecture.
 pub fn ptx(container: &[u8]) -> Result<String, Error> {
+    ptx_for(container, u32::MAX)
+}
+
+/// The PTX of a container, of the newest architecture up to this one, or else of the oldest.
+fn ptx_for(container: &[u8], most: u32) -> Result<String, Error> {
     let (found, others): (Vec<_>, Vec<_>) =
         entries(container)?.into_iter().partition(|e| e.kind == PTX);
-    let newest = found.into_iter().max_by_key(|e| e.architecture);
-    let Some(entry) = newest else {
+    let best = found.into_iter().max_by_key(|e| {
+        let (fits, number) = (e.architecture <= most, i64::from(e.architecture));
+        (fits, if fits { number } else { -number })
+    });
+    let Some(entry) = best else {
         let others = others.iter().map(|e| format!("sm_{}", e.architecture));
         return Err(Error::NoPtx(others.collect::<Vec<_>>().join(", ")));
     };
@@ -124,6 +142,37 @@ pub fn ptx(container: &[u8]) -> Result<String, Error> {
 pub fn elf(container: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, Error> {
     let found = entries(container)?.into_iter().filter(|e| e.kind == ELF);
     found.map(|e| decompressed(e.header, e.data)).collect()
+}
+
+/// The container with one more entry: this text, for the architecture that it says.
+pub fn with_ptx(container: &[u8], text: &str) -> Result<Vec<u8>, Error> {
+    let number = |directive: &str| -> Vec<u32> {
+        let after = text.split_once(directive).map_or("", |(_, rest)| rest);
+        let line = after.lines().next().unwrap_or_default();
+        let numbers = line.split(|c: char| !c.is_ascii_digit());
+        numbers.filter_map(|n| n.parse().ok()).collect()
+    };
+    let (version, target) = (number(".version"), number(".target"));
+    let mut data = text.as_bytes().to_vec();
+    data.resize((text.len() + 1).next_multiple_of(8), 0);
+    let first = |of: &[u32], i: usize| u64::from(of.get(i).copied().unwrap_or_default());
+    // As the compiler writes it: with a place for its options, of which there are none; 64-bit code.
+    let mut header = [0_u64; 10];
+    header[0] = u64::from(PTX) | 0x101 << 16 | 80 << 32;
+    header[1] = data.len() as u64;
+    header[2] = 0x40 << 32;
+    header[3] = first(&version, 1) | first(&version, 0) << 16 | first(&target, 0) << 32;
+    header[5] = 0x11;
+    header[8] = 0x48;
+    let mut all = container
+        .get(..size(container)?)
+        .ok_or(Error::Format("it ends too early"))?
+        .to_vec();
+    all.extend(header.iter().flat_map(|w| w.to_le_bytes()));
+    all.extend(data);
+    let len = (all.len() - usize::from(u16_at(container, 6)?)) as u64;
+    all[8..16].copy_from_slice(&len.to_le_bytes());
+    Ok(all)
 }
 
 fn decompressed<'a>(entry: &[u8], data: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
@@ -196,6 +245,38 @@ mod tests {
         let found = elf(&bytes).unwrap();
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|f| f.starts_with(&file)));
+    }
+
+    #[test]
+    fn parts_are_linked_for_the_oldest_that_all_have() {
+        let text = |sm: u32, name: &str| {
+            let text =
+                format!(".version 9.0\n.target sm_{sm}\n.visible .func {name}{sm}() {{ ret; }}\n");
+            entry(PTX, sm, 0, text.as_bytes(), text.len())
+        };
+        let program = container(&[text(80, "program"), text(90, "program")]);
+        let library = container(&[
+            text(75, "library"),
+            text(90, "library"),
+            text(121, "library"),
+        ]);
+        let linked = link::link_all(&[&program, &library]).unwrap();
+        assert!(linked.contains(".target sm_90\n"), "{linked}");
+        assert!(linked.contains("program90") && linked.contains("library90"));
+        let only_elf = container(&[entry(2, 90, 0, b"\x7fELF", 4)]);
+        let refused = link::link_all(&[&program, &only_elf]);
+        assert!(matches!(refused, Err(Error::NoPtx(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_text_can_be_added() {
+        let file = entry(2, 90, 0, b"\x7fELF", 4);
+        let text = ".version 9.0\n.target sm_90\n.address_size 64\n";
+        let bytes = with_ptx(&container(&[file]), text).unwrap();
+        assert_eq!(size(&bytes), Ok(bytes.len()));
+        assert_eq!(ptx(&bytes).as_deref(), Ok(text));
+        assert_eq!(elf(&bytes).unwrap().len(), 1);
+        assert_eq!(entries(&bytes).unwrap()[1].architecture, 90);
     }
 
     #[test]

@@ -24,13 +24,16 @@ pub const NAMES: [&str; 5] = [
 /// SONAMEs of CUDA's libraries for which there are fronts.
 pub const CUDA_NAMES: [&str; 3] = ["libcudart.so.13", "libcudart.so.12", "libcuda.so.1"];
 
+/// The library that CUDA's fronts need.
+pub const CUDA: &str = "libsplitproc_cuda.so";
+
 /// SONAMEs of libraries that get a sleeve.
 pub const SLEEVES: [&str; 2] = ["libmpi_mpifh.so.40", "libmpi_cxx.so.40"];
 /// What a sleeve has behind the name of the real library.
 const SHIPPED: &[u8] = b".shipped";
 
 /// How many fronts there are.
-const FRONTS: usize = NAMES.len() + CUDA_NAMES.len();
+const FRONTS: usize = NAMES.len() + CUDA_NAMES.len() + 1;
 const COUNT: usize = FRONTS + SLEEVES.len();
 
 /// Longest path of a front, with its end.
@@ -48,7 +51,8 @@ static REAL: Paths<{ SLEEVES.len() }> = Paths(UnsafeCell::new([[0; LONGEST]; SLE
 
 /// All SONAMEs, in the order of their paths.
 fn names() -> impl Iterator<Item = &'static str> {
-    NAMES.into_iter().chain(CUDA_NAMES).chain(SLEEVES)
+    let ours = NAMES.into_iter().chain(CUDA_NAMES).chain([CUDA]);
+    ours.chain(SLEEVES)
 }
 
 /// From now on the program gets the fronts in this folder: MPI's, CUDA's.
@@ -135,7 +139,8 @@ mod tests {
         assert_eq!(meant(b"/usr/lib/libmpi.so.40"), Some(Meant::Ours(2)));
         assert_eq!(meant(b"libmpich.so.12"), Some(Meant::Ours(0)));
         assert_eq!(meant(b"/opt/libcuda.so.1"), Some(Meant::Ours(7)));
-        assert_eq!(meant(b"/x/libmpi_cxx.so.40"), Some(Meant::Ours(9)));
+        assert_eq!(meant(b"/x/libsplitproc_cuda.so"), Some(Meant::Ours(8)));
+        assert_eq!(meant(b"/x/libmpi_cxx.so.40"), Some(Meant::Ours(10)));
         let shipped = b"/x/libmpi_mpifh.so.40.shipped";
         assert_eq!(meant(shipped), Some(Meant::Shipped(0)));
         for other in [

@@ -1,6 +1,8 @@
-//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data, and the results of calls: build scripts make the plugin's exports, the
-//! fronts and the lower half's table of them.
+//! `driver.txt` and `runtime.txt`, the tables of CUDA's functions, as data, and the results of calls: build scripts make
+//! libsplitproc_cuda.so's exports, the fronts and the lower half's table of them. `joint` is what ties that library to
+//! libsplitproc.so.
 
+pub mod joint;
 mod results;
 pub mod tables;
 
@@ -69,7 +71,7 @@ impl Runtime {
         name.strip_suffix("_ptds").unwrap_or(name)
     }
 
-    /// What libsplitproc.so calls it.
+    /// What libsplitproc_cuda.so calls it.
     pub fn symbol(&self) -> String {
         match self.version {
             Some(12) => format!("splitproc_{}_12", self.name),

@@ -116,20 +116,20 @@ const IN_CHILDREN: &[&str] = &[
 fn in_child(name: &str, refused: &str) -> String {
     match IN_CHILDREN.contains(&name) {
         true => String::new(),
-        false => format!("if crate::cuda::forks::forked() {{ return {refused}; }} "),
+        false => format!("if crate::forks::forked() {{ return {refused}; }} "),
     }
 }
 
 fn driver_body(f: &Driver) -> String {
     let name = &f.name;
-    in_child(name, "crate::cuda::forks::refused()") + &driver_call(f)
+    in_child(name, "crate::forks::refused()") + &driver_call(f)
 }
 
 fn driver_call(f: &Driver) -> String {
     let name = &f.name;
     let own = |class: &str| format!("call(ix::{name}, Class::{class}, &[{}])", words(&f.params));
     match f.class.split_once(':') {
-        Some((_, module)) => format!("crate::cuda::{module}::{name}({})", names(&f.params)),
+        Some((_, module)) => format!("crate::{module}::{name}({})", names(&f.params)),
         None => match f.class.as_str() {
             "fwd" => own("Forward"),
             "wait" => own("Wait"),
@@ -201,10 +201,7 @@ fn runtime_function(f: &Runtime, all: &[Runtime]) -> Option<String> {
     let mut params = &f.params;
     let plain = PLAIN.contains(&f.name.as_str());
     let body = match f.class.split_once(':') {
-        Some((_, target)) => format!(
-            "through(|| crate::cuda::driver::{target}({}))",
-            names(params)
-        ),
+        Some((_, target)) => format!("through(|| crate::driver::{target}({}))", names(params)),
         None if f.class == "variant" => {
             let version = f.version.unwrap_or(13);
             let base = base_of(f, all, version);
@@ -219,7 +216,7 @@ fn runtime_function(f: &Runtime, all: &[Runtime]) -> Option<String> {
     // What a program registers when it begins and ends is no error there.
     let refused = match plain {
         true => "0",
-        false => "remember(crate::cuda::forks::refused())",
+        false => "remember(crate::forks::refused())",
     };
     let body = in_child(&f.name, refused) + &body;
     Some(format!(
@@ -255,7 +252,7 @@ pub fn runtime_exports() -> String {
         .collect()
 }
 
-/// The symbols of a version of the runtime library: each with the one of libsplitproc.so that it is.
+/// The symbols of a version of the runtime library: each with the one of libsplitproc_cuda.so that it is.
 pub fn runtime_symbols(version: u32) -> Vec<(String, String)> {
     let all = runtime();
     let each = all.iter().filter(|f| f.is_in(version));

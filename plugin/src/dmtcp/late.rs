@@ -86,7 +86,8 @@ unsafe extern "C" fn instead(file: *const c_char) -> Call {
     static OPEN: AtomicBool = AtomicBool::new(false);
     if !OPEN.load(Ordering::Relaxed) {
         for (_, front) in fronts {
-            // SAFETY: libc's or DMTCP's function has this type. The fronts have nothing that runs when they are loaded.
+            // SAFETY: libc's or DMTCP's function has this type. What runs when the fronts are loaded (CUDA's, in
+            // `plugin/cuda/front/src/plugin.rs`) takes no lock of the program's.
             unsafe {
                 let open = core::mem::transmute::<usize, Open>(function);
                 open(front.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);

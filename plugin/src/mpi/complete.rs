@@ -17,10 +17,6 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: b
     let kind = r.kind.get();
     if matches!(kind, Kind::Coll | Kind::Idup | Kind::File) {
         icoll::complete(guard, r, c);
-    } else if status.cancelled() {
-        if let (Kind::Send, Some(traffic)) = (kind, c.traffic(r.peer.get())) {
-            traffic.unsend();
-        }
     } else if kind == Kind::Recv && r.peer.get() == PROC_NULL {
         // No message was sent for this one; MPICH leaves the status as it was.
         let source = PROC_NULL;
@@ -28,6 +24,10 @@ pub fn settle(guard: &Guard, r: &'static Request, status: &mut Status, helper: b
             source,
             ..Status::EMPTY
         };
+    } else if status.cancelled() {
+        if let (Kind::Send, Some(traffic)) = (kind, c.traffic(r.peer.get())) {
+            traffic.unsend();
+        }
     } else if matches!(kind, Kind::Recv | Kind::MatchedRecv) {
         if let Some(traffic) = c.traffic(status.source) {
             traffic.receive(helper);
@@ -152,7 +152,6 @@ unsafe fn wait_lower(
             &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64],
         );
         inside.set(Call::MustComplete);
-        let outcome = icoll::may_be_complete(r, outcome, &inside);
         let guard = lock();
         r.waiting.set(false);
         if let Ok(code) = outcome {
@@ -424,6 +423,8 @@ pub unsafe fn cancel(at: usize) -> i32 {
         if r.done.get() || !r.active.get() || r.ack.get() != REQUEST_NULL {
             return Ok(SUCCESS);
         }
+        // From now on its status says what became of it.
+        r.quick.set(false);
         lower::call(ix::Cancel, &[r.lower.as_ptr() as u64])
     })
 }

@@ -101,7 +101,7 @@ pub fn busy() -> Option<String> {
     if ends {
         return Some(format!("a thread of rank {me} {ENDS}"));
     }
-    if let Some(name) = crate::cuda::lower::noted(call) {
+    if let Some(name) = crate::cuda::noted(call) {
         return Some(format!("rank {me} is in {name}"));
     }
     let call = call as usize % COUNT;

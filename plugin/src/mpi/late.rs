@@ -135,7 +135,6 @@ mod tests {
             met,
             held: 0,
             own,
-            refused: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::turn;
 use crate::block::{self, Block, Way};
-use crate::crossing::{self, Restarted};
+use crate::crossing::{self, About, Restarted};
 use lh_loader::layout::MAX_HALVES;
 use std::ffi::CString;
 use std::mem::offset_of;
@@ -180,16 +180,33 @@ pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Result<i32, 
     unsafe { crossing::cross_by(way, f, args) }.map(|code| code as i32)
 }
 
-/// [`must`] by this way, in a turn that began at the gate and is to be ended.
+/// The same about a message, with one more argument.
+///
+/// # Safety
+/// As `call`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn call_about_by(
+    way: *mut Way,
+    index: usize,
+    about: About,
+    more: usize,
+) -> Result<i32, Restarted> {
+    let f = TABLE[index].load(Relaxed);
+    super::inside::function(index);
+    // SAFETY: as in `call`.
+    unsafe { crossing::cross_about_by(way, f, about, more) }
+}
+
+/// [`must`] about a message, by this way, in a turn that began at the gate and is to be ended.
 ///
 /// # Safety
 /// As `must`; the way is this thread's own.
 #[inline(always)]
-pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
+pub unsafe fn must_about_by(way: *mut Way, index: usize, about: About, more: Option<usize>) -> i32 {
     let f = TABLE[index].load(Relaxed);
     super::inside::function(index);
     // SAFETY: as in `must`.
-    unsafe { crossing::cross_must_by(way, f, args) as i32 }
+    unsafe { crossing::cross_must_about_by(way, f, about, more) }
 }
 
 /// Before the library is started: will it have one caller at a time? See `turn`.

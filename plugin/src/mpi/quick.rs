@@ -7,13 +7,15 @@
 
 use super::abi::*;
 use super::front::finish;
-use super::lower::{self, call_by, ix, must_by, Fail, Outcome};
+use super::lower::{self, call_about_by, call_by, ix, must_about_by, Fail, Outcome};
 use super::model::request::{self, Request, COMPLETE};
 use super::model::traffic::Traffic;
 use super::model::{alone, alone_by_the_gate, comm as comms, Comm};
 use super::start::{self, Message};
+use super::together::status_at;
 use super::{coll, complete, errs, inside, p2p, turn};
 use crate::block::{self, doing, Way, MARKED, MUST_COMPLETE, NOTHING, OUT, REEXECUTABLE};
+use crate::crossing::About;
 use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -70,28 +72,31 @@ fn unsent(c: &Comm, traffic: Option<&Traffic>, code: i32) -> i32 {
     failed(c, code)
 }
 
-/// The communicator, if the datatype is predefined, which is the lower half's too.
+/// A receive has not been posted.
+#[cold]
+#[inline(never)]
+fn not_posted(r: &'static Request, code: i32) -> i32 {
+    turn::end();
+    let comm = r.comm.get().map_or(COMM_WORLD, |c| c.handle.load(Relaxed));
+    request::release(&super::model::lock(), r);
+    errs::raise(comm, gate::leave(code))
+}
+
+/// The communicator, if the datatype is predefined, and the lower half's by the same handle. Only its sign is looked at:
+/// pairs go the other way too.
 #[inline(always)]
 fn plain(m: Message, comm: i32) -> Option<&'static Comm> {
-    if m.t & KIND_MASK == V_DATATYPE {
+    const { assert!(V_DATATYPE < 0) };
+    if m.t < 0 {
         return None;
     }
     comms::get(comm).ok()
 }
 
-/// The arguments that calls about a message begin with.
-macro_rules! args {
-    ($m:expr, $comm:expr $(, $more:expr)*) => {
-        &[
-            $m.buf as u64,
-            $m.n as u64,
-            $m.t as u64,
-            $m.peer as u64,
-            $m.tag as u64,
-            $comm as u64
-            $(, $more as u64)*
-        ]
-    };
+/// What a call is about, for the lower half.
+#[inline(always)]
+fn about(m: Message, comm: i32) -> About {
+    (m.buf, [m.n, m.t, m.peer, m.tag, comm])
 }
 
 /// The namesake, with what the application gave.
@@ -123,7 +128,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
     }
     let low = c.lower.load(Relaxed);
     inside::about(low, m.peer, m.tag);
-    let code = must_by(way, ix::Send, args!(m, low));
+    let code = must_about_by(way, ix::Send, about(m, low), None);
     if code != SUCCESS {
         return unsent(c, traffic, code);
     }
@@ -151,11 +156,9 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
         traffic.send();
     }
     let mut lower = REQUEST_NULL;
-    let code = must_by(
-        way,
-        ix::Isend,
-        args!(m, c.lower.load(Relaxed), &raw mut lower),
-    );
+    let low = c.lower.load(Relaxed);
+    let place = &raw mut lower as usize;
+    let code = must_about_by(way, ix::Isend, about(m, low), Some(place));
     if code != SUCCESS {
         return unsent(c, traffic, code);
     }
@@ -190,17 +193,13 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     };
     start::remember(r, ix::Irecv, m);
     now::<CALLS>();
-    let code = must_by(
-        way,
-        ix::Irecv,
-        args!(m, c.lower.load(Relaxed), r.lower.as_ptr()),
-    );
+    let low = c.lower.load(Relaxed);
+    let place = r.lower.as_ptr() as usize;
+    let code = must_about_by(way, ix::Irecv, about(m, low), Some(place));
     if code != SUCCESS {
-        turn::end();
-        request::release(&super::model::lock(), r);
-        return failed(c, code);
+        return not_posted(r, code);
     }
-    r.active.set(true);
+    r.posted();
     (out as *mut i32).write(r.handle());
     leave::<CALLS, _>(SUCCESS)
 }
@@ -212,7 +211,6 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
 #[inline(always)]
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let mut own = Status::EMPTY;
-    let place = place(status, &mut own);
     let Some(way) = lower::way() else {
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
@@ -226,14 +224,16 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     };
     let low = c.lower.load(Relaxed);
     inside::about(low, m.peer, m.tag);
-    (*place).source = ANY_SOURCE; // stays so if there is an error and no message
+    let at = place(status, m.peer, &mut own);
     now::<WAITS>();
-    let Ok(code) = call_by(way, ix::Recv, args!(m, low, place)) else {
+    let Ok(code) = call_about_by(way, ix::Recv, about(m, low), at.given) else {
         leave_slowly(());
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
-    // A truncated message was received too: it is no longer in flight.
-    if let Some(traffic) = c.traffic((*place).source) {
+    if code != SUCCESS {
+        at.note(code);
+    }
+    if let Some(traffic) = c.traffic((*at.read).source) {
         traffic.receive(false);
     }
     if code != SUCCESS {
@@ -242,12 +242,38 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     leave::<WAITS, _>(SUCCESS)
 }
 
-/// Where the lower half stores a status.
+/// Where the lower half stores the status of a receive.
+#[derive(Clone, Copy)]
+struct Place {
+    /// What it is given: where to store it, or that it may ignore it, which takes it less time.
+    given: usize,
+    /// Where it is read.
+    read: *mut Status,
+}
+
+/// Where the lower half stores the status of a receive from `peer`; its source is set to what it stays if the lower half
+/// says nothing else: the only one that there can be where it may ignore the status, else none.
+///
+/// # Safety
+/// `status` must be to be ignored or a status, and `own` last as long as the place.
 #[inline(always)]
-fn place(status: usize, own: &mut Status) -> *mut Status {
-    match status {
-        0 | STATUS_IGNORE => own,
-        at => at as *mut Status,
+unsafe fn place(status: usize, peer: i32, own: &mut Status) -> Place {
+    let ignored = matches!(status, 0 | STATUS_IGNORE);
+    let read = if ignored { own } else { status as *mut Status };
+    let (given, source) = match ignored && peer >= 0 {
+        true => (STATUS_IGNORE, peer),
+        false => (read as usize, ANY_SOURCE),
+    };
+    (*read).source = source;
+    Place { given, read }
+}
+
+impl Place {
+    /// The lower half gave `code`. A truncated message was received too: it is no longer in flight. Another error is of none.
+    unsafe fn note(self, code: i32) {
+        if self.given == STATUS_IGNORE && !matches!(code & ERR_CLASS, SUCCESS | ERR_TRUNCATE) {
+            (*self.read).source = ANY_SOURCE;
+        }
     }
 }
 
@@ -270,8 +296,7 @@ pub unsafe fn wait(at: usize, status: usize) -> bool {
         }
         return true;
     }
-    let mut own = Status::EMPTY;
-    wait_for(handle, place(status, &mut own))
+    wait_for(handle, status, false)
 }
 
 /// `MPI_Waitall` for the first of `n` requests: how many are done, with their statuses.
@@ -280,58 +305,64 @@ pub unsafe fn wait(at: usize, status: usize) -> bool {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn waitall(n: usize, at: *mut i32, statuses: usize) -> usize {
-    let ignored = matches!(statuses, 0 | STATUS_IGNORE);
-    let mut own = Status::EMPTY;
     for i in 0..n {
-        let handle = at.add(i);
-        let place = match ignored {
-            true => &raw mut own,
-            false => (statuses as *mut Status).add(i),
-        };
+        let (handle, status) = (&mut *at.add(i), status_at(statuses, i));
         if *handle == COMPLETE {
             *handle = REQUEST_NULL;
-            if !ignored {
-                *place = Status::EMPTY;
+            if status != STATUS_IGNORE {
+                *(status as *mut Status) = Status::EMPTY;
             }
-        } else if wait_for(handle, place) {
-            (*place).error = SUCCESS;
-        } else {
+        } else if !wait_in(handle, status) {
             return i;
         }
     }
     n
 }
 
-/// Waits for a receive; false if this has to go the other way.
+/// Waits for one of several receives; false if this has to go the other way.
+///
+/// # Safety
+/// As the MPI standard says of the arguments.
 #[inline(always)]
-unsafe fn wait_for(handle: *mut i32, status: *mut Status) -> bool {
+pub unsafe fn wait_in(handle: &mut i32, status: usize) -> bool {
+    wait_for(handle, status, true)
+}
+
+/// Waits for a receive; false if this has to go the other way. `error`: of the status the error is set too.
+#[inline(always)]
+unsafe fn wait_for(handle: *mut i32, status: usize, error: bool) -> bool {
     let Some(way) = lower::way() else {
         return false;
     };
     if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL }>() {
         return false;
     }
-    let Some(r) = request::get(*handle).filter(|r| r.open_receive()) else {
+    let Some(r) = request::open(*handle).filter(|r| r.receives()) else {
         now::<NOTHING>();
         return false;
     };
     r.waiting.set(true);
-    (*status).source = ANY_SOURCE; // as in `recv`
+    let mut own = Status::EMPTY;
+    let at = place(status, r.peer.get(), &mut own);
     now::<WAITS>();
-    let outcome = call_by(way, ix::Wait, &[r.lower.as_ptr() as u64, status as u64]);
+    let args = [r.lower.as_ptr() as u64, at.given as u64];
+    let outcome = call_by(way, ix::Wait, &args);
     turn::end_but_for_mark();
     now::<CONCLUDES>();
     let (Ok(SUCCESS), Some(alone)) = (outcome, alone()) else {
-        return note(r, outcome.ok(), status);
+        return note(r, outcome.ok(), at);
     };
-    if (*status).cancelled() || r.peer.get() == PROC_NULL {
-        return note(r, Some(SUCCESS), status);
+    // Of a receive from nobody the lower half may say anything.
+    if (*at.read).cancelled() || r.peer.get() == PROC_NULL {
+        return note(r, Some(SUCCESS), at);
     }
-    if let Some(traffic) = r.comm.get().and_then(|c| c.traffic((*status).source)) {
+    if let Some(traffic) = r.comm.get().and_then(|c| c.traffic((*at.read).source)) {
         traffic.receive_alone(&alone);
     }
-    r.waiting.set(false);
     request::release(&alone, r);
+    if error {
+        (*at.read).error = SUCCESS;
+    }
     *handle = REQUEST_NULL;
     gate::leave(true)
 }
@@ -373,13 +404,13 @@ pub fn collective(
         return slowly();
     };
     match f(way, c) {
-        Ok(SUCCESS) if coll::depart(c, n, false) => {}
-        Ok(SUCCESS) | Err(Fail::Restarted) => {
+        Ok(SUCCESS) => coll::leave(c, n),
+        Err(Fail::Restarted) => {
             coll::take_back(c, n);
             leave_slowly(());
             return slowly();
         }
-        outcome => return collective_failed(c, n, outcome, slowly),
+        outcome => return collective_failed(c, n, outcome),
     }
     match in_place {
         true => leave::<CALLS, _>(SUCCESS),
@@ -390,27 +421,22 @@ pub fn collective(
 /// A collective has failed, or was refused.
 #[cold]
 #[inline(never)]
-fn collective_failed(c: &Comm, n: u64, outcome: Outcome, slowly: impl FnOnce() -> i32) -> i32 {
-    let over = coll::over(c, n, &outcome, false);
-    if !over {
-        coll::take_back(c, n);
-    }
+fn collective_failed(c: &Comm, n: u64, outcome: Outcome) -> i32 {
+    coll::end(c, n, &outcome);
     leave_slowly(());
-    match over {
-        true => finish(c.handle.load(Relaxed), outcome),
-        false => slowly(),
-    }
+    finish(c.handle.load(Relaxed), outcome)
 }
 
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.
 #[cold]
 #[inline(never)]
-unsafe fn note(r: &'static Request, code: Option<i32>, status: *const Status) -> bool {
+unsafe fn note(r: &'static Request, code: Option<i32>, at: Place) -> bool {
     now::<ORDINARY>();
     let guard = super::model::lock();
     r.waiting.set(false);
     if let Some(error) = code {
-        let mut status = *status;
+        at.note(error);
+        let mut status = *at.read;
         complete::settle(&guard, r, &mut status, false);
         r.complete(Status { error, ..status });
     }

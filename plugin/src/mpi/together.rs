@@ -9,14 +9,14 @@ use super::complete::{poll, settle, wait_one};
 use super::front::{finish, put, put_status, slice_mut};
 use super::lower::{ix, must};
 use super::model::request::{self, Kind, Request, COMPLETE};
-use super::model::{lock, shared};
+use super::model::{lock, shared, Guard};
 use super::{inside, quick, sync};
 use crate::gate::{self, Call};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Most requests that are asked about in one call.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// So few are waited for one after the other, which costs less than a look at them.
 const FEW: usize = 2;
 /// Looks in a row after which the processor is offered to others: they may be who is waited for.
@@ -24,7 +24,7 @@ const PATIENCE: u32 = 1000;
 
 /// The place of status `i`, if the application wants statuses.
 #[inline(always)]
-fn status_at(statuses: usize, i: usize) -> usize {
+pub fn status_at(statuses: usize, i: usize) -> usize {
     match statuses {
         0 | STATUS_IGNORE => STATUS_IGNORE,
         _ => statuses + i * size_of::<Status>(),
@@ -51,6 +51,22 @@ pub unsafe fn put_error(statuses: usize, i: usize, code: i32) {
     }
 }
 
+/// Requests of a batch that have been waited for, with their statuses stored.
+#[derive(Clone, Copy)]
+struct Gone(u64);
+
+const _: () = assert!(BATCH <= u64::BITS as usize);
+
+impl Gone {
+    fn add(&mut self, i: usize) {
+        self.0 |= 1 << i;
+    }
+
+    fn has(self, i: usize) -> bool {
+        i < BATCH && self.0 >> i & 1 != 0
+    }
+}
+
 /// What one look at a batch found.
 enum Look {
     /// All are complete; they are gone.
@@ -61,14 +77,8 @@ enum Look {
     Apart,
 }
 
-/// The request, if the lower half alone can say whether it is complete.
-#[inline(always)]
-fn plain(handle: i32) -> Option<&'static Request> {
-    request::get(handle).filter(|r| r.quick.get() && !r.done.get())
-}
-
 /// Looks whether all of up to `BATCH` requests are complete. `errors`: the statuses' errors are set too, as MPICH's
-/// `MPI_Waitall` does.
+/// `MPI_Waitall` does. `gone`: their statuses are there.
 ///
 /// Nothing says that the lower half has them but the note of the function, made before the gate is passed: as long
 /// as a thread is inside with it, the drain asks about no request (see `inside::testing`). So little is stored here
@@ -77,7 +87,7 @@ fn plain(handle: i32) -> Option<&'static Request> {
 /// # Safety
 /// The handles and, unless ignored, the statuses are the application's.
 #[inline(always)]
-unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
+unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool, gone: Gone) -> Look {
     inside::function(ix::Testall);
     let inside = gate::enter(Call::MustComplete);
     if inside.nested() || shared() {
@@ -87,7 +97,7 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
     let mut requests = [const { None::<&'static Request> }; BATCH];
     let mut open = false;
     for ((handle, lower), request) in handles.iter().zip(&mut lower).zip(&mut requests) {
-        *request = plain(*handle);
+        *request = request::open(*handle);
         match request {
             Some(r) => *lower = r.lower.load(Relaxed),
             None if matches!(*handle, REQUEST_NULL | COMPLETE) => continue,
@@ -125,12 +135,11 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
     for (i, ((handle, request), own)) in all.enumerate() {
         if let Some(r) = *request {
             // SAFETY: as above.
-            settle(&guard, r, own.assume_init_mut(), false);
-            request::release(&guard, r);
+            conclude(&guard, r, own.assume_init_mut());
         } else {
             own.write(Status::EMPTY);
         }
-        if wanted {
+        if wanted && !gone.has(i) {
             if errors && *handle != REQUEST_NULL {
                 put_error(statuses, i, SUCCESS);
             }
@@ -142,13 +151,26 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool) -> Look {
     Look::Complete
 }
 
+/// A request is complete: it goes.
+#[inline(always)]
+fn conclude(guard: &Guard, r: &'static Request, own: &mut Status) {
+    // Of a receive from nobody the lower half has left the status as it was.
+    let received = r.receives() && r.peer.get() != PROC_NULL && !own.cancelled();
+    let comm = r.comm.get().filter(|_| received);
+    match comm.and_then(|c| c.traffic(own.source)) {
+        Some(traffic) => traffic.receive(false),
+        None => settle(guard, r, own, false),
+    }
+    request::release(guard, r);
+}
+
 /// Some are complete, at least one of them with an error.
 #[cold]
 fn note(handles: &[i32], own: &[Status]) {
     let guard = lock();
     for (handle, own) in handles.iter().zip(own) {
         let mut own = *own;
-        match plain(*handle) {
+        match request::open(*handle) {
             Some(r) if own.error & ERR_CLASS != ERR_PENDING => {
                 settle(&guard, r, &mut own, false);
                 r.complete(own);
@@ -158,13 +180,28 @@ fn note(handles: &[i32], own: &[Status]) {
     }
 }
 
-/// Looks until they are complete; false if each has to be waited for by itself.
-unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> bool {
-    let mut looks = 0u32;
+/// Waits until they are complete, or gives those that are when each other one has to be waited for by itself.
+///
+/// Messages mostly come in the order of their receives. So the last receive is waited for, then one look mostly finds all
+/// complete; if it does not, twice as many are waited for before the next one.
+unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> Result<(), Gone> {
+    let mut gone = Gone(0);
+    let (mut waits, mut looks) = (1, 0u32);
     loop {
-        match look(handles, statuses, true) {
-            Look::Complete => return true,
-            Look::Apart => return false,
+        let mut left = (0..handles.len()).rev();
+        for _ in 0..waits {
+            let open = |i: &usize| !matches!(handles[*i], REQUEST_NULL | COMPLETE);
+            let Some(i) = left.find(open) else { break };
+            if !quick::wait_in(&mut handles[i], status_at(statuses, i)) {
+                waits = 0;
+                break;
+            }
+            gone.add(i);
+        }
+        waits *= 2;
+        match look(handles, statuses, true, gone) {
+            Look::Complete => return Ok(()),
+            Look::Apart => return Err(gone),
             Look::Pending => looks = looks.wrapping_add(1),
         }
         if looks > PATIENCE && looks.is_multiple_of(16) {
@@ -190,8 +227,8 @@ unsafe fn waitall_of_many(n: i32, at: usize, statuses: usize) -> i32 {
     let handles = slice_mut::<i32>(at, n.max(0) as usize);
     for from in (0..handles.len()).step_by(BATCH) {
         let to = handles.len().min(from + BATCH);
-        if !wait_batch(&mut handles[from..to], status_at(statuses, from)) {
-            return apart(from, handles, statuses);
+        if let Err(gone) = wait_batch(&mut handles[from..to], status_at(statuses, from)) {
+            return apart(from, handles, statuses, gone);
         }
     }
     SUCCESS
@@ -220,10 +257,10 @@ unsafe fn few(n: i32, done: usize, at: usize, statuses: usize) -> i32 {
     finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
 }
 
-/// Waits for each by itself, from number `from` on.
-unsafe fn apart(from: usize, handles: &mut [i32], statuses: usize) -> i32 {
+/// Waits for each by itself, from number `from` on, but for those that are gone.
+unsafe fn apart(from: usize, handles: &mut [i32], statuses: usize, gone: Gone) -> i32 {
     let mut failed = false;
-    for i in from..handles.len() {
+    for i in (from..handles.len()).filter(|i| !gone.has(i - from)) {
         failed |= one(i, handles, statuses, failed);
     }
     finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
@@ -248,7 +285,7 @@ unsafe fn one(i: usize, handles: &mut [i32], statuses: usize, failed: bool) -> b
 pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
     let handles = slice_mut::<i32>(at, n.max(0) as usize);
     if handles.len() <= BATCH {
-        let found = look(handles, statuses, false);
+        let found = look(handles, statuses, false, Gone(0));
         put(flag, matches!(found, Look::Complete) as i32);
         if !matches!(found, Look::Apart) {
             return SUCCESS;
@@ -257,7 +294,7 @@ pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
     let ready = ready(handles);
     put(flag, ready as i32);
     if ready {
-        apart(0, handles, statuses)
+        apart(0, handles, statuses, Gone(0))
     } else {
         SUCCESS
     }

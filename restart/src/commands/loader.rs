@@ -22,6 +22,8 @@ pub struct Parts {
     pub cuda_cpu: PathBuf,
     /// libsplitproc.so.
     pub plugin: PathBuf,
+    /// What the fronts of CUDA's libraries need.
+    pub cuda: PathBuf,
     /// Libraries of ours under the names of MPI libraries.
     pub fronts: Vec<PathBuf>,
 }
@@ -42,6 +44,7 @@ impl Parts {
             mpi: dir.join("splitproc-mpi-lh"),
             cuda_cpu: dir.join("libcuda_cpu.so"),
             plugin: dir.join("libsplitproc.so"),
+            cuda: dir.join("libsplitproc_cuda.so"),
             fronts: restart::mpich::FRONTS
                 .iter()
                 .chain(&restart::mpich::SLEEVES)
@@ -59,6 +62,7 @@ impl Parts {
             &self.mpi,
             &self.cuda_cpu,
             &self.plugin,
+            &self.cuda,
         ]
         .into_iter()
         .chain(&self.fronts)
@@ -292,6 +296,7 @@ mod tests {
             mpi: "/b/mpi".into(),
             cuda_cpu: "/b/libcuda_cpu.so".into(),
             plugin: "/b/libsplitproc.so".into(),
+            cuda: "/b/libsplitproc_cuda.so".into(),
             fronts: vec!["/b/fronts/libmpich.so.12".into()],
         }
     }

@@ -168,7 +168,7 @@ impl Module {
         let kernels = parsed
             .functions
             .iter()
-            .filter(|f| f.entry)
+            .filter(|f| f.entry && f.body.is_some())
             .map(|f| (f.name.to_owned(), None))
             .collect();
         let module = Module {

@@ -171,7 +171,7 @@ impl<'a> Parser<'a> {
                 }
                 "entry" | "func" => {
                     self.at += 1;
-                    let function = self.function(directive == "entry", &linkage)?;
+                    let function = self.function(directive == "entry")?;
                     module.functions.push(function);
                     return Ok(());
                 }
@@ -185,7 +185,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn function(&mut self, entry: bool, linkage: &Linkage) -> Result<Function<'a>, Error> {
+    fn function(&mut self, entry: bool) -> Result<Function<'a>, Error> {
         let line = self.line();
         while matches!(self.peek(), Some(Token::Dot("attribute"))) {
             self.at += 1;
@@ -233,8 +233,6 @@ impl<'a> Parser<'a> {
         if !self.eat_sign(b';') {
             self.sign(b'{')?;
             function.body = Some(self.body()?);
-        } else if !linkage.external && entry {
-            return self.wrong("a kernel's body");
         }
         Ok(function)
     }

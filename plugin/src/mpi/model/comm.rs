@@ -95,8 +95,6 @@ pub struct Comm {
     pub blocking: AtomicU64,
     /// Sequence number of a collective that a thread is held before, 0 if none.
     pub held: AtomicU64,
-    /// So many collectives were refused here for their arguments and taken back.
-    pub refused: AtomicU64,
     /// While a cut is taken: collectives beyond this are held.
     pub target: AtomicU64,
     /// Uses: the application's handle and requests in flight.
@@ -134,7 +132,6 @@ impl Comm {
             left: AtomicU64::new(0),
             blocking: AtomicU64::new(0),
             held: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             target: AtomicU64::new(u64::MAX),
             refs: AtomicU32::new(1),
             meta: Locked::new(Meta {
@@ -188,12 +185,14 @@ impl Comm {
         self.handle.load(Relaxed) & KIND_MASK == COMM_WORLD & KIND_MASK
     }
 
-    /// One more use.
+    /// One more use; false for one that is there for ever.
     #[inline(always)]
-    pub fn hold(&self) {
-        if !self.predefined() {
+    pub fn hold(&self) -> bool {
+        let counts = !self.predefined();
+        if counts {
             self.refs.fetch_add(1, Relaxed);
         }
+        counts
     }
 
     /// One use fewer; the last one frees the communicator in both halves.

@@ -5,6 +5,7 @@ use super::super::composite::Work;
 use super::lock::Locked;
 use super::{datatype, next_serial, serial, Alone, Comm, Guard};
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
 /// The handle of every send that was complete when it was posted: there is nothing to know of it.
@@ -22,6 +23,7 @@ const BUILT_IN: i32 = 0x6c00_0000;
 
 /// What a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Kind {
     /// A send, in one of the modes.
     Send,
@@ -125,6 +127,35 @@ pub struct Request {
     pub extra: Cell<Option<Box<Extra>>>,
 }
 
+/// Four fields as one word: what a request is (`kind` to `light`), or how far it is (`persistent` to `waiting`). As such they
+/// are stored and loaded on the quick way: a load of more than was stored last would wait for the stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Four(u32);
+
+impl Four {
+    /// A receive that lasts until it is waited for, with nothing but itself to be given back.
+    const LIGHT_RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 1]);
+    /// The same with more to be given back.
+    const RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 0]);
+    /// What differs between requests that only the lower half can complete.
+    const ANY: Four = Four::of([u8::MAX, 0, 0, u8::MAX]);
+    /// It is not active, or gone.
+    const MADE: Four = Four(0);
+    /// The lower half has it.
+    const POSTED: Four = Four::of([0, 1, 0, 0]);
+
+    const fn of(fields: [u8; 4]) -> Four {
+        Four(u32::from_ne_bytes(fields))
+    }
+}
+
+const _: () = {
+    assert!(offset_of!(Request, kind) == 8 && offset_of!(Request, live) == 9);
+    assert!(offset_of!(Request, quick) == 10 && offset_of!(Request, light) == 11);
+    assert!(offset_of!(Request, persistent) == 12 && offset_of!(Request, active) == 13);
+    assert!(offset_of!(Request, done) == 14 && offset_of!(Request, waiting) == 15);
+};
+
 // SAFETY: a request is used by the one thread that completes it; the cut's helper takes the model's
 // lock and leaves alone those that a thread waits on.
 unsafe impl Sync for Request {}
@@ -182,6 +213,17 @@ pub fn get(handle: i32) -> Option<&'static Request> {
     }
 }
 
+/// The request that a handle names, if only the lower half can say whether it is complete, and no thread waits for it.
+#[inline(always)]
+pub fn open(handle: i32) -> Option<&'static Request> {
+    if handle & !INDEX_MASK != V_REQUEST {
+        return None;
+    }
+    let r = at(handle & INDEX_MASK)?;
+    let quick = r.what().get().0 | Four::ANY.0 == Four::RECEIVE.0 | Four::ANY.0;
+    (quick && r.stage().get() == Four::POSTED).then_some(r)
+}
+
 /// Makes a request; the communicator and datatype are held. It is not active before the lower half has it: the
 /// cut tests active requests.
 #[inline(always)]
@@ -226,21 +268,15 @@ fn free(guard: &Guard) -> Option<&'static Request> {
 #[inline(always)]
 pub fn make_receive(alone: &Alone, comm: &'static Comm, datatype: i32) -> Option<&'static Request> {
     let r = free(alone)?;
-    let predefined = comm.predefined();
-    r.kind.set(Kind::Recv);
-    r.live.set(true);
-    r.quick.set(true);
-    r.light.set(predefined);
-    r.persistent.set(false);
-    r.active.set(false);
-    r.done.set(false);
-    r.waiting.set(false);
+    let what = match comm.hold() {
+        true => Four::RECEIVE,
+        false => Four::LIGHT_RECEIVE,
+    };
+    r.what().set(what);
+    r.stage().set(Four::MADE);
     r.comm.set(Some(comm));
     r.datatype.set(datatype);
     r.serial.set(next_serial(alone));
-    if !predefined {
-        comm.hold();
-    }
     Some(r)
 }
 
@@ -262,7 +298,7 @@ fn grow(guard: &Guard) -> &'static Request {
 #[inline(always)]
 pub fn release(guard: &Guard, r: &'static Request) {
     r.live.set(false);
-    r.active.set(false);
+    r.stage().set(Four::MADE);
     if !r.light.get() {
         give_back(guard, r);
     }
@@ -296,11 +332,33 @@ impl Request {
         self.handle.get()
     }
 
-    /// Is it a receive that only the lower half can complete, and on which no thread waits?
+    /// Is it a receive?
     #[inline(always)]
-    pub fn open_receive(&self) -> bool {
-        let quick = self.quick.get() & self.live.get() & (self.kind.get() == Kind::Recv);
-        quick & !(self.done.get() | self.waiting.get())
+    pub fn receives(&self) -> bool {
+        self.kind.get() == Kind::Recv
+    }
+
+    /// The lower half has this receive.
+    #[inline(always)]
+    pub fn posted(&self) {
+        self.stage().set(Four::POSTED);
+    }
+
+    #[inline(always)]
+    fn what(&self) -> &Cell<Four> {
+        self.four(offset_of!(Request, kind))
+    }
+
+    #[inline(always)]
+    fn stage(&self) -> &Cell<Four> {
+        self.four(offset_of!(Request, persistent))
+    }
+
+    #[inline(always)]
+    fn four(&self, at: usize) -> &Cell<Four> {
+        // SAFETY: four fields one after the other, as is asserted above, each a cell of a byte. What is stored here are
+        // values that they may have.
+        unsafe { &*(self as *const Request).byte_add(at).cast() }
     }
 
     /// It is complete, with this status.

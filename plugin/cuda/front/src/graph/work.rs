@@ -1,12 +1,12 @@
 //! What nodes do, with the program's handles; as the lower half takes it.
 
 use super::lower_of;
-use crate::cuda::codes::*;
-use crate::cuda::driver::check;
-use crate::cuda::launch;
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::Kind;
-use crate::cuda::record::{self, Layout, Lowered};
+use crate::codes::*;
+use crate::driver::check;
+use crate::launch;
+use crate::lower::{self, ix};
+use crate::model::Kind;
+use crate::record::{self, Layout, Lowered};
 use std::collections::BTreeMap;
 
 pub use launch::interned;

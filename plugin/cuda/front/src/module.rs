@@ -11,9 +11,8 @@ use cuda_fatbin::variables;
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 
-/// Magic numbers: what the compiler wraps a fat binary in, the fat binary, ELF.
-const WRAPPER: u32 = 0x4662_43b1;
-const FATBIN: u32 = 0xba55_ed50;
+/// Magic numbers: the fat binary's, ELF's.
+const FATBIN: u32 = cuda_fatbin::CONTAINER;
 const ELF: u32 = u32::from_le_bytes(*b"\x7fELF");
 
 /// The image that an address given by the application means.
@@ -23,12 +22,21 @@ const ELF: u32 = u32::from_le_bytes(*b"\x7fELF");
 pub unsafe fn unwrapped(at: u64) -> u64 {
     // SAFETY: the caller's; a wrapper is magic, version, image and a file's name.
     unsafe {
-        if (at as *const u32).read_unaligned() == WRAPPER {
+        if (at as *const u32).read_unaligned() == cuda_fatbin::WRAPPER {
             (at as *const u64).add(1).read_unaligned()
         } else {
             at
         }
     }
+}
+
+/// The bytes of an image.
+///
+/// # Safety
+/// It must be an image, and stay.
+pub unsafe fn bytes(at: u64) -> &'static [u8] {
+    // SAFETY: the caller's; the image says itself how long it is.
+    unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) }
 }
 
 /// How long an image is, with its end.
@@ -88,8 +96,8 @@ fn of_elfs(fat_binary: &[u8]) -> Result<(Vec<String>, bool), String> {
 /// # Safety
 /// It must be an image.
 pub unsafe fn variables(at: u64) -> Vec<CString> {
-    // SAFETY: the caller's; the image says itself how long it is.
-    let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) };
+    // SAFETY: the caller's.
+    let bytes = unsafe { bytes(at) };
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
     let of_ptx = |text: &str| (variables::of_ptx(text), variables::heap_in_ptx(text));
     let found = match magic {
@@ -150,7 +158,7 @@ pub fn image(record: &Record) -> Option<&'static [u8]> {
     let loaded = [ix::cuModuleLoadData, ix::cuLibraryLoadData].contains(&record.index);
     let at = *record.words.get(1).filter(|_| loaded)?;
     // SAFETY: images stay where they are for as long as what was loaded of them is alive.
-    Some(unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) })
+    Some(unsafe { bytes(at) })
 }
 
 /// The text of an image's PTX; the error says why there is none.
@@ -169,11 +177,14 @@ pub fn text(image: &[u8]) -> Result<String, String> {
 /// A copy of an image, which stays.
 unsafe fn keep(at: u64) -> u64 {
     // SAFETY: the caller's.
-    let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, length(at)) };
-    let copy: Box<[u8]> = bytes.into();
-    let kept = copy.as_ptr() as u64;
-    model::lock().images.push(copy);
-    kept
+    kept(unsafe { bytes(at) }.into())
+}
+
+/// The address of an image, which stays from now on.
+pub fn kept(image: Box<[u8]>) -> u64 {
+    let at = image.as_ptr() as u64;
+    model::lock().images.push(image);
+    at
 }
 
 /// Loads an image that stays where it is.

@@ -3,8 +3,8 @@
 use super::exec::change_exec;
 use super::nodes::{add_after, batch, change, copy, fill, host, kernel};
 use super::{add_allocation, edges_of, Work};
-use crate::cuda::codes::*;
-use crate::cuda::driver::{inside, refuse};
+use crate::codes::*;
+use crate::driver::{inside, refuse};
 
 /// `CU_GRAPH_NODE_TYPE_MEM_ALLOC`, whose structure gets the memory's address.
 const ALLOCATE: u32 = 10;

@@ -4,12 +4,12 @@
 //! can be launched, or the program has not freed what a launch has left it. The lower half has empty nodes in their places.
 
 use super::{edges_of, list_of, lock, nodes, Edge, Exec, Graphs, Work};
-use crate::cuda::arena::GRANULE;
-use crate::cuda::codes::*;
-use crate::cuda::driver::{check, inside, put, refuse};
-use crate::cuda::lower::{self, ix};
-use crate::cuda::memory::{Access, DEVICE};
-use crate::cuda::{context, cut, peers, pool};
+use crate::arena::GRANULE;
+use crate::codes::*;
+use crate::driver::{check, inside, put, refuse};
+use crate::lower::{self, ix};
+use crate::memory::{Access, DEVICE};
+use crate::{context, cut, peers, pool};
 
 /// `CU_MEM_ALLOCATION_TYPE_PINNED`.
 const PINNED: u32 = 1;
@@ -343,7 +343,7 @@ pub unsafe fn cuGraphMemFreeNodeGetParams(node: u64, out: u64) -> i32 {
 
 /// Is there such a device?
 fn known(device: i32) -> Result<(), i32> {
-    let all = crate::cuda::model::lock().devices.len() as i32;
+    let all = crate::model::lock().devices.len() as i32;
     (0..all)
         .contains(&device)
         .then_some(())

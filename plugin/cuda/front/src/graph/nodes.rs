@@ -2,12 +2,12 @@
 
 use super::work::Act;
 use super::{connect, edges_of, list_of, lock, lower_of, take_child, words, Edge, Kernel, Work};
-use crate::cuda::codes::*;
-use crate::cuda::context;
-use crate::cuda::driver::{check, inside, put};
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::{self, Kind};
-use crate::cuda::ranges;
+use crate::codes::*;
+use crate::context;
+use crate::driver::{check, inside, put};
+use crate::lower::{self, ix};
+use crate::model::{self, Kind};
+use crate::ranges;
 
 /// Words of `CUDA_KERNEL_NODE_PARAMS` before 12.0, and since.
 const OLD: usize = 7;

@@ -6,7 +6,7 @@ use super::lower::{self, ix};
 use super::model::Kind;
 use super::record;
 use super::{context, graph, stream};
-use crate::service;
+use crate::plugin;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -83,7 +83,7 @@ struct Call {
 /// What the lower half calls, on a thread of its own: no TLS, no heap.
 unsafe extern "C" fn called(data: u64) {
     // SAFETY: `run` takes the call's address.
-    unsafe { service::upper(run, [data, 0, 0, 0, 0, 0]) };
+    unsafe { plugin::upper(run, [data, 0, 0, 0, 0, 0]) };
 }
 
 /// Runs the program's function, in the upper half.
@@ -101,7 +101,7 @@ static HELD: Mutex<BTreeMap<(u64, [u64; 3]), usize>> = Mutex::new(BTreeMap::new(
 /// As [`called`], of a call that may be made again.
 unsafe extern "C" fn called_again(data: u64) {
     // SAFETY: `run_again` takes the call's address.
-    unsafe { service::upper(run_again, [data, 0, 0, 0, 0, 0]) };
+    unsafe { plugin::upper(run_again, [data, 0, 0, 0, 0, 0]) };
 }
 
 unsafe extern "C" fn run_again(data: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
@@ -122,7 +122,7 @@ fn boxed(function: u64, words: [u64; 3]) -> *mut Call {
 /// What a lower graph calls for a function of the program's: a function and its argument. One of each is kept for ever, as
 /// nobody tells when the last graph that has it is gone.
 pub fn interned(function: u64, words: [u64; 3]) -> (u64, u64) {
-    service::start();
+    plugin::serve();
     let mut held = HELD.lock().unwrap_or_else(|e| e.into_inner());
     let call = held
         .entry((function, words))
@@ -141,7 +141,7 @@ pub fn held(function: u64, data: u64) -> Option<[u64; 2]> {
 
 /// Has a stream call a function of the program.
 unsafe fn later(stream: u64, function: u64, words: [u64; 3]) -> i32 {
-    service::start();
+    plugin::serve();
     inside(|| unsafe {
         if function == 0 {
             return Err(INVALID_VALUE);

@@ -6,7 +6,7 @@ use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
 use super::stream::{self, per_thread};
 use super::{context, fault, graph, ranges};
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -32,7 +32,7 @@ pub fn say_once(line: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut said = SAID.lock().unwrap_or_else(|e| e.into_inner());
     if said.insert(line.to_owned()) {
-        crate::streams::flush();
+        crate::plugin::flush();
         eprintln!("splitproc: {line}");
     }
 }
@@ -53,7 +53,7 @@ pub fn code(outcome: Result<(), i32>) -> i32 {
 
 /// Runs what has to complete before the process may stop.
 pub fn inside(f: impl FnOnce() -> Result<(), i32>) -> i32 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     if !lower::active() {
         return NOT_INITIALIZED;
     }
@@ -112,7 +112,7 @@ pub unsafe fn call(index: usize, class: Class, args: &[u64]) -> i32 {
 /// Waits for the device. A thread that is saved here waits again after a restart.
 unsafe fn wait(index: usize, args: &[u64]) -> i32 {
     // What kernels have printed comes out now: after what the program has printed, as with the real driver.
-    crate::streams::flush_output();
+    crate::plugin::flush_output();
     // A thread's own stream may have to be made, which must complete.
     let mut args = args.to_vec();
     let found = inside(|| {
@@ -131,7 +131,7 @@ unsafe fn wait(index: usize, args: &[u64]) -> i32 {
     if found != SUCCESS {
         return found;
     }
-    let _inside = gate::enter(Call::Reexecutable);
+    let _inside = plugin::enter(Call::Reexecutable);
     loop {
         // SAFETY: the caller's.
         let outcome = unsafe {

@@ -4,8 +4,8 @@ use super::codes::*;
 use super::fault;
 use super::model::Kind;
 use super::record::{Layout, P};
-use crate::block;
-use crate::crossing::{self, Restarted};
+use crate::plugin::{self, Restarted};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 include!(concat!(env!("OUT_DIR"), "/cuda_table.rs"));
@@ -32,14 +32,15 @@ pub fn set_active() {
 
 /// Looks every function up in the half; after a restart again. False: there is no such half.
 pub fn resolve() -> bool {
-    let Some(half) = crossing::half_named(b"cuda") else {
+    let Some(half) = plugin::half() else {
         return false;
     };
     HALF.store(half, Relaxed);
     for (slot, name) in TABLE.iter().zip(NAMES) {
-        slot.store(crossing::sym(half, name), Relaxed);
+        slot.store(plugin::symbol(half, name), Relaxed);
     }
-    TOUCHED.store(crossing::sym(half, c"splitproc_cuda_touched"), Relaxed);
+    let touched = plugin::symbol(half, c"splitproc_cuda_touched");
+    TOUCHED.store(touched, Relaxed);
     true
 }
 
@@ -49,7 +50,13 @@ pub fn touched(at: u64, len: u64) -> bool {
         0 => true,
         // SAFETY: the function has this type, and reads nothing of ours.
         function => unsafe {
-            crossing::cross_must(HALF.load(Relaxed), function, &[at, len]) as i32 != 0
+            plugin::cross_must(
+                NOTE | COUNT as u32,
+                HALF.load(Relaxed),
+                function,
+                &[at, len],
+            ) as i32
+                != 0
         },
     }
 }
@@ -59,18 +66,17 @@ pub fn has(index: usize) -> bool {
     TABLE[index].load(Relaxed) != 0
 }
 
+/// What a thread's block notes of a call.
+fn note(index: usize) -> u32 {
+    index as u32 | NOTE
+}
+
 /// What is called in place of a function that the driver has not got.
 extern "C" fn missing() -> i32 {
     NOT_SUPPORTED
 }
 
 fn function(index: usize) -> usize {
-    // SAFETY: the block is this thread's own.
-    unsafe {
-        (*block::mine())
-            .function
-            .store(index as u32 | NOTE, Relaxed)
-    };
     match TABLE[index].load(Relaxed) {
         0 => {
             super::driver::say_once(&format!(
@@ -101,7 +107,7 @@ fn seen(index: usize, args: &[u64], code: i32) -> i32 {
 /// The arguments must be what the function expects, handles translated.
 pub unsafe fn call(index: usize, args: &[u64]) -> Result<i32, Restarted> {
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
-    let done = unsafe { crossing::cross(HALF.load(Relaxed), function(index), args) };
+    let done = unsafe { plugin::cross(note(index), HALF.load(Relaxed), function(index), args) };
     done.map(|code| seen(index, args, code as i32))
 }
 
@@ -112,12 +118,13 @@ pub unsafe fn call(index: usize, args: &[u64]) -> Result<i32, Restarted> {
 #[inline]
 pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     // SAFETY: as in `call`.
-    let code = unsafe { crossing::cross_must(HALF.load(Relaxed), function(index), args) };
+    let code =
+        unsafe { plugin::cross_must(note(index), HALF.load(Relaxed), function(index), args) };
     seen(index, args, code as i32)
 }
 
 /// The name of a function that a thread's block notes.
-pub fn noted(note: u32) -> Option<&'static str> {
+pub fn noted(note: u32) -> Option<&'static CStr> {
     let index = (note & NOTE != 0).then_some((note & !NOTE) as usize)?;
-    NAMES.get(index).and_then(|n| n.to_str().ok())
+    NAMES.get(index).copied()
 }

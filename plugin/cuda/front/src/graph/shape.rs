@@ -1,11 +1,11 @@
 //! Graphs as a whole: made, copied, destroyed, and what of them comes after what.
 
 use super::{edges_of, list, lock, lower_of, read, words, Edge, Graphs, Work};
-use crate::cuda::codes::*;
-use crate::cuda::context;
-use crate::cuda::driver::{check, inside, put};
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::Kind;
+use crate::codes::*;
+use crate::context;
+use crate::driver::{check, inside, put};
+use crate::lower::{self, ix};
+use crate::model::Kind;
 
 pub unsafe fn cuGraphCreate(out: u64, flags: i32) -> i32 {
     inside(|| unsafe {
@@ -60,7 +60,7 @@ pub unsafe fn cuGraphClone(out: u64, graph: u64) -> i32 {
                 lower,
             ];
             check(lower::must(ix::cuGraphNodeFindInClone, &args))?;
-            let known = crate::cuda::model::lock().known(Kind::Node, found);
+            let known = crate::model::lock().known(Kind::Node, found);
             all.node(known.ok_or(INVALID_HANDLE)?)?.original = original;
         }
         put(out, clone)

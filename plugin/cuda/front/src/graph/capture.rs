@@ -2,12 +2,12 @@
 
 use super::nodes::add_lower;
 use super::{edges_of, lock, lower_of, wanted_here, words, Edge, Graphs, Work};
-use crate::cuda::codes::*;
-use crate::cuda::driver::{check, inside, put};
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::{self, Kind};
-use crate::cuda::{context, stream};
-use crate::exports::splitproc_generation;
+use crate::codes::*;
+use crate::driver::{check, inside, put};
+use crate::lower::{self, ix};
+use crate::model::{self, Kind};
+use crate::plugin;
+use crate::{context, stream};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -125,7 +125,7 @@ pub fn relaxed<R>(f: impl FnOnce() -> R) -> R {
 /// After a restart the lower half has to be told of the thread's mode.
 fn tell_mode() {
     let (mode, told) = MODE.get();
-    let generation = splitproc_generation();
+    let generation = plugin::generation();
     if told != generation {
         // SAFETY: inside the gate.
         unsafe { exchange(mode) };
@@ -141,7 +141,7 @@ pub unsafe fn cuThreadExchangeStreamCaptureMode(at: u64) -> i32 {
         }
         let (before, _) = MODE.get();
         exchange(wanted);
-        MODE.set((wanted, splitproc_generation()));
+        MODE.set((wanted, plugin::generation()));
         put(at, before)
     })
 }

@@ -14,7 +14,7 @@ pub mod register;
 use super::codes::*;
 use super::stream::per_thread;
 use super::{context, driver, fault, lower};
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call};
 use std::cell::Cell;
 
 include!(concat!(env!("OUT_DIR"), "/cuda_runtime.rs"));
@@ -109,7 +109,7 @@ pub fn initialise() -> Result<(), i32> {
 /// The driver's.
 pub fn set_device(device: i32) -> Result<(), i32> {
     initialise()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let primary = context::primary(device)?;
     context::set_current(primary);
     DEVICE.set(device);
@@ -135,7 +135,7 @@ pub fn ready() -> Result<(), i32> {
 #[cold]
 fn again() -> Result<(), i32> {
     RESETS.set(context::resets());
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     match context::unused(context::current()) {
         Some(device) => set_device(device),
         None => Ok(()),
@@ -170,7 +170,7 @@ pub fn with_context(f: impl FnOnce() -> Result<(), i32>) -> i32 {
 /// The driver's.
 pub fn with_result<R>(f: impl FnOnce() -> Result<R, i32>) -> Result<R, i32> {
     ready()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     context::ensure()?;
     f()
 }

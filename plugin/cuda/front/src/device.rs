@@ -160,7 +160,7 @@ pub unsafe fn cuDeviceGetProperties(out: u64, device: i32) -> i32 {
 pub unsafe fn cuDriverGetVersion(out: u64) -> i32 {
     /// As first seen; 0: not yet.
     static VERSION: Mutex<i32> = Mutex::new(0);
-    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    let _inside = crate::plugin::enter(crate::plugin::Call::MustComplete);
     if !lower::has(ix::cuDriverGetVersion) && !lower::resolve() {
         return super::driver::code(unsafe { put(out, 0) });
     }
@@ -178,7 +178,7 @@ unsafe fn says(index: usize, error: i32, out: u64) -> i32 {
     if forks::forked() {
         return INVALID_VALUE;
     }
-    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    let _inside = crate::plugin::enter(crate::plugin::Call::MustComplete);
     if out == 0 || (!lower::has(index) && !lower::resolve()) {
         return INVALID_VALUE;
     }

@@ -6,9 +6,9 @@ use super::super::driver::{self, Class};
 use super::super::globals;
 use super::super::lower::ix;
 use super::super::model::{self, Kind};
-use super::super::{context, cut, graph, lower, module};
+use super::super::{context, cut, graph, link, lower, module};
 use super::{ready, Dim3};
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -29,10 +29,11 @@ struct Variable {
     managed: bool,
 }
 
-/// A fat binary: where it is, and its library once it is loaded. Both are 0 once it is unregistered.
+/// A fat binary: where it is and what it was linked of, and its library once it is loaded. All is 0 once it is unregistered.
 #[derive(Clone, Default)]
 struct Fatbin {
     image: u64,
+    parts: Vec<u64>,
     library: u64,
     names: Vec<CString>,
 }
@@ -60,9 +61,9 @@ impl Fatbins {
     /// Notes a library that the program has loaded by itself, with the names of its variables.
     pub fn add(&mut self, library: u64, names: Vec<CString>) {
         self.list.push(Fatbin {
-            image: 0,
             library,
             names,
+            ..Fatbin::default()
         });
     }
 
@@ -76,7 +77,7 @@ impl Fatbins {
 
 /// Runs something on the model that needs no driver.
 fn noting<R>(f: impl FnOnce(&mut Fatbins) -> R) -> R {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     f(&mut model::lock().fatbins)
 }
 
@@ -93,10 +94,11 @@ unsafe fn text(at: u64) -> CString {
 
 pub unsafe fn __cudaRegisterFatBinary(wrapper: u64) -> u64 {
     // SAFETY: the compiler's wrapper.
-    let image = unsafe { module::unwrapped(wrapper) };
+    let (image, parts) = unsafe { (module::unwrapped(wrapper), link::parts(wrapper)) };
     let index = noting(|f| {
         f.list.push(Fatbin {
             image,
+            parts,
             ..Fatbin::default()
         });
         f.list.len() - 1
@@ -193,17 +195,20 @@ pub unsafe fn __cudaInitModule(handle: u64) -> u64 {
 
 /// The library of a fat binary, loaded; its managed variables are then known to the program.
 fn library(index: usize) -> Result<u64, i32> {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let fatbin = model::lock().fatbins.list[index].clone();
     if fatbin.library != 0 {
         return Ok(fatbin.library);
     }
-    // SAFETY: the program's image stays until it is unregistered.
-    let library = graph::relaxed(|| unsafe { module::library(fatbin.image) })?;
+    // SAFETY: the program's image stays until it is unregistered, and so do its parts; what was linked stays for ever.
+    let image = unsafe { link::whole(fatbin.image, &fatbin.parts) };
     // SAFETY: as above.
-    let names = unsafe { module::variables(fatbin.image) };
+    let library = graph::relaxed(|| unsafe { module::library(image) })?;
+    // SAFETY: as above.
+    let names = unsafe { module::variables(image) };
     {
         let known = &mut model::lock().fatbins.list[index];
+        (known.image, known.parts) = (image, Vec::new());
         (known.library, known.names) = (library, names);
     }
     look_up(index, library)?;
@@ -266,7 +271,7 @@ pub fn kernel(host: u64) -> Result<u64, i32> {
         return Ok(host);
     }
     ready()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let known = model::lock().fatbins.kernels.get(&host).cloned();
     let known = known.ok_or(INVALID_DEVICE_FUNCTION)?;
     if known.handle != 0 {
@@ -289,7 +294,7 @@ pub fn kernel(host: u64) -> Result<u64, i32> {
 
 /// The host function of a kernel; the kernel itself where it has none.
 pub fn host_of(handle: u64) -> u64 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let model = model::lock();
     let mut all = model.fatbins.kernels.iter();
     all.find(|(_, k)| k.handle == handle)
@@ -302,7 +307,7 @@ pub fn host_of(handle: u64) -> u64 {
 /// It is none, or the driver's.
 pub fn symbol(host: u64) -> Result<(u64, u64), i32> {
     ready()?;
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     let known = model::lock().fatbins.variables.get(&host).cloned();
     let known = known.ok_or(INVALID_SYMBOL)?;
     let library = library(known.fatbin)?;

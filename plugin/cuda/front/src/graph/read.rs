@@ -1,11 +1,11 @@
 //! What the lower half has made by itself, read from there: captured work, clones, children's graphs.
 
 use super::{list_of, Edge, Graphs, Kernel, Work};
-use crate::cuda::codes::*;
-use crate::cuda::driver::{check, refuse};
-use crate::cuda::launch;
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::{self, Kind};
+use crate::codes::*;
+use crate::driver::{check, refuse};
+use crate::launch;
+use crate::lower::{self, ix};
+use crate::model::{self, Kind};
 use std::collections::BTreeSet;
 
 /// Attributes of a launch that are kept: where memory should stay, cooperation, clusters, priority, memory domains, shared
@@ -135,7 +135,7 @@ unsafe fn copy(node: u64) -> Result<Work, i32> {
         }
         copy[side + 8] = 0;
     }
-    Ok(Work::Copy(copy, crate::cuda::context::current()))
+    Ok(Work::Copy(copy, crate::context::current()))
 }
 
 unsafe fn event(index: usize, node: u64) -> Result<u64, i32> {
@@ -149,7 +149,7 @@ unsafe fn batch(node: u64) -> Result<Work, i32> {
     unsafe {
         let [_, n, at, flags] = words(ix::cuGraphBatchMemOpNodeGetParams, node)?;
         Ok(Work::Batch {
-            context: crate::cuda::context::current(),
+            context: crate::context::current(),
             flags: flags & 0xffff_ffff,
             operations: list_of(at, n & 0xffff_ffff)?.to_vec(),
         })
@@ -166,7 +166,7 @@ unsafe fn work(node: u64) -> Result<Work, i32> {
             1 => copy(node)?,
             2 => Work::Fill(
                 words(ix::cuGraphMemsetNodeGetParams, node)?,
-                crate::cuda::context::current(),
+                crate::context::current(),
             ),
             3 => {
                 let [function, data] = words(ix::cuGraphHostNodeGetParams, node)?;
@@ -230,7 +230,7 @@ impl Graphs {
     /// # Errors
     /// As [`Graphs::sync`]; nothing is left in the model.
     pub fn take_in(&mut self, lower: u64, within: u64) -> Result<u64, i32> {
-        let handle = self.add_graph(lower, crate::cuda::context::current(), within);
+        let handle = self.add_graph(lower, crate::context::current(), within);
         // SAFETY: as the caller of `sync` says.
         match unsafe { self.sync(handle, lower) } {
             Ok(()) => Ok(handle),

@@ -2,11 +2,11 @@
 
 use super::nodes::add_lower;
 use super::{lock, lower_of, read, Edge, Graphs, Work};
-use crate::cuda::codes::*;
-use crate::cuda::context;
-use crate::cuda::driver::check;
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::{self, Kind};
+use crate::codes::*;
+use crate::context;
+use crate::driver::check;
+use crate::lower::{self, ix};
+use crate::model::{self, Kind};
 use std::collections::BTreeMap;
 
 /// A node in a copy of a graph.

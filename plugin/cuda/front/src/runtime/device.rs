@@ -62,7 +62,7 @@ pub unsafe fn cudaSetDevice(device: i32) -> i32 {
 
 /// The primary context of another device.
 fn peer(device: i32) -> Result<u64, i32> {
-    let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+    let _inside = crate::plugin::enter(crate::plugin::Call::MustComplete);
     context::primary(device)
 }
 
@@ -83,7 +83,7 @@ pub unsafe fn cudaInitDevice(device: i32, flags: i32, which: i32) -> i32 {
             // SAFETY: numbers.
             check(unsafe { driver::cuDevicePrimaryCtxSetFlags_v2(device, flags) })?;
         }
-        let _inside = crate::gate::enter(crate::gate::Call::MustComplete);
+        let _inside = crate::plugin::enter(crate::plugin::Call::MustComplete);
         context::primary(device).map(|_| ())
     }))
 }

@@ -7,9 +7,7 @@ use super::fault;
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
-use crate::crossing::Restarted;
-use crate::exports::splitproc_generation;
-use crate::gate::{self, Call};
+use crate::plugin::{self, Call, Restarted};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -40,7 +38,7 @@ pub fn set_current(context: u64) {
 }
 
 fn wanted() -> Option<(u32, u64)> {
-    let want = (splitproc_generation(), current());
+    let want = (plugin::generation(), current());
     let told = TOLD.get();
     let none = want.1 == 0 && (told.1 == 0 || told.0 != want.0);
     (want != told && !none).then_some(want)
@@ -111,7 +109,7 @@ pub fn unused(context: u64) -> Option<i32> {
 }
 
 pub unsafe fn cuInit(flags: i32) -> i32 {
-    let _inside = gate::enter(Call::MustComplete);
+    let _inside = plugin::enter(Call::MustComplete);
     if lower::active() {
         return SUCCESS;
     }
@@ -332,7 +330,7 @@ unsafe fn create(out: u64, flags: i32, device: i32) -> i32 {
         let record = Record::plain(ix::cuCtxCreate_v2, args.to_vec());
         let handle = model::lock().add(Kind::Context, lower, 0, record);
         push(handle)?;
-        TOLD.set((splitproc_generation(), handle));
+        TOLD.set((plugin::generation(), handle));
         put(out, handle)
     })
 }

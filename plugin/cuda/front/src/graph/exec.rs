@@ -4,11 +4,11 @@ use super::build::{instantiate_lower, Step};
 use super::nodes::{batch, copy, fill, host, keep_attributes, kernel, kernel_of};
 use super::work::Act;
 use super::{enrol, lock, lower_of, Exec, Work};
-use crate::cuda::codes::*;
-use crate::cuda::driver::{check, inside, put, refuse};
-use crate::cuda::lower::{self, ix};
-use crate::cuda::model::{self, Kind};
-use crate::cuda::{context, event, stream};
+use crate::codes::*;
+use crate::driver::{check, inside, put, refuse};
+use crate::lower::{self, ix};
+use crate::model::{self, Kind};
+use crate::{context, event, stream};
 
 /// `CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD`.
 const UPLOAD: u64 = 2;

@@ -7,7 +7,7 @@ use super::driver::{self, check, Class};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::{arrays, context, vmm};
-use crate::host;
+use crate::plugin;
 use lh_loader::lhinfo::Piece;
 use std::sync::Mutex;
 
@@ -113,7 +113,7 @@ pub fn save() -> Result<(), String> {
     let (memory, mut copied): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|s| matches!(s.of, Of::Memory(_)));
     let pieces = pieces(&memory)?;
-    if pieces.is_empty() || host::save_devices(&pieces).map_err(|e| e.message)? {
+    if pieces.is_empty() || plugin::save_devices(&pieces)? {
         saved().extend(memory);
     } else {
         copied.extend(memory);
@@ -213,7 +213,7 @@ pub fn restore() -> Result<(), String> {
     let all = saved().clone();
     let pieces = pieces(&all)?;
     if !pieces.is_empty() {
-        host::fill_devices(&pieces).map_err(|e| e.message)?;
+        plugin::fill_devices(&pieces)?;
     }
     for s in all.iter().filter(|s| s.at != 0) {
         copy(s, true).map_err(failed("copying a device's memory back"))?;

@@ -1,9 +1,10 @@
-//! The CUDA front: the driver's and the runtime's functions over the model and the lower half.
+//! libsplitproc_cuda.so, the CUDA front: the driver's and the runtime's functions over the model and the lower half.
 //!
 //! Only the driver API crosses (`lower`). `driver` holds its exports, generated from `plugin/cuda/driver.txt`; `runtime`
 //! those of libcudart, implemented over them. The model keeps what is alive as the calls that made it (`record`), so that
 //! `replay` makes it again in a fresh half. Device memory is placed at addresses of our choosing (`memory`); `cut` waits
-//! for streams; `contents` has what devices hold saved.
+//! for streams; `contents` has what devices hold saved. `plugin` is the way to libsplitproc.so: an MPI program's image need not
+//! hold what is here.
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments, non_snake_case)]
 
 pub mod arena;
@@ -23,6 +24,7 @@ pub mod globals;
 pub mod graph;
 pub mod host;
 pub mod launch;
+mod link;
 pub mod lookup;
 pub mod lower;
 pub mod managed;
@@ -30,6 +32,7 @@ pub mod memory;
 pub mod model;
 pub mod module;
 pub mod peers;
+mod plugin;
 pub mod pool;
 pub mod ranges;
 pub mod record;
@@ -37,8 +40,3 @@ pub mod replay;
 pub mod runtime;
 pub mod stream;
 pub mod vmm;
-
-pub use cut::{presuspend, resume, wait_at_most};
-pub use graph::{open_captures, wait_for_captures};
-pub use lower::active;
-pub use replay::restart;
