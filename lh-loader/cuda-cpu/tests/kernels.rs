@@ -242,6 +242,23 @@ fn functions_call_themselves() {
     assert!(matches!(fault, Fault::Stack { .. }), "{fault}");
 }
 
+/// A call of what the module only declares is a fault, not nothing.
+#[test]
+fn functions_that_nobody_defines_are_named() {
+    let text = format!(
+        "{HEAD}.extern .func (.param .b32 r) elsewhere (.param .b32 n);
+        .entry k(.param .u64 a) {{ .reg .b32 %r<3>; .reg .b64 %rd<2>;
+        {{ .param .b32 n; .param .b32 r; st.param.b32 [n], 1; call.uni (r), elsewhere, (n); ld.param.b32 %r1, [r]; }}
+        ld.param.u64 %rd1, [a]; st.global.u32 [%rd1], %r1; ret; }}"
+    );
+    let device = Test::default();
+    let out = device.put(&[7u32, 7]);
+    let run = device.run(&text, "k", [1, 1, 1], [1, 1, 1], &[out]);
+    let told = run.unwrap_err().to_string();
+    assert!(told.contains("elsewhere is defined nowhere"), "{told}");
+    assert_eq!(device.get::<u32>(out, 1), [7]);
+}
+
 #[test]
 fn carries_go_on() {
     // (2^64 - 1) * 3 + 5 in 32-bit pieces, and a difference.

@@ -119,7 +119,11 @@ pub fn build<'a>(f: &Function<'a>, outside: &Outside<'a>, shared: usize) -> Code
         }
     }
     b.guard = None;
-    b.step(Op::Return);
+    b.step(match f.body {
+        Some(_) => Op::Return,
+        // As those are that kernels start others by.
+        None => Op::Unknown(format!("{} is defined nowhere", f.name)),
+    });
     for step in &mut b.code.steps {
         match &mut step.op {
             Op::Branch(to) => *to = positions[*to as usize],
