@@ -386,6 +386,8 @@ static void errors(void)
     MPI_File_get_errhandler(f, &other);
     MPI_File_set_errhandler(f, MPI_ERRORS_RETURN);
     CHECK(class_of(MPI_File_write(f, data, 1, MPI_INT, &s)) == MPI_ERR_READ_ONLY && raised == 3);
+    for (int whence = 0; whence < 3; whence++) /* as MPI::SEEK_SET and the like in Open MPI's C++ */
+        CHECK(class_of(MPI_File_seek_shared(f, 0, whence)) == MPI_ERR_ARG);
     MPI_File_set_errhandler(f, other);
     MPI_Errhandler_free(&other);
     about = MPI_FILE_NULL;

@@ -7,7 +7,7 @@
 use super::abi::*;
 use super::files::{finish, together};
 use super::front::{put, put_status};
-use super::lower::{self, must, Fail, KINDS, NAMES, NARROW};
+use super::lower::{self, ix, must, Fail, KINDS, NAMES, NARROW};
 use super::model::comm::Pending;
 use super::model::file::{self, File};
 use super::model::request::{self, Extra, Kind, Request};
@@ -16,9 +16,15 @@ use super::{coll, handle, icoll, inside};
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Where a seek may begin. ROMIO looks at that on the first rank only, while the others wait for it in a barrier.
+const WHENCE: [i32; 3] = [SEEK_SET, SEEK_CUR, SEEK_END];
+
 /// Calls a function of the lower half, with the application's arguments and `more`.
 unsafe fn call(f: &File, index: usize, args: &[u64], more: Option<u64>) -> Result<i32, Fail> {
     let index = permitted(f, narrow(index, args)?)?;
+    if index == ix::File_seek_shared && !WHENCE.contains(&(args[2] as i32)) {
+        return Err(Fail::Code(ERR_ARG));
+    }
     let mut words = [0u64; 8];
     let n = args.len();
     for (i, (word, kind)) in args.iter().zip(KINDS[index].bytes()).enumerate() {
