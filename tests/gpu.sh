@@ -1,191 +1,62 @@
 #!/bin/sh
-# Everything that needs a GPU, on a machine that has one: builds the examples with nvcc, runs each natively and over splitproc,
-# checkpoints it at a random moment, stops it, restarts it, compares, and prints a table (the last time is the restart's with the rest of
-# the run); heat2d-cuda on 1, 2 and 4 ranks where there is MPICH; the same under DMTCP where it is installed. Then what it costs: launches, a long
-# computation, checkpoint and restart bandwidth (benches/cuda/run). `--cuda cpu` as the first arguments: on the CPU device, where there
-# is no native run. SIZES: MiB of device memory, one after the other.
+# Everything that needs a GPU, in one folder that needs nothing else: built here, run on a machine that has the GPU and a driver, but perhaps
+# no compiler at all.
+#
+#     tests/gpu.sh --build DIR       release build, nvcc and MPICH are here; DIR (some 20 MiB) can be copied anywhere
+#     DIR/run [--cuda cpu]           there: sh, coreutils, grep and awk; x86-64, glibc 2.36 or newer if this is Debian 12
+#     tests/gpu.sh [--cuda cpu]      both, one after the other, where there are both
+#
+# ARCH: the GPU's architecture without the point; programs have PTX too, so that newer ones run them. MPICH goes along for machines that have none.
 set -eu
 cd "$(dirname "$0")/.."
-device=gpu
-[ "${1-}" != --cuda ] || device=$2
-: "${NVCC:=$(command -v nvcc || echo "$(./setup cuda)/nvcc")}"
-export NVCC
-command -v "$NVCC" >/dev/null || { echo "gpu.sh: no nvcc: put it in the PATH or name it with NVCC=" >&2; exit 2; }
-splitproc=$PWD/target/release/splitproc
-[ -x "$splitproc" ] || { echo "gpu.sh: run cargo build --release --workspace first" >&2; exit 2; }
-home=$(dirname "$(dirname "$(command -v "$NVCC")")")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-arch=90
-if [ "$device" = gpu ]; then
-    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-    arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
-    export LD_LIBRARY_PATH="$home/lib:$home/lib64${LD_LIBRARY_PATH+:$LD_LIBRARY_PATH}"
+if [ "${1-}" = --build ]; then
+    folder=${2:?the folder to build}
+else
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
 fi
-# benches/cuda/run builds for it too.
-export ARCH="$arch"
+nvcc=${NVCC:-$(command -v nvcc || echo "$(./setup cuda)/nvcc")}
+[ -x "$nvcc" ] || { echo "gpu.sh: no nvcc: put it in the PATH or name it with NVCC=" >&2; exit 2; }
+release=target/release
+[ -x $release/splitproc ] || { echo "gpu.sh: run cargo build --release --workspace first" >&2; exit 2; }
+home=$(dirname "$(dirname "$nvcc")")
+arch=${ARCH:-90}
+host=${CXX:-$(command -v g++-12 || command -v g++)}
+mkdir -p "$folder/bin" "$folder/programs" "$folder/lib"
 
-now() { date +%s.%N; }
-took() { echo "$1 $2" | awk '{ printf "%.2f", $2 - $1 }'; }
-build() { # source program flag...
-    source=$1 program=$2
-    shift 2
-    "$NVCC" ${CXX:+-ccbin "$CXX"} -cudart shared -L"$home/lib" -gencode "arch=compute_$arch,code=[sm_$arch,compute_$arch]" \
-        "$@" -o "$program" "$source"
-}
-# A number from 1 to $1.
-random() { echo $(($(od -An -N2 -tu2 /dev/urandom) % $1 + 1)); }
-# Waits until process $1 has written $3 lines into the file $2; false if it ends before.
-written() {
-    while [ "$(wc -l <"$2")" -lt "$3" ]; do
-        kill -0 "$1" 2>/dev/null || return 1
-        sleep 0.02
-    done
-}
-# Has what is given run on so many ranks; 0: without MPI.
-ranks() {
-    if [ "$1" = 0 ]; then
-        shift
-        "$@"
-    else
-        n=$1
-        shift
-        mpirun.mpich -n "$n" "$@"
-    fi
-}
+# Splitproc's own parts.
+cp -RP $release/fronts $release/lib*.so $release/splitproc $release/splitproc-host $release/splitproc-mpi-lh $release/lh-loader "$folder/bin"
+cp benches/cuda/run "$folder/bandwidth"
+cp tests/gpu/run "$folder/run"
 
-failed=0
-printf '%-16s %10s %10s %12s %14s  %s\n' program 'native s' 'ours s' 'checkpoint s' 'restarted, s' result
-row() {
-    [ "$6" = same ] || failed=1
-    printf '%-16s %10s %10s %12s %14s  %s\n' "$@"
+# CUDA programs: the examples, and what is measured.
+cuda() { # source flag...
+    name=$(basename "$1" .cu)
+    "$nvcc" -ccbin "$host" -cudart shared -L"$home/lib" -gencode "arch=compute_$arch,code=[sm_$arch,compute_$arch]" \
+        -o "$folder/programs/$name" "$@"
 }
-under_dmtcp() { # name program argument...
-    name=$1
-    shift
-    rm -rf "$work/dmtcp"
-    mkdir "$work/dmtcp"
-    (
-        cd "$work/dmtcp"
-        fronts=$(dirname "$splitproc")/fronts
-        export SPLITPROC_CUDA=$device LD_LIBRARY_PATH="$fronts${LD_LIBRARY_PATH+:$LD_LIBRARY_PATH}" DMTCP_QUIET=2
-        dmtcp_coordinator --daemon -q -q --coord-port 0 --port-file port --exit-on-last
-        DMTCP_COORD_PORT=$(cat port) DMTCP_COORD_HOST=localhost
-        export DMTCP_COORD_PORT DMTCP_COORD_HOST
-        : >"$work/part"
-        dmtcp_launch -q -q --join-coordinator --no-gzip --with-plugin "$(dirname "$splitproc")/libsplitproc.so" "$@" >>"$work/part" &
-        written $! "$work/part" "$(random "$most")" || exit 1
-        begin=$(now)
-        dmtcp_command -q --bcheckpoint >/dev/null
-        took "$begin" "$(now)" >"$work/checkpoint"
-        kill -9 $!
-        wait
-        dmtcp_coordinator --daemon -q -q --coord-port 0 --port-file port --exit-on-last
-        DMTCP_COORD_PORT=$(cat port)
-        begin=$(now)
-        dmtcp_restart -q -q --join-coordinator ckpt_*.dmtcp >"$work/rest"
-        took "$begin" "$(now)" >"$work/restart"
-    ) 2>"$work/why" || { row "$name, DMTCP" - - - - "fails: $(tail -n 1 "$work/why")"; return; }
-    # What it wrote between the checkpoint and its end comes again.
-    result=same
-    lines=$(wc -l <"$work/rest")
-    tail -n "$lines" "$work/expected" | cmp -s - "$work/rest" && [ "$lines" -gt 0 ] || result='differs after the restart'
-    row "$name, DMTCP" - - "$(cat "$work/checkpoint")" "$(cat "$work/restart")" "$result"
-}
-
-jobs='vectoradd 0 200 10;nbody 0 200 16384 10;managed 0 200 10;streams 0 200 10'
-heat='heat2d-cuda 0 2048 2000 10 10;heat2d-cuda 2 2048 2000 10 10;heat2d-cuda 4 2048 2000 10 10'
-if [ "$device" != gpu ]; then
-    jobs='vectoradd 0 40 40;nbody 0 40 256 40;managed 0 40 40;streams 0 60 20'
-    heat='heat2d-cuda 0 64 100 2 40;heat2d-cuda 2 64 100 2 40;heat2d-cuda 4 64 100 2 40'
-fi
-mpi=
-if command -v mpicc.mpich >/dev/null; then
-    jobs="$jobs;$heat"
-    mpi=$(mpicc.mpich -show | tr ' ' '\n' | grep '^-[ILl]' | tr '\n' ' ')
-fi
-old=$IFS
-IFS=';'
-for job in $jobs; do
-    IFS=$old
-    # shellcheck disable=SC2086
-    set -- $job
-    name=$1 n=$2
-    shift 2
-    # shellcheck disable=SC2046
-    [ -e "$work/$name" ] || build "examples/cuda/$name.cu" "$work/$name" $([ "$name" != heat2d-cuda ] || echo "$mpi")
-    title=$name
-    [ "$n" = 0 ] || title="$name, $n"
-    begin=$(now)
-    native=-
-    if [ "$device" = gpu ]; then
-        ranks "$n" "$work/$name" "$@" >"$work/expected"
-        native=$(took "$begin" "$(now)")
-    fi
-    begin=$(now)
-    ranks "$n" "$splitproc" launch --cuda "$device" --ckpt-dir "$work/first" -- "$work/$name" "$@" >"$work/ours"
-    ours=$(took "$begin" "$(now)")
-    [ "$device" = gpu ] || cp "$work/ours" "$work/expected"
-    most=$(($(wc -l <"$work/expected") / 2))
-    : >"$work/part"
-    ranks "$n" "$splitproc" launch --cuda "$device" --ckpt-dir "$work/$title.ckpt" -- "$work/$name" "$@" >"$work/part" &
-    pid=$!
-    if ! written $pid "$work/part" "$(random "$most")"; then
-        row "$title" "$native" "$ours" - - 'ends before its time'
-        continue
-    fi
-    begin=$(now)
-    if ! why=$("$splitproc" checkpoint --ckpt-dir "$work/$title.ckpt" --wait --stop 2>&1); then
-        row "$title" "$native" "$ours" - - "no checkpoint: $(echo "$why" | tail -n 1)"
-        wait $pid || true
-        continue
-    fi
-    checkpoint=$(took "$begin" "$(now)")
-    wait $pid || true
-    begin=$(now)
-    ranks "$n" "$splitproc" restart "$work/$title.ckpt" >>"$work/part" || echo 'the restart fails' >>"$work/part"
-    restart=$(took "$begin" "$(now)")
-    result=same
-    cmp -s "$work/expected" "$work/ours" || result='differs over splitproc'
-    cmp -s "$work/expected" "$work/part" || result='differs after the restart'
-    row "$title" "$native" "$ours" "$checkpoint" "$restart" "$result"
-    if [ "$n" = 0 ] && command -v dmtcp_launch >/dev/null; then
-        under_dmtcp "$title" "$work/$name" "$@"
-    fi
+for name in vectoradd nbody managed streams; do cuda examples/cuda/$name.cu; done
+cuda benches/cuda/device.cu
+mpi=$(mpicc.mpich -show | tr ' ' '\n' | grep '^-[ILl]')
+# shellcheck disable=SC2086
+cuda examples/cuda/heat2d-cuda.cu $mpi
+for name in cuda_async cuda_matrices; do cuda tests/c/$name.cu; done
+# Programs of the driver's API, with PTX of their own.
+for name in cuda cuda_graph cuda_graph_memory cuda_edges cuda_texture cuda_unload cuda_vmm; do
+    gcc -O2 -Wno-stringop-overflow -o "$folder/programs/$name" tests/c/$name.c -L$release/fronts -l:libcuda.so.1 \
+        -Wl,--unresolved-symbols=ignore-in-shared-libs -lpthread -lm
 done
 
-# Programs that go on after a restart reach device memory, variables and managed memory by the addresses that they had: the same.
-[ $failed = 0 ] && echo 'addresses after the restarts: the same; managed memory (UVM): the same'
+# An mpirun, and the libraries that all need, but for the C library's and the driver; what debuggers want is left out.
+mpich=$(readlink -f "$(command -v mpirun.mpich)")
+cp "$mpich" "$folder/bin/mpirun.mpich"
+cp "$(dirname "$mpich")/hydra_pmi_proxy" "$folder/bin"
+for program in "$folder"/programs/* "$folder"/bin/mpirun.mpich "$folder"/bin/splitproc; do
+    LD_LIBRARY_PATH=$home/lib ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }'
+done | sort -u | grep -v '/lib\(c\|m\|dl\|rt\|pthread\|resolv\|cuda\)\.so' | while read -r library; do
+    cp -L "$library" "$folder/lib"
+done
+find "$folder/bin" "$folder/lib" -type f -exec strip --strip-debug {} +
 
-build benches/cuda/device.cu "$work/device"
-over() { "$splitproc" launch --cuda "$device" --ckpt-dir "$work/cost" -- "$@"; }
-# The best of three rounds.
-best() { for _ in 1 2 3; do "$@"; done | sort -n | head -1; }
-seconds() {
-    begin=$(now)
-    "$@" >/dev/null
-    took "$begin" "$(now)"
-    echo
-}
-n=100000
-steps='5000 16384 0'
-[ "$device" = gpu ] || { n=200; steps='20 256 0'; }
-printf '\n%-34s %16s %16s %8s\n' '' native ours ratio
-compare() { awk -v name="$1" -v a="$2" -v b="$3" 'BEGIN { printf "%-34s %16s %16s %8s\n", name, a, b, a + 0 ? sprintf("%.3f", b / a) : "-" }'; }
-native='- -' computed=-
-if [ "$device" = gpu ]; then
-    native=$(best "$work/device" launches $n)
-    # shellcheck disable=SC2086
-    computed=$(best seconds "$work/nbody" $steps)
-fi
-ours=$(best over "$work/device" launches $n)
-compare 'us a launch, many in a row' "${native% *}" "${ours% *}"
-compare 'us a launch and a wait' "${native#* }" "${ours#* }"
-# shellcheck disable=SC2086
-compare 'nbody, s, with start and end' "$computed" "$(best seconds over "$work/nbody" $steps)"
-
-echo
-default='8192 32768'
-[ "$device" = gpu ] || default=64
-SIZES=${SIZES:-$default} benches/cuda/run --cuda "$device" || failed=1
-exit $failed
+[ "${1-}" = --build ] || { "$folder/run" "$@"; exit; }
+echo "$folder: $(du -sm "$folder" | cut -f 1) MiB; copy it to the GPU's machine, and there: ${folder##*/}/run"

@@ -87,8 +87,10 @@ pub fn hold() {
     let mut old = 0;
     // SAFETY: the block and the state are the calling thread's own.
     unsafe {
-        pthread_setcancelstate(DISABLE, &mut old);
-        (*block::mine()).cancel_state = old as u32 + 1;
+        if (*block::mine()).cancel_state == 0 {
+            pthread_setcancelstate(DISABLE, &mut old);
+            (*block::mine()).cancel_state = old as u32 + 1;
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
-use crate::{cancel, raw, registry};
+use crate::{cancel, raw, registry, signal};
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
@@ -166,6 +166,16 @@ fn wait(call: Call, before: u8) {
     if cancel::own_word().load(Ordering::SeqCst) & cancel::CANCELLED != 0 {
         cancel::hold();
     }
+}
+
+/// The calling thread, inside and without a turn, has come out of a lower half's call that must not have happened if the
+/// process is saved now. While the gate is closed it stays, as one outside; then it does `call`. False: there was a restart.
+#[cold]
+#[inline(never)]
+pub fn stay(call: Call) -> bool {
+    let before = signal::generation();
+    wait(call, OUTSIDE);
+    signal::generation() == before
 }
 
 /// Has the thread, which waited at the gate, been let in?

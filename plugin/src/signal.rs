@@ -81,7 +81,7 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
 }
 
 /// Restarts so far.
-fn generation() -> u32 {
+pub fn generation() -> u32 {
     // SAFETY: lhInfo is mapped.
     let upper = unsafe { &lhinfo::get().upper };
     upper.generation.load(Ordering::Acquire)

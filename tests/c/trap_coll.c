@@ -410,6 +410,80 @@ static void busy_group(void)
     MPI_Group_free(&group);
 }
 
+/*
+ * Rank 0 is in a scatter for most of a second, for its own part, as the checkpoint comes, and leaves it before the others have
+ * come. They must not get the second one's values for the first's.
+ */
+static void scatter(void)
+{
+    enum { DEPTH = 20, N = 300000, EXTENT = 2 * DEPTH + 3 };
+    MPI_Datatype nested = MPI_CHAR, from, to;
+    char value[EXTENT], *place = calloc(N, EXTENT);
+    int counts[16] = {N, 1, 1, 1}, at[16] = {0};
+    CHECK(ranks <= 4);
+    for (int k = 0; k < DEPTH; k++) {
+        int one[2] = {1, 1};
+        MPI_Aint where[2] = {0, 2 * k + 3};
+        MPI_Datatype both[2] = {nested, MPI_CHAR};
+        MPI_Type_create_struct(2, one, where, both, &nested);
+    }
+    MPI_Type_create_resized(nested, 0, 0, &from);
+    MPI_Type_create_resized(nested, 0, EXTENT, &to);
+    MPI_Type_commit(&from);
+    MPI_Type_commit(&to);
+    mark(rank);
+    say_ready_when_all_are();
+    if (rank != 0)
+        for (int i = 0; i < 3000; i++)
+            nap();
+    for (int round = 1; round <= 2; round++) {
+        memset(value, round, sizeof value);
+        MPI_Scatterv(value, counts, at, from, place, counts[rank], to, 0, MPI_COMM_WORLD);
+        CHECK(place[0] == round && place[EXTENT * (counts[rank] - 1)] == round);
+    }
+    free(place);
+    wait_for_go();
+}
+
+/*
+ * Rank 0 comes late to a reduction in place, which is waited for. It is on its way there when the checkpoint comes, and before
+ * it makes calls on other communicators that are refused for their arguments: nobody else makes these.
+ */
+static void refused(void)
+{
+    enum { N = 1000 };
+    static double place[N];
+    int x = 7, class;
+    MPI_Comm quiet[2];
+    MPI_Request r;
+    for (int k = 0; k < 2; k++) {
+        MPI_Comm_dup(MPI_COMM_WORLD, &quiet[k]);
+        MPI_Comm_set_errhandler(quiet[k], MPI_ERRORS_RETURN);
+    }
+    for (int k = 0; k < N; k++)
+        place[k] = rank;
+    mark(rank);
+    say_ready_when_all_are();
+    if (rank == 0) {
+        for (int i = 0; i < 2000; i++)
+            nap();
+        MPI_Error_class(MPI_Bcast(&x, -1, MPI_INT, 0, quiet[0]), &class);
+        CHECK(class == MPI_ERR_COUNT);
+        MPI_Error_class(MPI_Ibcast(&x, 1, MPI_INT, ranks, quiet[1], &r), &class);
+        CHECK(class == MPI_ERR_ROOT);
+    }
+    MPI_Allreduce(MPI_IN_PLACE, place, N, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    for (int k = 0; k < N; k++)
+        CHECK(place[k] == ranks * (ranks - 1) / 2);
+    for (int k = 0; k < 2; k++) {
+        int sum;
+        wait_for_go();
+        MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, quiet[k]);
+        CHECK(sum == ranks * (ranks - 1) / 2);
+        MPI_Comm_free(&quiet[k]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
@@ -423,6 +497,7 @@ int main(int argc, char **argv)
         {"busy_allreduce_in_place", busy_allreduce_in_place},
         {"busy_scan_in_place", busy_scan_in_place},
         {"busy_reduce_in_place", busy_reduce_in_place},
+        {"scatter", scatter},             {"refused", refused},
         {NULL, NULL},
     };
     int several = strcmp(argv[1], "threads") == 0 || strcmp(argv[1], "makers") == 0;

@@ -245,6 +245,8 @@ over_mpich! { "trap_mpi4" 2 both_directions_in_a_request_and_a_communicators_buf
 over_mpich! { "trap_mpi4" 2 a_session_without_init "session" }
 over_mpich! { "trap_coll" 2 a_broadcast_on_a_communicator_that_its_root_has_freed "freed" }
 over_mpich! { "trap_coll" 2 the_others_wait_for_a_member_of_a_group "busy_group" }
+over_mpich! { "trap_coll" 2 a_root_that_leaves_a_scatter_as_the_checkpoint_comes "scatter" }
+traps_over_both! { "trap_coll" 2: collectives_that_are_refused_as_the_checkpoint_comes "refused"; }
 over_mpich! { "trap_mpi4" 2 communicators_by_names_in_another_order "names" }
 over_mpich! { "trap_mpi4" 2 control_variables_that_the_program_has_set "tool" }
 

@@ -1,11 +1,11 @@
 //! Collectives: sequence numbers, and the hold while a cut is taken.
 
 use super::abi::*;
-use super::front::{again, finish};
+use super::front::finish;
 use super::lower::{Fail, Outcome};
 use super::model::comm::{self as comms, MUST};
 use super::model::{datatype, Comm};
-use super::own;
+use super::{own, turn};
 use crate::gate::{self, Call, Inside};
 use crate::raw;
 use std::mem::MaybeUninit;
@@ -89,23 +89,75 @@ pub fn leave(c: &Comm, n: u64) {
     c.blocking.store(0, Release);
 }
 
+/// Leaves a blocking collective that may be called again, unless the process may be saved with other members before it:
+/// where the gate is closed, the calling thread stays until it is opened. False: there was a restart, and the collective has
+/// not happened.
+///
+/// It has left before it is looked whether the gate is closed: who closes that makes all threads pass a fence, so this is
+/// seen (`cut::overtaken`), or the closed gate is seen here. `nested`: in a call within another, which is waited for.
+#[inline(always)]
+pub fn depart(c: &Comm, n: u64, nested: bool) -> bool {
+    let before = c.left.load(Relaxed);
+    leave(c, n);
+    compiler_fence(SeqCst);
+    !gate::closed() || nested || depart_late(c, n, before)
+}
+
+#[cold]
+#[inline(never)]
+fn depart_late(c: &Comm, n: u64, before: u64) -> bool {
+    while gate::closed() && beyond(c, n) {
+        c.blocking.store(n, SeqCst);
+        c.left.store(before, SeqCst);
+        turn::end();
+        if !gate::stay(Call::Reexecutable) {
+            return false;
+        }
+        leave(c, n);
+        compiler_fence(SeqCst);
+    }
+    true
+}
+
+/// Is a cut being taken that has this collective after it?
+pub fn beyond(c: &Comm, n: u64) -> bool {
+    CUT.load(SeqCst) != 0 && n > c.target.load(SeqCst)
+}
+
 /// Was a collective refused for its arguments, before anything was sent? The other members need not have called it, so it
 /// does not count.
-pub fn refused(outcome: &Outcome) -> bool {
+fn refused(outcome: &Outcome) -> bool {
     match outcome {
         Ok(code) | Err(Fail::Code(code)) => (ERR_BUFFER..=ERR_ARG).contains(&(code & ERR_CLASS)),
         Err(Fail::Restarted) => false,
     }
 }
 
+/// Takes back that a collective was entered, if it was refused. The cut is told after that: what it has aimed at for its
+/// sake may never come.
+pub fn take_back_if_refused(c: &Comm, n: u64, outcome: &Outcome) -> bool {
+    let refused = refused(outcome);
+    if refused {
+        take_back(c, n);
+        c.refused.fetch_add(1, SeqCst);
+    }
+    refused
+}
+
 /// Ends a blocking collective: leaves it, or takes back that it was entered.
-#[inline(always)]
 pub fn end(c: &Comm, n: u64, outcome: &Outcome) {
-    if refused(outcome) {
-        c.entered.store(n - 1, Relaxed);
-        c.blocking.store(0, Release);
-    } else {
+    if !take_back_if_refused(c, n, outcome) {
         leave(c, n);
+    }
+}
+
+/// As [`end`], for one that may be called again. False: it is to be, after a restart.
+#[inline(always)]
+pub fn over(c: &Comm, n: u64, outcome: &Outcome, nested: bool) -> bool {
+    match outcome {
+        Err(Fail::Restarted) => false,
+        Ok(SUCCESS) => depart(c, n, nested),
+        failed => take_back_if_refused(c, n, failed) || depart(c, n, nested),
     }
 }
 
@@ -122,16 +174,10 @@ pub fn blocking(comm: i32, in_place: bool, f: impl Fn() -> Outcome + Copy) -> i3
         Call::Reexecutable
     };
     let (inside, n) = enter(c, in_place, call, true);
-    let outcome = match f() {
-        Ok(SUCCESS) => {
-            leave(c, n);
-            drop(inside);
-            return SUCCESS;
-        }
-        Err(Fail::Restarted) => repeat(f),
-        other => other,
-    };
-    end(c, n, &outcome);
+    let mut outcome = f();
+    while !over(c, n, &outcome, inside.nested()) {
+        outcome = repeat(f);
+    }
     drop(inside);
     finish(comm, outcome)
 }
@@ -207,5 +253,5 @@ impl Kept {
 #[cold]
 #[inline(never)]
 fn repeat(f: impl Fn() -> Outcome) -> Outcome {
-    again(f)
+    f()
 }

@@ -152,6 +152,7 @@ unsafe fn wait_lower(
             &[r.lower.as_ptr() as u64, &mut raw as *mut Status as u64],
         );
         inside.set(Call::MustComplete);
+        let outcome = icoll::may_be_complete(r, outcome, &inside);
         let guard = lock();
         r.waiting.set(false);
         if let Ok(code) = outcome {

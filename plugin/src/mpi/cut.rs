@@ -2,7 +2,8 @@
 //!
 //! See `DESIGN.md`: the target of a communicator is the highest collective that some member has left, or is
 //! in and must complete, and at least the lowest that all members have entered. Collectives beyond the
-//! target are held in the upper half; everything else runs on.
+//! target are held in the upper half; everything else runs on. A rank that has not reached its targets raises others, by what it
+//! is in or held before. If the library then refuses that for its arguments, the target is computed anew.
 
 use super::abi::COMM_NULL;
 use super::coll::CUT;
@@ -78,9 +79,13 @@ pub struct Entry {
     pub held: u64,
     /// 1: this rank has reductions under way that only the program's own threads carry on.
     pub own: u64,
+    /// So many collectives were refused here, and are not counted in the others.
+    pub refused: u64,
 }
 
 fn entry(c: &Comm, pending: &[Pending]) -> Entry {
+    // First: what was taken back before is not seen as entered.
+    let refused = c.refused.load(SeqCst);
     let blocking = c.blocking.load(SeqCst);
     let entered = c.entered.load(SeqCst);
     let current = blocking & !MUST;
@@ -105,6 +110,7 @@ fn entry(c: &Comm, pending: &[Pending]) -> Entry {
         met,
         held: c.held.load(SeqCst),
         own: u64::from(own::any()),
+        refused,
     }
 }
 
@@ -118,6 +124,7 @@ fn local() -> Vec<Entry> {
         met: g.left,
         held: 0,
         own: 0,
+        refused: 0,
     });
     comms::all(&guard)
         .into_iter()
@@ -129,7 +136,10 @@ fn local() -> Vec<Entry> {
 
 /// What a rank says: whether it has waited too long, and its communicators.
 fn encode(weary: bool, list: &[Entry]) -> Vec<u8> {
-    let each = |e: &Entry| [e.id, e.members, e.entered, e.must, e.met, e.held, e.own];
+    let each = |e: &Entry| {
+        let numbers = [e.entered, e.must, e.met, e.held, e.own, e.refused];
+        [e.id, e.members].into_iter().chain(numbers)
+    };
     [u64::from(weary)]
         .into_iter()
         .chain(list.iter().flat_map(each))
@@ -146,7 +156,7 @@ fn decode(bytes: &[u8]) -> (bool, Vec<Entry>) {
         return (false, Vec::new());
     };
     let list = words
-        .chunks_exact(7)
+        .chunks_exact(8)
         .map(|w| Entry {
             id: w[0],
             members: w[1],
@@ -155,6 +165,7 @@ fn decode(bytes: &[u8]) -> (bool, Vec<Entry>) {
             met: w[4],
             held: w[5],
             own: w[6],
+            refused: w[7],
         })
         .collect();
     (*weary != 0, list)
@@ -163,8 +174,31 @@ fn decode(bytes: &[u8]) -> (bool, Vec<Entry>) {
 /// A communicator that some rank has not met the target of, and that target.
 type Behind = (u64, u64);
 
+/// The targets, and how many collectives of each communicator were refused when they were computed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Aims {
+    targets: HashMap<u64, u64>,
+    refused: HashMap<u64, u64>,
+}
+
+/// Forgets the targets of communicators of which a collective was refused: they may have been raised for its sake.
+fn forget_refused(all: &[Vec<Entry>], aims: &mut Aims) {
+    let mut refused: HashMap<u64, u64> = HashMap::new();
+    for e in all.iter().flatten() {
+        *refused.entry(e.id).or_default() += e.refused;
+    }
+    for (id, target) in &mut aims.targets {
+        if refused.get(id) != aims.refused.get(id) {
+            *target = 0;
+        }
+    }
+    aims.refused = refused;
+}
+
 /// Computes all targets from what all ranks said: alike on every rank.
-fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Option<Behind> {
+fn aim(all: &[Vec<Entry>], aims: &mut Aims, stuck: bool) -> Option<Behind> {
+    forget_refused(all, aims);
+    let targets = &mut aims.targets;
     // The lowest number that a member has entered, and how many members have not spoken.
     let mut low: HashMap<u64, (u64, u64)> = HashMap::new();
     for e in all.iter().flatten() {
@@ -208,15 +242,20 @@ fn aim(all: &[Vec<Entry>], targets: &mut HashMap<u64, u64>, stuck: bool) -> Opti
     behind.map(|(_, which)| which)
 }
 
-fn publish(targets: &HashMap<u64, u64>) {
+fn publish(aims: &Aims) {
     let guard = lock();
-    let mut changed = false;
+    let (mut changed, mut lowered) = (false, false);
     for c in comms::all(&guard) {
-        if let Some(t) = targets.get(&c.id.load(SeqCst)) {
-            changed |= c.target.swap(*t, SeqCst) != *t;
+        if let Some(t) = aims.targets.get(&c.id.load(SeqCst)) {
+            let before = c.target.swap(*t, SeqCst);
+            changed |= before != *t;
+            lowered |= before > *t;
         }
     }
     drop(guard);
+    if lowered {
+        gate::fence_all(); // as at the beginning: who goes by the old target has said what it enters
+    }
     if changed {
         CUT.fetch_add(1, SeqCst);
         raw::futex_wake(&CUT);
@@ -231,9 +270,9 @@ unsafe fn progress() {
     poll_all(|kind| matches!(kind, Kind::Coll | Kind::Idup | Kind::File));
 }
 
-fn targets() -> Result<(), String> {
+fn targets() -> Result<Aims, String> {
     let begin = Instant::now();
-    let mut aims = HashMap::new();
+    let mut aims = Aims::default();
     let mut before: Option<Vec<Vec<Entry>>> = None;
     let mut still = 0;
     loop {
@@ -252,7 +291,7 @@ fn targets() -> Result<(), String> {
         // Also when they are what they were: a communicator that is new here has none yet.
         publish(&aims);
         match behind {
-            None if old == aims && before.is_some() => return Ok(()),
+            None if old == aims && before.is_some() => return Ok(aims),
             None => {}
             // All ranks give up together.
             Some((id, target)) if weary.contains(&true) => {
@@ -267,13 +306,21 @@ fn targets() -> Result<(), String> {
     }
 }
 
+/// Has this rank left a collective, after the targets were met, that comes after the cut? A root may have been in the middle of a
+/// broadcast for which others are late.
+pub fn overtaken(aims: &Aims) -> bool {
+    let target = |e: &Entry| aims.targets.get(&e.id).copied().unwrap_or(0);
+    local().iter().any(|e| e.must > target(e))
+}
+
 /// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on. Where a rank was
 /// kept from a call that another one is in, it may get there before the next attempt: all ranks count these alike.
 pub fn presuspend() -> Result<(), String> {
+    let again = [inside::MEETS, drain::OVERTAKEN];
     let mut attempts = 0;
     loop {
         match attempt() {
-            Err(why) if why.ends_with(inside::MEETS) && attempts < ATTEMPTS => {
+            Err(why) if again.iter().any(|w| why.ends_with(w)) && attempts < ATTEMPTS => {
                 attempts += 1;
                 std::thread::sleep(PAUSE * attempts);
             }
@@ -307,10 +354,10 @@ fn attempt() -> Result<(), String> {
     drop(guard);
     gate::fence_all();
     let begun = whole.and_then(|()| assistant::begin());
-    let outcome = begun.and_then(|()| targets()).and_then(|()| {
+    let outcome = begun.and_then(|()| targets()).and_then(|aims| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
-        unsafe { drain::run().and_then(|()| reopen::settle()) }?;
+        unsafe { drain::run(&aims).and_then(|()| reopen::settle()) }?;
         agree()
     });
     assistant::end();

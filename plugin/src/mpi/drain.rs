@@ -2,7 +2,7 @@
 
 use super::abi::*;
 use super::complete::poll_all;
-use super::cut::LIMIT;
+use super::cut::{self, Aims, LIMIT};
 use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// for, and other ranks that make the same call. After so many rounds, again and again, they are let in; and after so many
 /// the ranks have to go on, for it may be anything else.
 const NEEDS: [(&str, u32, u32); 2] = [(inside::ENDS, 20, 100), (inside::MEETS, 4, 200)];
+
+/// What a drain ends with that has to be begun anew, with the cut.
+pub const OVERTAKEN: &str = "which others have not come to";
 
 /// Takes every message that no receive matches off one communicator.
 ///
@@ -55,7 +58,9 @@ unsafe fn progress() {
     if inside::testing() {
         return; // it comes out soon, and no other goes in
     }
-    poll_all(|kind| !matches!(kind, Kind::Generalized | Kind::Model));
+    // Those before the cut are complete, and for those after it a rank that has them complete would have to be waited for.
+    let collective = |kind| matches!(kind, Kind::Coll | Kind::Idup);
+    poll_all(|kind| !collective(kind) && !matches!(kind, Kind::Generalized | Kind::Model));
     let list = {
         let guard = lock();
         probe::drain_matched(&guard);
@@ -71,11 +76,12 @@ unsafe fn progress() {
     }
 }
 
-/// Drains until nothing is in flight anywhere and no thread is in a call that must complete.
+/// Drains until nothing is in flight anywhere and no thread is in a call that must complete. Not if a rank has left a collective
+/// beyond the targets: then all ranks give up.
 ///
 /// # Safety
 /// The gate is closed; on the helper thread.
-pub unsafe fn run() -> Result<(), String> {
+pub unsafe fn run(aims: &Aims) -> Result<(), String> {
     let begin = Instant::now();
     // No message is taken before every gate is closed: until then its sender can see it arrive.
     host::exchange(&[]).map_err(|e| e.message)?;
@@ -85,12 +91,14 @@ pub unsafe fn run() -> Result<(), String> {
         let busy = inside::busy().or_else(|| fileio::in_flight(&lock()));
         let busy = busy.or_else(assistant::flushing);
         let busy = busy.unwrap_or_default();
+        // After the look at threads that must complete: one of these may have been it.
+        let overtaken = u64::from(cut::overtaken(aims));
         let all = traffic::all();
         let mut say: Vec<u8> = (all.iter().map(|t| &t.sent))
             .chain(all.iter().map(|t| &t.received))
             .chain(all.iter().map(|t| &t.drained))
             .map(|count| count.load(SeqCst))
-            .chain([sync::pending()])
+            .chain([sync::pending(), overtaken])
             .flat_map(u64::to_le_bytes)
             .collect();
         say.extend_from_slice(busy.as_bytes());
@@ -111,7 +119,7 @@ pub unsafe fn run() -> Result<(), String> {
             }
         }
         for s in &said {
-            let text = s.get(8 * (3 * n + 1)..).unwrap_or_default();
+            let text = s.get(8 * (3 * n + 2)..).unwrap_or_default();
             for (why, admitted, _) in NEEDS {
                 if text.ends_with(why.as_bytes()) {
                     admission = admission.min(admitted);
@@ -120,6 +128,11 @@ pub unsafe fn run() -> Result<(), String> {
             if !text.is_empty() {
                 waits_for = Some(String::from_utf8_lossy(text).into_owned());
             }
+        }
+        if let Some(rank) = (0..n).find(|rank| word(*rank, 3 * n + 1) != 0) {
+            return Err(format!(
+                "rank {rank} has just left a collective, {OVERTAKEN}"
+            ));
         }
         let Some(waits_for) = waits_for else {
             let any = (0..n).any(|rank| word(rank, 3 * n) != 0);

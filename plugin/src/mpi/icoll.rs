@@ -8,8 +8,8 @@ use super::model::comm::{self as comms, Pending};
 use super::model::request::{self, Extra, Kind, Request};
 use super::model::{datatype, lock, serial, Comm, Guard};
 use super::{handle, ops, own};
-use crate::gate::Call;
-use std::sync::atomic::Ordering::*;
+use crate::gate::{self, Call, Inside};
+use std::sync::atomic::{compiler_fence, Ordering::*};
 
 /// Translates recorded arguments; arrays of datatypes are kept in `arrays`.
 ///
@@ -145,9 +145,8 @@ unsafe fn enter(
         let guard = lock();
         let left = c.left.load(Relaxed);
         complete(&guard, r, c);
-        if coll::refused(&outcome) {
+        if coll::take_back_if_refused(c, n, &outcome) {
             c.left.store(left, Relaxed);
-            c.entered.store(n - 1, Relaxed);
         }
     }
     outcome
@@ -190,6 +189,36 @@ pub unsafe fn hold_types(index: usize, args: &[u64], c: &Comm, extra: &mut Extra
     for t in &extra.types {
         datatype::hold(*t);
     }
+}
+
+/// What a wait for a request has come to. A collective that comes after the cut may not be complete while the gate is closed:
+/// see `coll::depart`. The thread must complete before it is looked at the gate, so either this is seen where it is waited for
+/// such threads, or the closed gate is seen here.
+#[inline(always)]
+pub fn may_be_complete(r: &'static Request, outcome: Outcome, inside: &Inside) -> Outcome {
+    compiler_fence(SeqCst);
+    match gate::closed() && !inside.nested() {
+        true => stay(r, outcome),
+        false => outcome,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn stay(r: &'static Request, outcome: Outcome) -> Outcome {
+    let Some(c) = r.comm.get() else {
+        return outcome;
+    };
+    let guard = lock();
+    let extra = r.extra.take();
+    let n = extra.as_ref().map_or(0, |e| e.sequence);
+    r.extra.set(extra);
+    drop(guard);
+    let collective = matches!(r.kind.get(), Kind::Coll | Kind::Idup) && outcome.is_ok();
+    if collective && coll::beyond(c, n) && !gate::stay(Call::MustComplete) {
+        return Err(Fail::Restarted);
+    }
+    outcome
 }
 
 /// A request's collective is complete: this member has left it.

@@ -135,6 +135,7 @@ mod tests {
             met,
             held: 0,
             own,
+            refused: 0,
         }
     }
 

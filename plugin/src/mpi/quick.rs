@@ -404,13 +404,13 @@ pub fn collective(
         return slowly();
     };
     match f(way, c) {
-        Ok(SUCCESS) => coll::leave(c, n),
-        Err(Fail::Restarted) => {
+        Ok(SUCCESS) if coll::depart(c, n, false) => {}
+        Ok(SUCCESS) | Err(Fail::Restarted) => {
             coll::take_back(c, n);
             leave_slowly(());
             return slowly();
         }
-        outcome => return collective_failed(c, n, outcome),
+        outcome => return collective_failed(c, n, outcome, slowly),
     }
     match in_place {
         true => leave::<CALLS, _>(SUCCESS),
@@ -421,10 +421,16 @@ pub fn collective(
 /// A collective has failed, or was refused.
 #[cold]
 #[inline(never)]
-fn collective_failed(c: &Comm, n: u64, outcome: Outcome) -> i32 {
-    coll::end(c, n, &outcome);
+fn collective_failed(c: &Comm, n: u64, outcome: Outcome, slowly: impl FnOnce() -> i32) -> i32 {
+    let over = coll::over(c, n, &outcome, false);
+    if !over {
+        coll::take_back(c, n);
+    }
     leave_slowly(());
-    finish(c.handle.load(Relaxed), outcome)
+    match over {
+        true => finish(c.handle.load(Relaxed), outcome),
+        false => slowly(),
+    }
 }
 
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.

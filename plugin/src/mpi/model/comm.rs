@@ -95,6 +95,8 @@ pub struct Comm {
     pub blocking: AtomicU64,
     /// Sequence number of a collective that a thread is held before, 0 if none.
     pub held: AtomicU64,
+    /// So many collectives were refused here for their arguments and taken back.
+    pub refused: AtomicU64,
     /// While a cut is taken: collectives beyond this are held.
     pub target: AtomicU64,
     /// Uses: the application's handle and requests in flight.
@@ -132,6 +134,7 @@ impl Comm {
             left: AtomicU64::new(0),
             blocking: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             target: AtomicU64::new(u64::MAX),
             refs: AtomicU32::new(1),
             meta: Locked::new(Meta {
