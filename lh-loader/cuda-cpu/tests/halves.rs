@@ -51,8 +51,8 @@ const COMPARISONS: [Comparison; 5] = [
     ("eq", |a, b| a == b),
     ("lt", |a, b| a < b),
     ("ge", |a, b| a >= b),
-    ("gtu", |a, b| !(a <= b)),
-    ("neu", |a, b| !(a == b)),
+    ("gtu", |a, b| a > b || a.is_nan() || b.is_nan()),
+    ("neu", |a, b| a != b),
 ];
 
 /// Runs these instructions for all pairs, which are in `%r1` and `%r2`; what they leave in `%r3`.
@@ -87,7 +87,7 @@ fn set_of_two_halves_gives_two() {
             let wanted = wanted(how);
             let wanted = wanted
                 .iter()
-                .map(|[low, high]| u32::from(*low) * one | (u32::from(*high) * one) << 16);
+                .map(|[low, high]| (u32::from(*low) * one) | ((u32::from(*high) * one) << 16));
             assert_eq!(told, wanted.collect::<Vec<_>>(), "set.{name}.{to}.{from}");
         }
     }
