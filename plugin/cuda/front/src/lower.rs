@@ -101,7 +101,7 @@ fn seen(index: usize, args: &[u64], code: i32) -> i32 {
 /// Calls a function that a restart may interrupt.
 ///
 /// # Errors
-/// [`Restarted`]: translate and call again.
+/// `Restarted`: translate and call again.
 ///
 /// # Safety
 /// The arguments must be what the function expects, handles translated.
