@@ -250,6 +250,34 @@ fn a_restart_of_a_restart_five_deep() {
     case.check_restarted(&scratch, &job.finish().ok().stdout);
 }
 
+/// DMTCP leaves the kernel's break where it likes; here and there that is above the program's.
+#[test]
+fn a_heap_that_grows_after_each_of_five_restarts() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    for halves in ["", "mpi"] {
+        let scratch = Scratch::new("dmtcp-heap");
+        let (app, go) = (program("heap", "heap", &[]), scratch.file("go"));
+        let app = [app, go.clone()].map(|path| path.display().to_string());
+        let mut dmtcp = Dmtcp::new(&scratch);
+        let env = [("SPLITPROC_LH", halves)];
+        let app = [app[0].as_str(), app[1].as_str()];
+        let mut job = dmtcp.start(0, &env, &["--no-gzip"], &app);
+        for _ in 0..5 {
+            job.must_reach(20);
+            dmtcp.checkpoint(1);
+            job.kill();
+            dmtcp = Dmtcp::new(&scratch);
+            job = dmtcp.restart(0);
+        }
+        job.must_reach(20);
+        std::fs::write(go, "").expect("the go file");
+        let done = job.finish().ok();
+        assert_eq!(text(&done.stdout).lines().last(), Some("ok"));
+    }
+}
+
 /// An uncompressed image's areas, by start address and name: each stands in a page of its own before its bytes.
 fn areas(image: &std::path::Path) -> Vec<(u64, String)> {
     const NAME: usize = 88;

@@ -13,6 +13,7 @@ mod births;
 mod early;
 pub mod ends;
 mod front;
+mod heap;
 mod image;
 mod kvdb;
 pub mod late;
@@ -114,6 +115,9 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
     if event == Some(Event::PreExec) && raw::present() {
         // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
         launcher::hand_on(unsafe { (*data).pre_exec.envp });
+    }
+    if event == Some(Event::Restart) {
+        heap::go_on();
     }
     if active() {
         match event {
