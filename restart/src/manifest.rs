@@ -205,6 +205,12 @@ impl Manifest {
         if m.images.iter().any(|i| i.file.contains('/')) {
             return Err(damaged("names an image outside its directory".into()));
         }
+        if number_of(folder).is_some_and(|number| number != m.generation) {
+            return Err(damaged(format!(
+                "is that of generation {}, and this directory is another's",
+                m.generation
+            )));
+        }
         Ok(m)
     }
 
@@ -252,6 +258,12 @@ fn write_and_rename(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Error> 
     fs::rename(&temporary, path).map_err(io_error(path, "rename to"))
 }
 
+/// The generation that a directory is of, by its name.
+fn number_of(folder: &Path) -> Option<u64> {
+    let name = folder.file_name()?.to_str()?;
+    name.strip_prefix("gen-")?.parse().ok()
+}
+
 /// The generations in a checkpoint directory, oldest first; `true`: complete.
 pub fn generations(dir: &Path) -> Result<Vec<(u64, bool)>, Error> {
     let entries = fs::read_dir(dir).map_err(|e| match e.kind() {
@@ -263,12 +275,7 @@ pub fn generations(dir: &Path) -> Result<Vec<(u64, bool)>, Error> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io_error(dir, "list"))?;
-        let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|n| n.strip_prefix("gen-"))
-            .and_then(|n| n.parse().ok());
-        if let Some(generation) = number {
+        if let Some(generation) = number_of(&entry.path()) {
             found.push((generation, entry.path().join(FILE).exists()));
         }
     }
@@ -427,6 +434,8 @@ mod tests {
         m = manifest(1);
         m.images[0].file = "../x".into();
         assert!(check(&serde_json::to_string(&m).unwrap()).contains("outside"));
+        m = manifest(2);
+        assert!(check(&serde_json::to_string(&m).unwrap()).contains("that of generation 2"));
     }
 
     #[test]
