@@ -202,14 +202,17 @@ program heat08
       call MPI_Sendrecv(u(1:nx - 1:3, 2), 13, MPI_DOUBLE_PRECISION, north, 5, v(2:nx:3, ny), 13, MPI_DOUBLE_PRECISION, &
                         south, 5, grid, MPI_STATUS_IGNORE)
       call MPI_Reduce(sum(u(1:nx, 1:ny)) + sum(v(2:nx:3, ny)), total, 1, MPI_DOUBLE_PRECISION, MPI_SUM, 0, grid)
-      one = 1
-      next = modulo(rank + 1, ranks)
-      call MPI_Dist_graph_create(grid, 1, (/rank/), one, next, MPI_UNWEIGHTED, MPI_INFO_NULL, .false., ring)
-      call MPI_Dist_graph_neighbors_count(ring, i, j, flag)
-      if (i /= 1 .or. j /= 1 .or. flag) call MPI_Abort(MPI_COMM_WORLD, 11)
-      call MPI_Dist_graph_neighbors(ring, 1, before, MPI_UNWEIGHTED, 1, after, MPI_UNWEIGHTED)
-      if (modulo(before(1) + 1, ranks) /= rank .or. after(1) /= next(1)) call MPI_Abort(MPI_COMM_WORLD, 12)
-      call MPI_Comm_free(ring)
+      ! Once: Open MPI 4.1 does not come out of its twentieth, without splitproc too.
+      if (step == 1) then
+         one = 1
+         next = modulo(rank + 1, ranks)
+         call MPI_Dist_graph_create(grid, 1, (/rank/), one, next, MPI_UNWEIGHTED, MPI_INFO_NULL, .false., ring)
+         call MPI_Dist_graph_neighbors_count(ring, i, j, flag)
+         if (i /= 1 .or. j /= 1 .or. flag) call MPI_Abort(MPI_COMM_WORLD, 11)
+         call MPI_Dist_graph_neighbors(ring, 1, before, MPI_UNWEIGHTED, 1, after, MPI_UNWEIGHTED)
+         if (modulo(before(1) + 1, ranks) /= rank .or. after(1) /= next(1)) call MPI_Abort(MPI_COMM_WORLD, 12)
+         call MPI_Comm_free(ring)
+      end if
       call MPI_Comm_dup(grid, dup)
       call MPI_Comm_get_attr(dup, key, value, flag)
       if (.not. flag) call MPI_Abort(MPI_COMM_WORLD, 4)

@@ -1,14 +1,15 @@
-/* FILE ROUNDS: requests of a file without end, under checkpoint after checkpoint: each rank writes its own part and reads
- * it, and its neighbour's of the round before. */
+/* FILE GO: requests of a file, under checkpoint after checkpoint, until the file GO is there: each rank writes its own part
+ * and reads it, and its neighbour's of the round before. */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { N = 64 };
 
 int main(int argc, char **argv)
 {
-    int rank, ranks, n, out[N], in[N], old[N];
+    int rank, ranks, n, out[N], in[N], old[N], stop = 0;
     MPI_File file;
     MPI_Request r[3];
     MPI_Status s[3];
@@ -23,7 +24,7 @@ int main(int argc, char **argv)
         printf("ready\n");
         fflush(stdout);
     }
-    for (int round = 0, rounds = atoi(argv[2]); round < rounds; round++) {
+    for (int round = 0; !stop; round++) {
         MPI_Offset at = (MPI_Offset)(round % 2 * ranks + rank) * (MPI_Offset)sizeof out;
         MPI_Offset before = (MPI_Offset)((round + 1) % 2 * ranks + (rank + 1) % ranks) * (MPI_Offset)sizeof out;
         for (int i = 0; i < N; i++)
@@ -40,6 +41,8 @@ int main(int argc, char **argv)
                 MPI_Abort(MPI_COMM_WORLD, 1);
             }
         MPI_Barrier(MPI_COMM_WORLD);
+        stop = access(argv[2], F_OK) == 0;
+        MPI_Bcast(&stop, 1, MPI_INT, 0, MPI_COMM_WORLD);
     }
     MPI_File_close(&file);
     if (rank == 0)
