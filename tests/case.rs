@@ -1,11 +1,12 @@
 //! A program with its arguments, and what it writes when nobody disturbs it.
 
-use crate::{example, lines, moments, mpirun_of, run, text, Job, Moments, Mpi, Scratch};
+use crate::{example, lines, moments, mpirun_of, text, Job, Moments, Mpi, Scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
-/// How long an undisturbed run is to take, at least: long enough for a checkpoint to find it running.
+/// How long an undisturbed run is to take from its first line to its last, at least: long enough for a checkpoint to find it
+/// running. What a launcher and the library take to start and to end does not count: Open MPI takes seconds on some machines.
 const LONG_ENOUGH: Duration = Duration::from_millis(1500);
 
 /// A program, its arguments, its number of ranks (0: no launcher) and its undisturbed output.
@@ -77,40 +78,55 @@ impl Case {
     ) -> Self {
         let mut n = 250;
         loop {
-            let start = Instant::now();
-            let case = Self::new(scratch, native, app, &args(n));
-            if start.elapsed() >= LONG_ENOUGH {
-                let took = start.elapsed();
+            let (case, took) = Self::timed(scratch, native, app, &args(n));
+            if took >= LONG_ENOUGH {
                 println!("{}: {:?}, {took:?} undisturbed", app.display(), case.args);
                 return case;
             }
-            n *= if start.elapsed() < LONG_ENOUGH / 4 {
-                4
-            } else {
-                2
-            };
+            let short = 1.5 * LONG_ENOUGH.as_secs_f64() / took.as_secs_f64().max(0.001);
+            n *= short.clamp(2.0, 64.0) as usize;
         }
     }
 
-    fn new(scratch: &Scratch, (mpi, ranks): (Mpi, usize), app: &Path, args: &[String]) -> Self {
+    fn new(scratch: &Scratch, native: (Mpi, usize), app: &Path, args: &[String]) -> Self {
+        Self::timed(scratch, native, app, args).0
+    }
+
+    /// A case, and the time between the program's first line and its last.
+    fn timed(
+        scratch: &Scratch,
+        (mpi, ranks): (Mpi, usize),
+        app: &Path,
+        args: &[String],
+    ) -> (Self, Duration) {
         let mut all = vec!["-o".to_string(), "out.txt".to_string()];
         all.extend_from_slice(args);
         let mut command = Command::new(app);
         command.args(&all).current_dir(scratch.path());
-        let expected = run(scratch, mpirun_of(mpi, ranks, command)).ok().stdout;
+        let mut job = Job::start(scratch, mpirun_of(mpi, ranks, command));
+        job.reaches(1);
+        let first = SystemTime::now();
+        let expected = job.finish().ok().stdout;
         let file = std::fs::read(scratch.file("out.txt")).expect("the program's file");
+        let last = std::fs::metadata(scratch.file("out.txt")).and_then(|it| it.modified());
+        // The clock of files is behind by some milliseconds.
+        let took = last
+            .expect("its time")
+            .duration_since(first)
+            .unwrap_or_default();
         assert_eq!(
             text(&file),
             text(&expected),
             "natively, the file is what is printed"
         );
         std::fs::remove_file(scratch.file("out.txt")).expect("the program's file");
-        Self {
+        let case = Self {
             app: app.to_owned(),
             args: all,
             ranks,
             expected,
-        }
+        };
+        (case, took)
     }
 
     /// Launches the program under splitproc.

@@ -4,25 +4,15 @@
  *
  * Usage: cuda_async [STEPS [PAUSE in ms]].
  */
+#include "cuda_told.h"
 #include <cooperative_groups.h>
 #include <cooperative_groups/memcpy_async.h>
-#include <cstdio>
-#include <cstdlib>
 #include <cuda/barrier>
 #include <cuda/pipeline>
 #include <cuda_pipeline.h>
 #include <unistd.h>
 
 namespace cg = cooperative_groups;
-
-#define CHECK(call)                                                                                    \
-    do {                                                                                               \
-        cudaError_t code = (call);                                                                     \
-        if (code != cudaSuccess) {                                                                     \
-            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #call, cudaGetErrorString(code));           \
-            exit(1);                                                                                   \
-        }                                                                                              \
-    } while (0)
 
 enum { THREADS = 128, ROUNDS = 16, N = THREADS * ROUNDS };
 

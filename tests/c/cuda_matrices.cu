@@ -3,9 +3,8 @@
  *
  * Usage: cuda_matrices [STEPS [PAUSE in ms]].
  */
+#include "cuda_told.h"
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <mma.h>
@@ -13,15 +12,6 @@
 #include <unistd.h>
 
 using namespace nvcuda;
-
-#define CHECK(call)                                                                                    \
-    do {                                                                                               \
-        cudaError_t code = (call);                                                                     \
-        if (code != cudaSuccess) {                                                                     \
-            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #call, cudaGetErrorString(code));           \
-            exit(1);                                                                                   \
-        }                                                                                              \
-    } while (0)
 
 enum { SIZE = 64, TILE = 16 };
 

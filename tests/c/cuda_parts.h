@@ -1,15 +1,5 @@
 /* What the two parts of cuda_parts have in common. */
-#include <cstdio>
-#include <cstdlib>
-
-#define CHECK(call)                                                                          \
-    do {                                                                                     \
-        cudaError_t code = (call);                                                           \
-        if (code != cudaSuccess) {                                                           \
-            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #call, cudaGetErrorString(code)); \
-            exit(1);                                                                         \
-        }                                                                                    \
-    } while (0)
+#include "cuda_told.h"
 
 struct Shape {
     __device__ virtual int area(int) const = 0;

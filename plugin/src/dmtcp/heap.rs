@@ -5,8 +5,6 @@
 //! kernel's break is: it takes that for memory that somebody else has taken. Below the program's break nothing has to be
 //! done: the heap is in the way, `brk` fails, and `malloc` maps memory elsewhere.
 
-use core::ptr::null_mut;
-
 extern "C" {
     /// Where libc thinks that the break is; null before it has asked.
     static mut __curbrk: *mut libc::c_void;
@@ -16,7 +14,7 @@ extern "C" {
 pub fn go_on() {
     // SAFETY: the system call asks; libc's word is a pointer that `sbrk` alone uses, and no thread runs but this one.
     unsafe {
-        let kernels = libc::syscall(libc::SYS_brk, null_mut::<libc::c_void>()) as *mut libc::c_void;
+        let kernels = libc::syscall(libc::SYS_brk, 0usize) as *mut libc::c_void;
         if !__curbrk.is_null() && kernels > __curbrk {
             __curbrk = kernels;
         }

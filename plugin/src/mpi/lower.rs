@@ -125,14 +125,20 @@ extern "C" fn missing() -> i32 {
     })
 }
 
+/// The address of function `index`, which the thread's block notes as what is called.
+#[inline(always)]
+fn noted(index: usize) -> usize {
+    super::inside::function(index);
+    TABLE[index].load(Relaxed)
+}
+
 /// Calls function `index` of the lower half.
 ///
 /// # Safety
 /// The arguments must be what the function expects, handles translated.
 #[inline(always)]
 pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
-    let f = TABLE[index].load(Relaxed);
-    super::inside::function(index);
+    let f = noted(index);
     let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the arguments.
     let r = unsafe { crossing::cross(HALF.load(Relaxed), f, args) };
@@ -149,8 +155,7 @@ pub unsafe fn call(index: usize, args: &[u64]) -> Outcome {
 /// As `call`.
 #[inline(always)]
 pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
-    let f = TABLE[index].load(Relaxed);
-    super::inside::function(index);
+    let f = noted(index);
     let turn = turn::enter();
     // SAFETY: the table holds the function's address; the caller answers for the rest.
     let code = unsafe { crossing::cross_must(HALF.load(Relaxed), f, args) as i32 };
@@ -174,8 +179,7 @@ pub fn way() -> Option<*mut Way> {
 /// As `call`; the way is this thread's own.
 #[inline(always)]
 pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Result<i32, Restarted> {
-    let f = TABLE[index].load(Relaxed);
-    super::inside::function(index);
+    let f = noted(index);
     // SAFETY: as in `call`.
     unsafe { crossing::cross_by(way, f, args) }.map(|code| code as i32)
 }
@@ -191,8 +195,7 @@ pub unsafe fn call_about_by(
     about: About,
     more: usize,
 ) -> Result<i32, Restarted> {
-    let f = TABLE[index].load(Relaxed);
-    super::inside::function(index);
+    let f = noted(index);
     // SAFETY: as in `call`.
     unsafe { crossing::cross_about_by(way, f, about, more) }
 }
@@ -203,8 +206,7 @@ pub unsafe fn call_about_by(
 /// As `must`; the way is this thread's own.
 #[inline(always)]
 pub unsafe fn must_about_by(way: *mut Way, index: usize, about: About, more: Option<usize>) -> i32 {
-    let f = TABLE[index].load(Relaxed);
-    super::inside::function(index);
+    let f = noted(index);
     // SAFETY: as in `must`.
     unsafe { crossing::cross_must_about_by(way, f, about, more) }
 }

@@ -9,7 +9,7 @@ use super::complete::{poll, settle, wait_one};
 use super::front::{finish, put, put_status, slice_mut};
 use super::lower::{ix, must};
 use super::model::request::{self, Kind, Request, COMPLETE};
-use super::model::{lock, shared, Guard};
+use super::model::{lock, shared};
 use super::{inside, quick, sync};
 use crate::gate::{self, Call};
 use std::mem::MaybeUninit;
@@ -135,7 +135,8 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool, gone: Gone) -
     for (i, ((handle, request), own)) in all.enumerate() {
         if let Some(r) = *request {
             // SAFETY: as above.
-            conclude(&guard, r, own.assume_init_mut());
+            settle(&guard, r, own.assume_init_mut(), false);
+            request::release(&guard, r);
         } else {
             own.write(Status::EMPTY);
         }
@@ -149,19 +150,6 @@ unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool, gone: Gone) -
         *handle = REQUEST_NULL;
     }
     Look::Complete
-}
-
-/// A request is complete: it goes.
-#[inline(always)]
-fn conclude(guard: &Guard, r: &'static Request, own: &mut Status) {
-    // Of a receive from nobody the lower half has left the status as it was.
-    let received = r.receives() && r.peer.get() != PROC_NULL && !own.cancelled();
-    let comm = r.comm.get().filter(|_| received);
-    match comm.and_then(|c| c.traffic(own.source)) {
-        Some(traffic) => traffic.receive(false),
-        None => settle(guard, r, own, false),
-    }
-    request::release(guard, r);
 }
 
 /// Some are complete, at least one of them with an error.

@@ -203,23 +203,26 @@ fn at(index: i32) -> Option<&'static Request> {
     unsafe { chunk.as_ref() }.map(|c| &c[index as usize % CHUNK])
 }
 
-/// The live request that a handle names.
+/// The request at a handle's place, live or not.
 #[inline(always)]
-pub fn get(handle: i32) -> Option<&'static Request> {
+fn named(handle: i32) -> Option<&'static Request> {
     if handle & !INDEX_MASK == V_REQUEST {
-        at(handle & INDEX_MASK).filter(|r| r.live.get())
+        at(handle & INDEX_MASK)
     } else {
         None
     }
 }
 
+/// The live request that a handle names.
+#[inline(always)]
+pub fn get(handle: i32) -> Option<&'static Request> {
+    named(handle).filter(|r| r.live.get())
+}
+
 /// The request that a handle names, if only the lower half can say whether it is complete, and no thread waits for it.
 #[inline(always)]
 pub fn open(handle: i32) -> Option<&'static Request> {
-    if handle & !INDEX_MASK != V_REQUEST {
-        return None;
-    }
-    let r = at(handle & INDEX_MASK)?;
+    let r = named(handle)?;
     let quick = r.what().get().0 | Four::ANY.0 == Four::RECEIVE.0 | Four::ANY.0;
     (quick && r.stage().get() == Four::POSTED).then_some(r)
 }
