@@ -138,6 +138,20 @@ fn kernels_compute_what_the_host_computes() {
     assert!(told.contains("512 by 512 within 5 s: yes"));
 }
 
+/// Votes of parts of warps, divisions of 128 bits, rounding and conversions where numbers end.
+#[test]
+fn numbers_and_votes_are_as_the_host_computes_them() {
+    let Some(app) = nvcc_program("cuda_numbers") else {
+        return;
+    };
+    let scratch = Scratch::new("cuda-numbers");
+    let done = Job::launch_with(&scratch, 0, &cpu(), &app, [""; 0]).finish();
+    let told = text(&done.stdout);
+    println!("{told}{}", text(&done.stderr));
+    assert_eq!(told.matches(": as the host\n").count(), 4);
+    done.ok();
+}
+
 /// Pipelines, barriers in shared memory and asynchronous copies, as CUDA's headers make them.
 #[test]
 fn asynchronous_copies_go_on_after_restarts() {
