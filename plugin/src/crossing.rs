@@ -169,7 +169,17 @@ pub unsafe fn cross_by(way: *mut Way, f: usize, args: &[u64]) -> Result<u64, Res
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
     // SAFETY: the way is the thread's; the rest is the caller's.
-    unsafe { enter!(way(half), f, args, [], []) }.0
+    unsafe { cross_must_by(way(half), f, args) }
+}
+
+/// [`cross_by`] inside a gate entered as must-complete.
+///
+/// # Safety
+/// As [`cross_by`] and [`cross_must`].
+#[inline(always)]
+pub unsafe fn cross_must_by(way: *mut Way, f: usize, args: &[u64]) -> u64 {
+    // SAFETY: as in `cross_by`.
+    unsafe { enter!(way, f, args, [], []) }.0
 }
 
 /// [`cross_by`] about a message, with one more argument.

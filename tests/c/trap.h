@@ -105,6 +105,13 @@ static inline void verify(const int *data, int n, int seed)
         CHECK(data[i] == seed * 1000003 + i);
 }
 
+static inline int class_of(int code)
+{
+    int class;
+    MPI_Error_class(code, &class);
+    return class;
+}
+
 static inline int right(void) { return (rank + 1) % ranks; }
 static inline int left(void) { return (rank + ranks - 1) % ranks; }
 

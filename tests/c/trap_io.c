@@ -18,13 +18,6 @@ static int count_of(MPI_Status *s)
     return n;
 }
 
-static int class_of(int code)
-{
-    int class;
-    MPI_Error_class(code, &class);
-    return class;
-}
-
 /* What is in the file, read without MPI: `n` integers from `at` on. */
 static void verify_file(const char *name, int at, int n, int seed)
 {

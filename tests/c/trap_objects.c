@@ -181,13 +181,6 @@ static void on_error(MPI_Comm *comm, int *code, ...)
     seen = class;
 }
 
-static int class_of(int code)
-{
-    int class;
-    MPI_Error_class(code, &class);
-    return class;
-}
-
 /* Handlers stay; handles that were freed give an error of the right class, and no crash. */
 static void handles(void)
 {

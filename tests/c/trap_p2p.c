@@ -414,13 +414,6 @@ static void ready(void)
     MPI_Request_free(&p);
 }
 
-static int class_of(int code)
-{
-    int class;
-    MPI_Error_class(code, &class);
-    return class;
-}
-
 /* Messages whose statuses nobody wants are counted as all others are: nothing is in flight at the checkpoint. */
 static void ignored(void)
 {

@@ -178,6 +178,12 @@ traps_over_both! { "trap_p2p" 2:
     ready_sends_to_receives_posted_before "ready";
 }
 
+traps_over_both! { "trap_look" 2:
+    receives_that_are_tested_again_and_again "tested";
+    messages_that_are_looked_for_again_and_again "probed";
+    the_others_test_and_look "busy";
+}
+
 traps_over_both! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
     the_others_wait_for_any_request "busy_waitany";

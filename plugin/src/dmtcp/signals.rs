@@ -8,7 +8,7 @@ use crate::{raw, symbols};
 use core::ffi::c_int;
 use core::ptr::{null, null_mut};
 use lh_loader::lhinfo;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 type Set = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
 
@@ -16,6 +16,9 @@ type Set = unsafe extern "C" fn(c_int, *const libc::sigaction, *mut libc::sigact
 type Action = [u64; 4];
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// The signals that `siginterrupt` was asked to let interrupt system calls.
+static INTERRUPTING: AtomicU64 = AtomicU64::new(0);
 
 /// Looks libc's function up, before any handler can want it.
 pub fn init() {
@@ -101,13 +104,43 @@ pub unsafe extern "C" fn signal(number: c_int, handler: usize) -> usize {
         let mut action: libc::sigaction = core::mem::zeroed();
         let mut old: libc::sigaction = core::mem::zeroed();
         action.sa_sigaction = handler;
-        action.sa_flags = libc::SA_RESTART;
+        let interrupts = INTERRUPTING.load(Ordering::Relaxed) & bit(number) != 0;
+        action.sa_flags = if interrupts { 0 } else { libc::SA_RESTART };
         libc::sigaddset(&mut action.sa_mask, number);
         match sigaction(number, &action, &mut old) {
             0 => old.sa_sigaction,
             _ => libc::SIG_ERR,
         }
     }
+}
+
+/// libc's `siginterrupt`, which `signal` above has to heed as libc's own does.
+///
+/// # Safety
+/// As libc's.
+#[no_mangle]
+pub unsafe extern "C" fn siginterrupt(number: c_int, interrupts: c_int) -> c_int {
+    // SAFETY: an action is plain data.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        if sigaction(number, null(), &mut action) != 0 {
+            return -1;
+        }
+        if interrupts != 0 {
+            INTERRUPTING.fetch_or(bit(number), Ordering::Relaxed);
+            action.sa_flags &= !libc::SA_RESTART;
+        } else {
+            INTERRUPTING.fetch_and(!bit(number), Ordering::Relaxed);
+            action.sa_flags |= libc::SA_RESTART;
+        }
+        sigaction(number, &action, null_mut())
+    }
+}
+
+/// A signal's place among [`INTERRUPTING`]; none of a number that no signal has.
+fn bit(number: c_int) -> u64 {
+    let place = u32::try_from(number.wrapping_sub(1)).unwrap_or(u32::MAX);
+    1u64.checked_shl(place).unwrap_or(0)
 }
 
 /// The signal by which DMTCP stops threads. Its function takes an old error for one of its own, and then does not see which

@@ -312,7 +312,17 @@ unsafe fn wait_whatever(at: usize, status: usize) -> i32 {
     SUCCESS
 }
 
+#[inline(always)]
 pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
+    match quick::test(at, flag, status) {
+        true => SUCCESS,
+        false => test_whatever(at, flag, status),
+    }
+}
+
+/// Whatever the request and the state of things.
+#[inline(never)]
+unsafe fn test_whatever(at: usize, flag: usize, status: usize) -> i32 {
     let mut own = Status::EMPTY;
     match test_one(&mut *(at as *mut i32), &mut own) {
         None => {

@@ -184,7 +184,18 @@ pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Result<i32, 
     unsafe { crossing::cross_by(way, f, args) }.map(|code| code as i32)
 }
 
-/// The same about a message, with one more argument.
+/// [`must`] by this way, in a turn that began at the gate and is to be ended.
+///
+/// # Safety
+/// As `must`; the way is this thread's own.
+#[inline(always)]
+pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
+    let f = noted(index);
+    // SAFETY: as in `must`.
+    unsafe { crossing::cross_must_by(way, f, args) as i32 }
+}
+
+/// [`call_by`] about a message, with one more argument.
 ///
 /// # Safety
 /// As `call`; the way is this thread's own.
@@ -200,7 +211,7 @@ pub unsafe fn call_about_by(
     unsafe { crossing::cross_about_by(way, f, about, more) }
 }
 
-/// [`must`] about a message, by this way, in a turn that began at the gate and is to be ended.
+/// [`must_by`] about a message, with one more argument or none.
 ///
 /// # Safety
 /// As `must`; the way is this thread's own.

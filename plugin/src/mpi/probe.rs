@@ -11,7 +11,7 @@ use super::model::table::Table;
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
 use super::start::complete_now;
 use super::unexpected::{self, Message};
-use super::{handle, packed};
+use super::{handle, packed, quick};
 use crate::gate::{self, Call};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,7 +54,15 @@ pub unsafe fn look(c: &Comm, source: i32, tag: i32, own: &mut Status) -> Result<
     }
 }
 
+#[inline(always)]
 pub unsafe fn iprobe(source: i32, tag: i32, comm: i32, flag: usize, status: usize) -> i32 {
+    quick::iprobe(source, tag, comm, flag, status)
+}
+
+/// Whatever the state of things.
+#[cold]
+#[inline(never)]
+pub unsafe fn iprobe_slowly(source: i32, tag: i32, comm: i32, flag: usize, status: usize) -> i32 {
     forward(comm, || {
         let mut own = Status::EMPTY;
         let found = look(comms::get(comm)?, source, tag, &mut own)?;
