@@ -1,5 +1,5 @@
 //! A restart on another kind of device: it works, or is refused and possible on the old one. The other kind is the CPU device
-//! under another name, which places variables and managed memory elsewhere.
+//! under another name, which is of the next generation, and places variables and managed memory elsewhere.
 
 use std::path::Path;
 use tests::{cuda_example, cuda_program, lines, splitproc, Job, Scratch};
@@ -60,8 +60,8 @@ fn what_another_device_has_not_is_refused_and_goes_on_where_it_was() {
         // What only some devices have.
         (
             "cuda_move",
-            ["sm_80a", "40", "20"],
-            &["sm_80a", "9.0", "another device"],
+            ["sm_90a", "40", "20"],
+            &["sm_90a", "10.0", "another device"],
         ),
     ] {
         let scratch = Scratch::new(&format!("cuda-refused-{name}"));

@@ -427,3 +427,12 @@ fn what_a_device_says_of_itself() {
     fails!(cuGetErrorString(12345, &mut text), 1);
     assert_eq!(cuIpcGetMemHandle(), 801);
 }
+
+/// The device is one of 9.0: PTX for newer ones is not for it.
+#[test]
+fn code_for_newer_devices_is_refused() {
+    let _f = begin();
+    let newer = CString::new(TEXT.replace("sm_90", "sm_100")).unwrap();
+    let mut module = 0;
+    fails!(cuModuleLoadData(&mut module, newer.as_ptr().cast()), 218);
+}

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod link;
+pub mod target;
 pub mod variables;
 
 use std::borrow::Cow;
@@ -116,13 +117,9 @@ fn architectures(container: &[u8]) -> Result<Vec<u32>, Error> {
     Ok(found.map(|e| e.architecture).collect())
 }
 
-/// The PTX of a container, of its newest architecture.
-pub fn ptx(container: &[u8]) -> Result<String, Error> {
-    ptx_for(container, u32::MAX)
-}
-
-/// The PTX of a container, of the newest architecture up to this one, or else of the oldest.
-fn ptx_for(container: &[u8], most: u32) -> Result<String, Error> {
+/// The PTX of a container that a driver takes for a device of this architecture: of the newest one up to it. If all are newer,
+/// it is the oldest, which does not run there.
+pub fn ptx(container: &[u8], most: u32) -> Result<String, Error> {
     let (found, others): (Vec<_>, Vec<_>) =
         entries(container)?.into_iter().partition(|e| e.kind == PTX);
     let best = found.into_iter().max_by_key(|e| {
@@ -230,7 +227,11 @@ mod tests {
             let new = entry(PTX, 90, flags, data, text.len());
             let bytes = container(&[elf, new, old]);
             assert_eq!(size(&bytes), Ok(bytes.len()));
-            assert_eq!(ptx(&bytes).unwrap().as_bytes(), text);
+            assert_eq!(ptx(&bytes, 90).unwrap().as_bytes(), text);
+            let newer = entry(PTX, 100, 0, b"newer", 5);
+            let all = [newer, bytes[16..].to_vec()];
+            assert_eq!(ptx(&container(&all), 90).unwrap().as_bytes(), text);
+            assert_eq!(ptx(&container(&all[..1]), 90).as_deref(), Ok("newer"));
         }
     }
 
@@ -260,11 +261,13 @@ mod tests {
             text(90, "library"),
             text(121, "library"),
         ]);
-        let linked = link::link_all(&[&program, &library]).unwrap();
+        let linked = link::link_all(&[&program, &library], 120).unwrap();
         assert!(linked.contains(".target sm_90\n"), "{linked}");
         assert!(linked.contains("program90") && linked.contains("library90"));
+        let linked = link::link_all(&[&library], 90).unwrap();
+        assert!(linked.contains("library90"), "{linked}");
         let only_elf = container(&[entry(2, 90, 0, b"\x7fELF", 4)]);
-        let refused = link::link_all(&[&program, &only_elf]);
+        let refused = link::link_all(&[&program, &only_elf], 120);
         assert!(matches!(refused, Err(Error::NoPtx(_))), "{refused:?}");
     }
 
@@ -274,7 +277,7 @@ mod tests {
         let text = ".version 9.0\n.target sm_90\n.address_size 64\n";
         let bytes = with_ptx(&container(&[file]), text).unwrap();
         assert_eq!(size(&bytes), Ok(bytes.len()));
-        assert_eq!(ptx(&bytes).as_deref(), Ok(text));
+        assert_eq!(ptx(&bytes, 90).as_deref(), Ok(text));
         assert_eq!(elf(&bytes).unwrap().len(), 1);
         assert_eq!(entries(&bytes).unwrap()[1].architecture, 90);
     }
@@ -282,12 +285,15 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let only_elf = container(&[entry(2, 90, 0, b"\x7fELF", 4)]);
-        assert!(ptx(&only_elf).unwrap_err().to_string().contains("sm_90"));
+        assert!(ptx(&only_elf, 90)
+            .unwrap_err()
+            .to_string()
+            .contains("sm_90"));
         let text = container(&[entry(PTX, 90, ZSTD, b"not zstd", 100)]);
-        assert!(matches!(ptx(&text), Err(Error::Damaged(_))));
+        assert!(matches!(ptx(&text, 90), Err(Error::Damaged(_))));
         for len in 0..text.len() {
-            assert!(ptx(&text[..len]).is_err(), "{len} bytes");
+            assert!(ptx(&text[..len], 90).is_err(), "{len} bytes");
         }
-        assert!(ptx(b"something else entirely").is_err());
+        assert!(ptx(b"something else entirely", 90).is_err());
     }
 }

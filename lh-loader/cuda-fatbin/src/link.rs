@@ -325,15 +325,22 @@ fn ordered(mut waiting: Vec<&Item>) -> Vec<&Item> {
     out
 }
 
-/// One text of the PTX in these fat binaries: of each the newest that is not for a newer architecture than another has.
+/// One text of the PTX in these fat binaries for a device of this architecture: of each the newest up to it that is not for a newer
+/// one than another has.
 ///
 /// # Errors
 /// One has no PTX, or it can't be linked.
-pub fn link_all(parts: &[&[u8]]) -> Result<String, super::Error> {
-    let newest = |part: &&[u8]| super::architectures(part).map(|all| all.into_iter().max());
-    let newest = parts.iter().map(newest).collect::<Result<Vec<_>, _>>()?;
-    let most = newest.into_iter().flatten().min().unwrap_or(u32::MAX);
-    let texts = parts.iter().map(|part| super::ptx_for(part, most));
+pub fn link_all(parts: &[&[u8]], device: u32) -> Result<String, super::Error> {
+    let newest = |part: &&[u8]| {
+        let all = super::architectures(part)?.into_iter();
+        Ok(all.filter(|a| *a <= device).max())
+    };
+    let newest = parts
+        .iter()
+        .map(newest)
+        .collect::<Result<Vec<_>, super::Error>>()?;
+    let most = newest.into_iter().flatten().min().unwrap_or(device);
+    let texts = parts.iter().map(|part| super::ptx(part, most));
     Ok(link(&texts.collect::<Result<Vec<_>, _>>()?)?)
 }
 

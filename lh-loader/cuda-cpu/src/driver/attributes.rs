@@ -14,6 +14,12 @@ pub fn attribute(number: i32, processors: usize) -> Option<i32> {
         };
         lines.filter_map(entry).collect()
     });
+    let [major, minor] = super::other::capability();
+    match number {
+        number::COMPUTE_CAPABILITY_MAJOR => return Some(major),
+        number::COMPUTE_CAPABILITY_MINOR => return Some(minor),
+        _ => {}
+    }
     all.get(&number)
         .map(|value| value.unwrap_or(processors as i32))
 }
@@ -29,4 +35,6 @@ pub mod number {
     pub const MAX_REGISTERS_PER_BLOCK: i32 = 12;
     pub const CLOCK_RATE: i32 = 13;
     pub const TEXTURE_ALIGNMENT: i32 = 14;
+    pub const COMPUTE_CAPABILITY_MAJOR: i32 = 75;
+    pub const COMPUTE_CAPABILITY_MINOR: i32 = 76;
 }

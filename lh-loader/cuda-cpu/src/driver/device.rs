@@ -9,8 +9,6 @@ const VERSION: c_int = 13_000;
 const NAME: &[u8] = b"splitproc CPU device";
 const UUID: [u8; 16] = *b"splitproc-cpu-0\0";
 const BUS: &[u8] = b"0000:00:00.0";
-/// The compute capability that its attributes have.
-const CAPABILITY: [c_int; 2] = [9, 0];
 
 /// `CUdevprop`.
 #[repr(C)]
@@ -162,8 +160,9 @@ api! {
     /// Its compute capability.
     fn cuDeviceComputeCapability(major: *mut c_int, minor: *mut c_int, device: c_int) {
         check(device)?;
-        put(major, CAPABILITY[0])?;
-        put(minor, CAPABILITY[1])
+        let capability = super::other::capability();
+        put(major, capability[0])?;
+        put(minor, capability[1])
     }
 
     /// How wide a texture of linear memory may be.

@@ -3,8 +3,8 @@
 use super::function::Function;
 use super::memory::Kind;
 use super::{
-    api, context, cu, get, lock, put, put_if, ready, refused, text, Done, Driver, Error, Handle,
-    Pointer,
+    api, context, cu, get, lock, other, put, put_if, ready, refused, text, Done, Driver, Error,
+    Handle, Pointer,
 };
 use crate::code::Program;
 use crate::ptx::{self, Init, Space};
@@ -32,7 +32,13 @@ pub struct Module {
 /// What an image of a module is, by its first bytes.
 const ELF: u32 = u32::from_le_bytes(*b"\x7fELF");
 
-/// The PTX of an image.
+/// The compute capability of the device: 90 for 9.0.
+fn capability() -> u32 {
+    let [major, minor] = other::capability();
+    (10 * major + minor) as u32
+}
+
+/// The PTX of an image, which is for this device.
 ///
 /// # Safety
 /// `image` must be a fat binary, its wrapper, an ELF file, or text that ends with a NUL.
@@ -50,23 +56,31 @@ unsafe fn ptx_of(image: *const c_void) -> Result<String, Error> {
                 let head = std::slice::from_raw_parts(image.cast::<u8>(), 16);
                 let all =
                     fatbin::size(head).map(|n| std::slice::from_raw_parts(image.cast::<u8>(), n));
-                all.and_then(fatbin::ptx)
+                all.and_then(|all| fatbin::ptx(all, capability()))
             }
             ELF => Err(fatbin::Error::NoPtx("a cubin".into())),
             _ => {
-                return text(image.cast())
-                    .map(str::to_owned)
-                    .map_err(|_| Error::INVALID_IMAGE)
+                let text = text(image.cast()).map_err(|_| Error::INVALID_IMAGE)?;
+                fits(text).map_err(|()| Error::INVALID_PTX)?;
+                return Ok(text.to_owned());
             }
         };
-        text.map_err(|error| {
+        let text = text.map_err(|error| {
             eprintln!("splitproc: CUDA on the CPU device: {error}");
             match error {
                 fatbin::Error::NoPtx(_) => Error::NO_BINARY_FOR_GPU,
                 _ => Error::INVALID_IMAGE,
             }
-        })
+        })?;
+        fits(&text).map_err(|()| Error::NO_BINARY_FOR_GPU)?;
+        Ok(text)
     }
+}
+
+/// Is it for this device?
+fn fits(text: &str) -> Result<(), ()> {
+    fatbin::target::runs_on(text, capability())
+        .map_err(|why| eprintln!("splitproc: CUDA on the CPU device: {why}"))
 }
 
 /// Has it memory of its own?

@@ -41,6 +41,21 @@ pub struct Device {
     pub bus: [u8; 16],
 }
 
+impl Device {
+    /// Its compute capability: 90 for 9.0.
+    pub fn architecture(&self) -> u32 {
+        let [major, minor] = COMPUTE_CAPABILITY.map(|a| self.attributes[a].unwrap_or(0));
+        (10 * major + minor) as u32
+    }
+}
+
+/// The architecture that all devices have.
+pub fn architecture() -> u32 {
+    let model = model::lock();
+    let all = model.devices.iter().map(Device::architecture);
+    all.min().unwrap_or(u32::MAX)
+}
+
 /// All devices, as the lower half has them.
 ///
 /// # Safety

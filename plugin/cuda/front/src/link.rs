@@ -3,7 +3,7 @@
 
 use super::codes::*;
 use super::driver::{code, put, say_once};
-use super::module;
+use super::{device, module};
 use crate::plugin::{self, Call};
 use std::ffi::CStr;
 
@@ -41,7 +41,7 @@ pub unsafe fn whole(image: u64, parts: &[u64]) -> u64 {
         let parts = parts.iter().map(|part| module::bytes(*part));
         (module::bytes(image), parts.collect())
     };
-    let linked = cuda_fatbin::link::link_all(&parts);
+    let linked = cuda_fatbin::link::link_all(&parts, device::architecture());
     match linked.and_then(|text| cuda_fatbin::with_ptx(image_bytes, &text)) {
         Ok(bytes) => module::kept(bytes.into()),
         // Code for some GPUs only.
@@ -142,7 +142,7 @@ fn add(state: &mut State, kind: i32, bytes: &[u8]) -> Result<(), i32> {
         state.log.say(why);
         return Err(NOT_SUPPORTED);
     }
-    let text = module::text(bytes).map_err(|why| {
+    let text = module::text(bytes, device::architecture()).map_err(|why| {
         state.log.say(&why);
         INVALID_IMAGE
     })?;

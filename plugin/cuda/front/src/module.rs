@@ -1,12 +1,12 @@
 //! Modules and libraries. Their images are kept, for they are loaded again at a restart.
 
 use super::codes::*;
-use super::context;
 use super::driver::{check, inside, put, refuse};
 use super::globals::{self, Global};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
+use super::{context, device};
 use cuda_fatbin::variables;
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
@@ -101,7 +101,7 @@ pub unsafe fn variables(at: u64) -> Vec<CString> {
     let magic = bytes.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
     let of_ptx = |text: &str| (variables::of_ptx(text), variables::heap_in_ptx(text));
     let found = match magic {
-        Some(FATBIN) => match cuda_fatbin::ptx(bytes) {
+        Some(FATBIN) => match cuda_fatbin::ptx(bytes, device::architecture()) {
             Ok(text) => Ok(of_ptx(&text)),
             // Code for some GPUs only, as what was linked on the device (`-rdc=true`) is.
             Err(cuda_fatbin::Error::NoPtx(_)) => of_elfs(bytes),
@@ -161,14 +161,14 @@ pub fn image(record: &Record) -> Option<&'static [u8]> {
     Some(unsafe { bytes(at) })
 }
 
-/// The text of an image's PTX; the error says why there is none.
+/// The text of an image's PTX for devices of this architecture; the error says why there is none.
 ///
 /// # Errors
 /// It is code for one kind of GPU only, or damaged.
-pub fn text(image: &[u8]) -> Result<String, String> {
+pub fn text(image: &[u8], architecture: u32) -> Result<String, String> {
     let magic = image.first_chunk::<4>().map(|b| u32::from_le_bytes(*b));
     match magic {
-        Some(FATBIN) => cuda_fatbin::ptx(image).map_err(|why| why.to_string()),
+        Some(FATBIN) => cuda_fatbin::ptx(image, architecture).map_err(|why| why.to_string()),
         Some(ELF) => Err("it is an ELF file, without PTX".into()),
         _ => Ok(String::from_utf8_lossy(image).into_owned()),
     }
