@@ -4,6 +4,7 @@
 //! number. Two keys are enough: who sets the third value has seen everybody's second, so everybody had
 //! read the first. Only ranks take part; what else belongs to the computation is not waited for.
 
+use super::kin;
 use super::prompt::Prompt;
 use crate::host::{self, Host, HostError};
 use crate::symbols;
@@ -32,8 +33,6 @@ struct Job {
 }
 
 static JOB: Mutex<Option<Job>> = Mutex::new(None);
-/// The rank, and above it the size: a child may be forked while the job is locked. 0: not known.
-static PLACE: AtomicU64 = AtomicU64::new(0);
 
 /// What the ranks' images of the newest checkpoint have in common.
 static MARK: AtomicU64 = AtomicU64::new(0);
@@ -68,10 +67,13 @@ pub fn look_for_others(checkpoint: u32) -> Result<(), String> {
     set(NAMES, &key, &job.id)
 }
 
-/// This process's rank and the size of its job, once it has started MPI; a forked child has its parent's.
-pub fn rank_and_size() -> Option<(u32, u32)> {
-    let place = PLACE.load(Ordering::Relaxed);
-    (place != 0).then_some((place as u32, (place >> 32) as u32))
+/// The first rank of which this holds.
+pub fn first_that(holds: bool) -> Result<Option<usize>, String> {
+    if !crate::mpi::active() {
+        return Ok(holds.then_some(0));
+    }
+    let all = Coordinator.all(&[u8::from(holds)], false)?;
+    Ok(all.iter().position(|said| said == &[1]))
 }
 
 /// A string for a C++ function that only reads it. The bytes end with a NUL.
@@ -284,7 +286,7 @@ impl Host for Coordinator {
             id: String::from_utf8_lossy(blob).into_owned(),
             sequence: 0,
         });
-        PLACE.store(u64::from(size) << 32 | u64::from(rank), Ordering::Relaxed);
+        kin::becomes(rank, size);
         Ok(())
     }
 
