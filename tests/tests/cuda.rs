@@ -138,6 +138,44 @@ fn kernels_compute_what_the_host_computes() {
     assert!(told.contains("512 by 512 within 5 s: yes"));
 }
 
+/// Votes of parts of warps, divisions of 128 bits, rounding and conversions where numbers end.
+#[test]
+fn numbers_and_votes_are_as_the_host_computes_them() {
+    let Some(app) = nvcc_program("cuda_numbers") else {
+        return;
+    };
+    let scratch = Scratch::new("cuda-numbers");
+    let done = Job::launch_with(&scratch, 0, &cpu(), &app, [""; 0]).finish();
+    let told = text(&done.stdout);
+    println!("{told}{}", text(&done.stderr));
+    assert_eq!(told.matches(": as the host\n").count(), 4);
+    done.ok();
+}
+
+/// One module for threads that need it at once; textures and managed memory that threads end and make again.
+#[test]
+fn threads_at_once_lose_nothing() {
+    let Some(app) = nvcc_program("cuda_threads") else {
+        return;
+    };
+    let scratch = Scratch::new("cuda-threads");
+    let launch = |steps| Job::launch_with(&scratch, 0, &cpu(), &app, [steps, "40"]);
+    let wanted = ": 16 16 of 16 threads, 16 textures, 0 wrong in 16 managed, variables 13 2";
+    let all_well = |said: &[u8], n: usize| {
+        let told = text(said);
+        assert!(told.lines().all(|l| l.ends_with(wanted)), "{told}");
+        assert_eq!(lines(said), n);
+    };
+    // Who comes first is chance.
+    for _ in 0..8 {
+        all_well(&launch("1").finish().ok().stdout, 1);
+    }
+    let (said, done) = restarted(&scratch, launch("20"), 0, 2);
+    assert!(text(&done.stdout).contains("step 20"));
+    all_well(&said, lines(&said));
+    all_well(&done.stdout, lines(&done.stdout));
+}
+
 /// Pipelines, barriers in shared memory and asynchronous copies, as CUDA's headers make them.
 #[test]
 fn asynchronous_copies_go_on_after_restarts() {
@@ -196,7 +234,7 @@ fn pools_know_how_much_they_had() {
     let app = cuda_program_of_both("cuda_pool");
     let job = Job::launch_with(&scratch, 0, &cpu(), &app, ["8", "300"]);
     let (said, done) = restarted(&scratch, job, 0, 2);
-    let line = "three 5244380/5244380 used, 8/8 MiB reserved; default 3145728/3145728 used, 4/4 MiB reserved; one left 500/5244380 used, \
+    let line = "kinds 801 801 801 101 801 1; limited 2 2, its own 1; three 5244380/5244380 used, 8/8 MiB reserved; default 3145728/3145728 used, 4/4 MiB reserved; one left 500/5244380 used, \
                 2/8 MiB reserved; forgotten 500/500 used, 2/2 MiB reserved; none 0/500 used, 0/2 MiB reserved; default 0/3145728 used, \
                 0/4 MiB reserved;";
     for told in text(&[said, done.stdout].concat()).lines() {

@@ -205,6 +205,73 @@ fn threads_that_went_apart_meet_to_shuffle() {
     assert_eq!(each(body, 1, 32), vec![93; 32]);
 }
 
+/// Each eight threads name a mask of their own, and meet with these alone: after different numbers of steps, in a loop that
+/// some leave earlier, and with what has ended.
+#[test]
+fn parts_of_a_warp_vote_for_themselves() {
+    let mask = "and.b32 %r5, %r4, 24; shl.b32 %r6, 255, %r5;";
+    let tile = |i: u32| i & !7..(i | 7) + 1;
+    let odd = "mul.lo.u32 %r7, %r4, 37; shr.u32 %r8, %r7, 2; and.b32 %r8, %r8, 1; setp.eq.u32 %p1, %r8, 1;";
+    let is_odd = |i: u32| i * 37 / 4 % 2 == 1;
+    let yes = |i: u32| {
+        tile(i)
+            .filter(|j| is_odd(*j))
+            .fold(0u32, |all, j| all | 1 << (j % 32))
+    };
+    // From one to 31 rounds before the vote, and another vote after each.
+    let body = format!(
+        "{mask} {odd} mov.u32 %r9, 0; mov.u32 %r10, 0;
+        $loop: vote.sync.ballot.b32 %r11, %p1, %r6; add.u32 %r10, %r10, %r11; add.u32 %r9, %r9, 1;
+        mul.hi.u32 %r12, %r4, 0x20000000; mad.lo.u32 %r12, %r12, 7, 3; setp.lt.u32 %p2, %r9, %r12; @%p2 bra $loop;
+        vote.sync.any.pred %p3, %p1, %r6; vote.sync.all.pred %p4, %p1, %r6; selp.b32 %r11, 1, 0, %p3; @%p4 add.u32 %r11, %r11, 2;
+        add.u32 %r10, %r10, %r11; match.any.sync.b32 %r12, %r8, %r6; add.u32 %r10, %r10, %r12;
+        match.all.sync.b32 %r12|%p5, %r5, %r6; add.u32 %r10, %r10, %r12; redux.sync.add.u32 %r13, %r7, %r6;
+        add.u32 %r10, %r10, %r13; elect.sync %r14|%p6, %r6; add.u32 %r10, %r10, %r14; @%p6 add.u32 %r10, %r10, 1000;"
+    );
+    let wanted = |i: u32| {
+        let votes = yes(i).wrapping_mul(i / 8 * 7 + 3);
+        let any = tile(i).any(is_odd) as u32 + 2 * tile(i).all(is_odd) as u32;
+        let same = tile(i)
+            .filter(|j| is_odd(*j) == is_odd(i))
+            .fold(0u32, |all, j| all | 1 << (j % 32));
+        let all = 255u32 << (i & 24);
+        let sum: u32 = tile(i).map(|j| j * 37).sum();
+        let elected = (i & 24) + if i.is_multiple_of(8) { 1000 } else { 0 };
+        [any, same, all, sum, elected]
+            .iter()
+            .fold(votes, |a, b| a.wrapping_add(*b))
+    };
+    assert_eq!(each(&body, 1, 64), (0..64).map(wanted).collect::<Vec<_>>());
+    // Of each eight one comes last, from elsewhere; the others have not gone on without it.
+    let body = format!(
+        "{mask} {odd} mov.u32 %r9, 0; and.b32 %r11, %r4, 7; shr.u32 %r12, %r4, 3; and.b32 %r12, %r12, 7;
+        setp.ne.u32 %p2, %r11, %r12; @%p2 bra $vote; $late: add.u32 %r9, %r9, 1; setp.lt.u32 %p3, %r9, 50; @%p3 bra $late;
+        $vote: vote.sync.ballot.b32 %r10, %p1, %r6;"
+    );
+    assert_eq!(each(&body, 1, 64), (0..64).map(yes).collect::<Vec<_>>());
+}
+
+/// Thread 0 waits for thread 1, which waits at a later place for thread 2, which ends, and comes back only then.
+#[test]
+fn whom_the_ended_kept_waiting_goes_on_in_its_order() {
+    let body = "mov.u32 %r10, 7; mov.u32 %r9, 0; setp.eq.u32 %p1, %r4, 0; setp.eq.u32 %p2, %r4, 1; @%p1 bra $first; @!%p2 bra $last;
+        bra $second; $first: setp.ne.u32 %p3, %r4, 9; vote.sync.ballot.b32 %r10, %p3, 3; bra $end;
+        $second: vote.sync.ballot.b32 %r10, %p2, 6; bra $first;
+        $last: add.u32 %r9, %r9, 1; setp.lt.u32 %p3, %r9, 50; @%p3 bra $last; exit; $end:";
+    let seen = each(body, 1, 3);
+    assert_eq!(seen, [3, 3, 0]);
+}
+
+/// The halves of a warp come to the same step with barriers of their own, of which one needs others.
+#[test]
+fn parts_of_a_warp_come_to_barriers_of_their_own() {
+    let body =
+        "shr.u32 %r5, %r4, 4; and.b32 %r6, %r5, 1; add.u32 %r7, %r6, 1; setp.eq.u32 %p1, %r6, 0;
+        barrier.red.popc.u32 %r10, %r7, 32, %p1;";
+    let wanted = |i: u32| if (i / 16).is_multiple_of(2) { 32 } else { 0 };
+    assert_eq!(each(body, 1, 64), (0..64).map(wanted).collect::<Vec<_>>());
+}
+
 #[test]
 fn functions_call_themselves() {
     let text = format!(
@@ -273,6 +340,22 @@ fn carries_go_on() {
         each(body, 1, 1),
         [part(2) * 100 + part(0) + part(1) * 1000 + 600_000]
     );
+}
+
+/// What a subtraction leaves is that nothing was borrowed: an addition that reads it, as a division of 128 bits does, gets 1.
+#[test]
+fn additions_read_what_subtractions_leave() {
+    let body = "sub.cc.u32 %r5, %r4, 7; subc.cc.u32 %r6, 9, 9; addc.u32 %r10, 0, 0; mul.lo.u32 %r10, %r10, 10;
+        sub.cc.u32 %r5, %r4, 5; subc.u32 %r6, 1, 0; add.u32 %r10, %r10, %r6; mul.lo.u32 %r10, %r10, 10;
+        add.cc.u32 %r5, %r4, -5; addc.u32 %r6, 0, 0; add.u32 %r10, %r10, %r6; mul.lo.u32 %r10, %r10, 10;
+        cvt.u64.u32 %rd5, %r4; sub.cc.u64 %rd5, %rd5, 11; addc.u64 %rd6, 0, 0; cvt.u32.u64 %r6, %rd6; add.u32 %r10, %r10, %r6;
+        mul.lo.u32 %r10, %r10, 10; sub.cc.s32 %r5, %r4, -3; madc.lo.u32 %r6, %r4, 0, 0; add.u32 %r10, %r10, %r6;";
+    let bit = |yes: bool| u32::from(yes);
+    let wanted = |i: u32| {
+        let digits = [i >= 7, i >= 5, i >= 5, i >= 11, false].map(bit);
+        digits.iter().fold(0, |all, d| 10 * all + d)
+    };
+    assert_eq!(each(body, 1, 32), (0..32).map(wanted).collect::<Vec<_>>());
 }
 
 #[test]

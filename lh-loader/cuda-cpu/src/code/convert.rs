@@ -197,13 +197,13 @@ impl Convert {
     }
 
     /// One value. Integers become narrower by losing bits, unless they are to saturate; a float that is too large for an
-    /// integer gives its limit, and NaN 0 (64 bits: the highest bit alone).
+    /// integer gives its limit, and NaN 0 (from or to 64 bits: the highest bit alone).
     fn one(&self, bits: u64) -> u64 {
         match (self.read(bits), Convert::is_float(self.to)) {
             (Number::Int(value), false) => self.write_int(value, self.saturate),
             (Number::Int(value), true) => self.int_to_float(value),
-            (Number::Float(x), false) if x.is_nan() => match self.to.bits() {
-                64 => 1 << 63,
+            (Number::Float(x), false) if x.is_nan() => match (self.from, self.to.bits()) {
+                (Type::F(64), n) | (_, n @ 64) => self.write_int(-1 << (n - 1), false),
                 _ => 0,
             },
             (Number::Float(x), false) => self.write_int(self.integral_of(x) as i128, true),
@@ -231,7 +231,14 @@ impl Convert {
                     (true, false) => nearest.next_down().put(),
                 }
             }
-            _ => self.write_float(value as f64),
+            _ => {
+                // On the way to fewer bits: what does not fit is kept as an odd last one, so that it is rounded once.
+                let nearest = value as f64;
+                let beyond = (nearest as i128).abs() > value.abs();
+                let cut = nearest.to_bits() - u64::from(beyond);
+                let odd = u64::from(nearest as i128 != value);
+                self.write_float(f64::from_bits(cut | odd))
+            }
         }
     }
 
@@ -275,7 +282,9 @@ pub fn quick(parts: &[&str]) -> Option<One> {
         ["f64", "f32"] => one!(f32 => f64, |a| a as f64),
         ["rn", "f32", "f64"] => one!(f64 => f32, |a| a as f32),
         ["rzi", "s32", "f32"] => one!(f32 => i32, |a| a as i32),
-        ["rzi", "s32", "f64"] => one!(f64 => i32, |a| a as i32),
+        ["rzi", "s32", "f64"] => {
+            one!(f64 => i32, |a| if a.is_nan() { i32::MIN } else { a as i32 })
+        }
         _ => return None,
     })
 }
@@ -315,6 +324,10 @@ mod tests {
         assert_eq!(cvt("rzi.u32.f32", f(-3.0)), 0);
         assert_eq!(cvt("rzi.s32.f32", f(f32::NAN)), 0);
         assert_eq!(cvt("rzi.s64.f32", f(f32::NAN)), 1 << 63);
+        let nan = f64::NAN.to_bits();
+        assert_eq!(cvt("rzi.s32.f64", nan), 1 << 31);
+        assert_eq!(cvt("rni.u32.f64", nan), 1 << 31);
+        assert_eq!(cvt("rzi.s16.f64", nan), 1 << 15);
         assert_eq!(cvt("rni.f64.f64", 3.5f64.to_bits()), 4f64.to_bits());
     }
 
@@ -327,6 +340,19 @@ mod tests {
             cvt("rn.f32.u64", u64::MAX),
             (u64::MAX as f32).to_bits().into()
         );
+        for (name, bits, exact) in [
+            ("rm.f32.u64", u64::MAX, 0x5f7f_ffff),
+            ("rz.f32.u64", u64::MAX, 0x5f7f_ffff),
+            ("rp.f32.u64", u64::MAX, 0x5f80_0000),
+            ("rm.f32.s64", i64::MAX as u64, 0x5eff_ffff),
+            ("rp.f32.s64", -i64::MAX as u64, 0xdeff_ffff),
+            ("rm.f32.s64", -i64::MAX as u64, 0xdf00_0000),
+            // Hardly more than the middle between two, and hardly less.
+            ("rn.bf16.u64", (1 << 62) + (1 << 54) + 1, 0x5e81),
+            ("rn.bf16.u64", (1 << 62) + (3 << 54) - 1, 0x5e81),
+        ] {
+            assert_eq!(cvt(name, bits), exact, "{name} of {bits:#x}");
+        }
         assert_eq!(
             cvt("rn.f32.f64", 1e300f64.to_bits()),
             f32::INFINITY.to_bits().into()

@@ -1,8 +1,7 @@
 //! Arithmetic that is rounded down, up or towards zero.
 //!
 //! The result to the nearest is a neighbour of the right one at the most, and the sign of what is left over tells which it is.
-//! For single precision that is exact in double precision; for double precision it is computed from sums of two numbers, which
-//! are exact but where a part is less than the least normal number.
+//! For single precision that is exact in double precision; for double precision it is computed in whole numbers.
 
 use super::float::{flush, Mode};
 use super::lanes::*;
@@ -29,15 +28,50 @@ fn sum(a: f64, b: f64) -> (f64, f64) {
     (s, (a - (s - part)) + (b - part))
 }
 
-/// A number with the sign of a sum, of which the first two nearly cancel each other.
-fn sign(a: f64, b: f64, c: f64, d: f64) -> f64 {
+/// A number with the sign of a sum of products of single precision, of which the first two nearly cancel each other.
+fn of_singles(products: [[f64; 2]; 3]) -> f64 {
+    let [a, b, c] = products.map(|[x, y]| x * y);
     let (x, y) = sum(a, b);
-    let (u, v) = sum(c, d);
-    let (high, low) = sum(x, u);
+    let (high, low) = sum(x, c);
     if high == 0.0 || !high.is_finite() {
-        high + (low + y + v)
+        high + (low + y)
     } else {
         high
+    }
+}
+
+/// The sign of a sum of products of double precision, as one whole number of digits of 64 bits.
+fn of_doubles(products: [[f64; 2]; 3]) -> f64 {
+    // A whole number and a power of two.
+    let whole = |x: f64| {
+        let (fraction, exponent) = (x.to_bits() & u64::MAX >> 12, x.to_bits() >> 52 & 0x7ff);
+        let one = u64::from(exponent > 0) << 52;
+        (u128::from(fraction | one), exponent.max(1) as usize)
+    };
+    if !products.as_flattened().iter().all(|x| x.is_finite()) {
+        return 0.0;
+    }
+    // The powers lie between 2 and 4092.
+    let mut digits = [0_i128; 4092 / 64 + 3];
+    for [x, y] in products {
+        let ((m, e), (n, f)) = (whole(x), whole(y));
+        let (product, digit, shift) = (m * n, (e + f) / 64, (e + f) % 64);
+        let low = u128::from(product as u64) << shift;
+        let high = product >> 64 << shift;
+        let three = [low as u64, (low >> 64 | high) as u64, (high >> 64) as u64];
+        for (to, part) in digits[digit..].iter_mut().zip(three) {
+            let negative = x.is_sign_negative() != y.is_sign_negative();
+            *to += if negative { -1 } else { 1 } * i128::from(part);
+        }
+    }
+    let (mut carry, mut any) = (0, false);
+    for digit in digits {
+        let all = digit + carry;
+        (carry, any) = (all >> 64, any | (all as u64 != 0));
+    }
+    match carry {
+        ..0 => -1.0,
+        _ => f64::from(u8::from(any)),
     }
 }
 
@@ -58,7 +92,7 @@ trait Number: Lane + PartialOrd {
 }
 
 macro_rules! number {
-    ($t:ty, $flush:expr, $fma:expr) => {
+    ($t:ty, $flush:expr, $sign:expr) => {
         impl Number for $t {
             const NOTHING: $t = 0.0;
             const ONE: $t = 1.0;
@@ -105,7 +139,7 @@ macro_rules! number {
                 let finite = a.is_finite() && b.is_finite() && c.is_finite();
                 let over = match r.is_infinite() {
                     true => f64::from(u8::from(finite)),
-                    false => $fma(a.into(), b.into(), c.into(), r.into()),
+                    false => $sign([[a, b], [c, 1.0], [-r, 1.0]].map(|p| p.map(f64::from))),
                 };
                 (r, over)
             }
@@ -115,29 +149,24 @@ macro_rules! number {
                 let finite = a.is_finite() && b != 0.0;
                 let over = match r.is_infinite() {
                     true => f64::from(u8::from(finite)),
-                    false => (-f64::from(r)).mul_add(b.into(), a.into()) * f64::from(b.signum()),
+                    false => {
+                        let left = [[a, b.signum()], [-r, b.abs()], [0.0, 0.0]];
+                        $sign(left.map(|p| p.map(f64::from)))
+                    }
                 };
                 (r, over)
             }
 
             fn root(a: $t) -> ($t, f64) {
                 let r = a.sqrt();
-                (r, (-f64::from(r)).mul_add(r.into(), a.into()))
+                let left = [[a, 1.0], [-r, r], [0.0, 0.0]];
+                (r, $sign(left.map(|p| p.map(f64::from))))
             }
         }
     };
 }
-number!(f32, flush, |a: f64, b: f64, c, r: f64| sign(
-    a * b,
-    c,
-    -r,
-    0.0
-));
-number!(f64, |a| a, |a: f64, b: f64, c, r: f64| {
-    let product = a * b;
-    let (s, t) = sum(product, c);
-    sign(s, -r, t, a.mul_add(b, -product))
-});
+number!(f32, flush, of_singles);
+number!(f64, |a| a, of_doubles);
 
 /// The steps before and after an operation.
 fn done<T: Number, const N: usize, const WAY: u8, const MODE: u8>(
@@ -329,6 +358,53 @@ mod tests {
             [f64::MAX, f64::INFINITY, f64::MAX]
         );
         assert_eq!(around(ty, "div", 1.0, 0.0, 0.0), [f64::INFINITY; 3]);
+    }
+
+    /// Of numbers so small that double precision has no room for what is left over.
+    #[test]
+    fn small_doubles_lie_around_the_exact_result_too() {
+        let ty = Type::F(64);
+        let least = f64::from_bits(1);
+        let of = |k: u64| f64::from_bits(k);
+        for (name, a, b, c, [down, up]) in [
+            ("mul", least, 0.5, 0.0, [0, 1]),
+            (
+                "mul",
+                of(0x0010_0000_0000_0001),
+                0.5,
+                0.0,
+                [1 << 51, (1 << 51) + 1],
+            ),
+            ("mul", 1e-200, 1e-200, 0.0, [0, 1]),
+            ("mul", of(1000), 0.25, 0.0, [250, 250]),
+            ("div", least, 1e300, 0.0, [0, 1]),
+            ("div", of(1000), 3.0, 0.0, [333, 334]),
+            ("div", of(1001), -7.0, 0.0, [1 << 63 | 143, 1 << 63 | 143]),
+            ("div", of(1000), -7.0, 0.0, [1 << 63 | 143, 1 << 63 | 142]),
+            ("fma", 1e-200, 1e-200, of(77), [77, 78]),
+            ("fma", 1e-200, -1e-200, of(77), [76, 77]),
+            ("fma", 0.5, of(7), of(77), [80, 81]),
+            (
+                "fma",
+                of(0x65f0_0000_0000_0000),
+                of(0x19f0_0000_0000_0000),
+                least,
+                [0x3ff0_0000_0000_0000, 0x3ff0_0000_0000_0001],
+            ),
+            ("sqrt", of(4), 0.0, 0.0, [0x1e70_0000_0000_0000; 2]),
+            (
+                "sqrt",
+                of(5),
+                0.0,
+                0.0,
+                [0x1e71_e377_9b97_f4a7, 0x1e71_e377_9b97_f4a8],
+            ),
+        ] {
+            let [x, y, zero] = around(ty, name, a, b, c).map(f64::to_bits);
+            assert_eq!([x, y], [down, up], "{name} {a} {b} {c}");
+            let towards = if f64::from_bits(up) > 0.0 { down } else { up };
+            assert_eq!(zero, towards, "{name} {a} {b} {c}");
+        }
     }
 
     #[test]

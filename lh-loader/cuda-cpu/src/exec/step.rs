@@ -2,6 +2,7 @@
 
 use super::block::Around;
 use super::data::{address, extended};
+use super::together::parts;
 use super::warp::{lanes_of, Group, State, Warp};
 use super::{print, Cause};
 use crate::code::lanes::{Lanes, WARP};
@@ -210,18 +211,18 @@ impl Warp {
             } => {
                 let (a, b) = (frame.get(code, *a), frame.get(code, *b));
                 let mut carry = 0;
+                // A difference is a + !b + 1: it carries where nothing is borrowed, and an addition may read that.
+                let flip = if *subtract {
+                    u64::MAX >> (64 - bits)
+                } else {
+                    0
+                };
                 for i in 0..WARP {
-                    let taken = if *take {
-                        u128::from(frame.carry >> i & 1)
-                    } else {
-                        0
+                    let taken = match take {
+                        true => u128::from(frame.carry >> i & 1),
+                        false => u128::from(*subtract),
                     };
-                    let (a, b) = (u128::from(a.0[i]), u128::from(b.0[i]));
-                    let sum = if *subtract {
-                        a.wrapping_sub(b).wrapping_sub(taken)
-                    } else {
-                        a + b + taken
-                    };
+                    let sum = u128::from(a.0[i]) + u128::from(b.0[i] ^ flip) + taken;
                     scratch.0[i] = sum as u64 & u64::MAX >> (64 - bits);
                     carry |= ((sum >> bits & 1) as u32) << i;
                 }
@@ -398,15 +399,22 @@ impl Warp {
                 return self.call(function, arguments, doing, around);
             }
             Op::Barrier(Barrier::Arrive, id, _) => {
-                let id = frame.get(code, *id).0[doing.trailing_zeros() as usize];
-                self.arrivals.push((id, doing.count_ones()));
+                for (id, part) in parts(frame.get(code, *id), doing) {
+                    self.arrivals.push((id.into(), part.count_ones()));
+                }
             }
             Op::Barrier(what, id, count) => {
                 let lane = doing.trailing_zeros() as usize;
-                let id = frame.get(code, *id).0[lane];
-                let count = count.map(|c| frame.get(code, c).0[lane] as u32);
+                let at = |lane: usize| {
+                    let count = count.map(|c| frame.get(code, c).0[lane] as u32);
+                    (frame.get(code, *id).0[lane], count)
+                };
+                // Parts of a warp may come to barriers of their own.
+                let (id, count) = at(lane);
+                let same = lanes_of(doing).filter(|i| at(*i) == (id, count));
+                let same = same.fold(0, |all, i| all | 1 << i);
                 let pc = self.groups[0].pc;
-                self.branch(doing, pc);
+                self.part(same, doing, pc);
                 self.groups[0].state = State::Barrier {
                     what: *what,
                     id,
@@ -415,7 +423,7 @@ impl Warp {
                 return Ok(());
             }
             Op::MatrixMove { .. } | Op::MatrixProduct(_) | Op::MatrixRows { .. } => {
-                if !self.met(u32::MAX) {
+                if !self.met() {
                     return Ok(());
                 }
                 self.matrices(op, code, around)?;

@@ -1,116 +1,179 @@
-//! What threads of a warp do together. They meet first: a group that lacks some of those that are named waits for them.
+//! What threads of a warp do together. They meet first: who lacks some of those that its mask names waits for them. Parts of a
+//! warp may name masks of their own.
 
 use super::update::updated;
-use super::warp::{lanes_of, State, Warp};
+use super::warp::{lanes_of, Frame, Group, State, Warp};
 use super::Cause;
 use crate::code::lanes::{Lanes, WARP};
 use crate::code::*;
 
 impl Warp {
-    /// Are all threads of a mask here? If not, and others still go on, the first group waits.
-    pub fn met(&mut self, mask: u32) -> bool {
-        let wanted = mask & self.live;
-        if self.groups[0].mask & wanted == wanted {
-            return true;
-        }
+    /// Are all threads of the warp here? If not, and others still go on, the first group waits.
+    pub fn met(&mut self) -> bool {
+        self.groups[0].mask == self.live || !self.waits()
+    }
+
+    /// The first group waits, if others go on that may still come.
+    fn waits(&mut self) -> bool {
         let others = self.groups[1..]
             .iter()
             .any(|g| matches!(g.state, State::Run));
         if others {
             self.groups[0].state = State::Meet;
         }
-        !others
+        others
+    }
+
+    /// Of the threads that do a step, those that do it now: all whom a thread's mask names do it with this mask. The others
+    /// wait as a group of their own; `None`: all do. Where nobody is left who could come, those that are here do it.
+    fn complete(&mut self, masks: &Lanes, doing: u32) -> Option<u32> {
+        let here = |(mask, part): (u32, u32)| match mask & self.live & !part {
+            0 => part,
+            _ => 0,
+        };
+        let ready = parts(masks, doing).map(here).fold(0, |all, p| all | p);
+        if ready == doing {
+            return Some(ready);
+        }
+        // Those that a guard keeps from the step go on as well.
+        let go = self.groups[0].mask & !doing | ready;
+        if go == 0 {
+            return (!self.waits()).then_some(doing);
+        }
+        let rest = Group {
+            mask: doing & !ready,
+            state: State::Meet,
+            ..self.groups[0]
+        };
+        self.groups[0].mask = go;
+        self.groups.push(rest);
+        Some(ready)
     }
 
     /// Does such a step.
     pub fn together(&mut self, op: &Op, code: &Code, doing: u32) -> Result<(), Cause> {
         let index = self.groups[0].frame;
-        let one = |slot: Slot, warp: &Warp| {
-            warp.frames[index].get(code, slot).0[doing.trailing_zeros() as usize]
-        };
         let mask = match op {
-            Op::Meet(m) | Op::Vote(_, _, _, m) | Op::Ballot(_, _, m) | Op::Elect(_, _, m) => {
-                one(*m, self)
+            Op::Meet(m) | Op::Vote(_, _, _, m) | Op::Ballot(_, _, m) | Op::Elect(_, _, m) => *m,
+            Op::Shuffle(_, _, _, [_, _, _, m]) | Op::Reduce(_, _, _, [_, m]) => *m,
+            Op::Match { mask, .. } => *mask,
+            Op::Active(d) => {
+                self.frames[index].registers[*d as usize].blend(&Lanes::all(doing.into()), doing);
+                self.groups[0].pc += 1;
+                return Ok(());
             }
-            Op::Shuffle(_, _, _, [_, _, _, m]) | Op::Reduce(_, _, _, [_, m]) => one(*m, self),
-            Op::Match { mask, .. } => one(*mask, self),
-            _ => 0,
-        } as u32;
-        if !self.met(mask) {
+            _ => return Err(Cause::Unknown("a step of a warp".into())),
+        };
+        // A copy: the result may go where the masks are.
+        let masks = *self.frames[index].get(code, mask);
+        let Some(ready) = self.complete(&masks, doing) else {
             return Ok(());
-        }
-        let here = doing & mask;
+        };
         let frame = &mut self.frames[index];
         let scratch = &mut self.scratch;
-        match op {
-            Op::Shuffle(how, d, p, [a, b, c, _]) => {
-                let [a, b, c] = [a, b, c].map(|s| frame.get(code, *s));
-                // The way is looked at once, not for each thread.
-                let inside = match how {
-                    Shuffle::Up => shuffle(Shuffle::Up, scratch, [a, b, c], doing),
-                    Shuffle::Down => shuffle(Shuffle::Down, scratch, [a, b, c], doing),
-                    Shuffle::Butterfly => shuffle(Shuffle::Butterfly, scratch, [a, b, c], doing),
-                    Shuffle::Index => shuffle(Shuffle::Index, scratch, [a, b, c], doing),
-                };
-                frame.registers[*d as usize].blend(scratch, doing);
-                if let Some(p) = p {
-                    frame.set(*p, inside, doing);
-                }
+        if let Op::Shuffle(how, d, p, [a, b, c, _]) = op {
+            let [a, b, c] = [a, b, c].map(|s| frame.get(code, *s));
+            // The way is looked at once, not for each thread.
+            let inside = match how {
+                Shuffle::Up => shuffle(Shuffle::Up, scratch, [a, b, c], ready),
+                Shuffle::Down => shuffle(Shuffle::Down, scratch, [a, b, c], ready),
+                Shuffle::Butterfly => shuffle(Shuffle::Butterfly, scratch, [a, b, c], ready),
+                Shuffle::Index => shuffle(Shuffle::Index, scratch, [a, b, c], ready),
+            };
+            frame.registers[*d as usize].blend(scratch, ready);
+            if let Some(p) = p {
+                frame.set(*p, inside, ready);
             }
-            Op::Vote(what, p, q, _) => {
-                let yes = frame.test(*q) & here;
-                let value = match what {
-                    Vote::All => yes == here,
-                    Vote::Any => yes != 0,
-                    Vote::Uniform => yes == here || yes == 0,
-                };
-                frame.set(*p, if value { u32::MAX } else { 0 }, doing);
+        } else {
+            let (d, p) = match op {
+                Op::Ballot(d, ..) | Op::Reduce(_, _, d, _) => (Some(*d), None),
+                Op::Match { d, p, .. } => (Some(*d), *p),
+                Op::Elect(d, p, _) => (*d, Some(*p)),
+                Op::Vote(_, p, ..) => (None, Some(*p)),
+                _ => (None, None),
+            };
+            let yes = frame.of_parts(op, code, parts(&masks, ready), ready, scratch);
+            if let Some(d) = d {
+                frame.registers[d as usize].blend(scratch, ready);
             }
-            Op::Ballot(d, q, _) => {
-                let yes = frame.test(*q) & here;
-                frame.registers[*d as usize].blend(&Lanes::all(yes.into()), doing);
+            if let Some(p) = p {
+                frame.set(p, yes, ready);
             }
-            Op::Match { all, d, p, a, .. } => {
-                let a = frame.get(code, *a).0;
-                let same = |lane: usize| {
-                    lanes_of(here)
-                        .filter(|i| a[*i] == a[lane])
-                        .fold(0u32, |m, i| m | 1 << i)
-                };
-                let uniform = same(doing.trailing_zeros() as usize) == here;
-                for lane in lanes_of(doing) {
-                    scratch.0[lane] = match all {
-                        true if uniform => here.into(),
-                        true => 0,
-                        false => same(lane).into(),
-                    };
-                }
-                frame.registers[*d as usize].blend(scratch, doing);
-                if let Some(p) = p {
-                    frame.set(*p, if uniform { u32::MAX } else { 0 }, doing);
-                }
-            }
-            Op::Active(d) => {
-                frame.registers[*d as usize].blend(&Lanes::all(doing.into()), doing);
-            }
-            Op::Reduce(ty, update, d, [a, _]) => {
-                let a = frame.get(code, *a).0;
-                let value = lanes_of(here)
-                    .map(|i| a[i])
-                    .reduce(|x, y| updated(*ty, *update, x, y, 0));
-                frame.registers[*d as usize].blend(&Lanes::all(value.unwrap_or(0)), doing);
-            }
-            Op::Elect(d, p, _) => {
-                let leader = here.trailing_zeros();
-                if let Some(d) = d {
-                    frame.registers[*d as usize].blend(&Lanes::all(leader.into()), doing);
-                }
-                frame.set(*p, 1u32.checked_shl(leader).unwrap_or(0), doing);
-            }
-            _ => (),
         }
         self.groups[0].pc += 1;
         Ok(())
+    }
+}
+
+/// The masks (or whatever it is) that threads name, each with those that name it.
+pub fn parts(masks: &Lanes, threads: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let mut left = threads;
+    std::iter::from_fn(move || {
+        let mask = masks.0.get(left.trailing_zeros() as usize)?;
+        let same = |i: usize| u32::from(masks.0[i] == *mask) << i;
+        let part = left & (0..WARP).fold(0, |all, i| all | same(i));
+        left &= !part;
+        Some((*mask as u32, part))
+    })
+}
+
+impl Frame {
+    /// What each part of the threads finds out that names the same mask: a value, and for whom it holds.
+    fn of_parts(
+        &self,
+        op: &Op,
+        code: &Code,
+        parts: impl Iterator<Item = (u32, u32)>,
+        ready: u32,
+        results: &mut Lanes,
+    ) -> u32 {
+        let mut holds = 0;
+        for (mask, part) in parts {
+            let here = ready & mask;
+            let all_if = |yes| if yes { part } else { 0 };
+            let (value, yes) = match op {
+                Op::Vote(what, _, q, _) => {
+                    let yes = self.test(*q) & here;
+                    let told = match what {
+                        Vote::All => yes == here,
+                        Vote::Any => yes != 0,
+                        Vote::Uniform => yes == here || yes == 0,
+                    };
+                    (0, all_if(told))
+                }
+                Op::Ballot(_, q, _) => ((self.test(*q) & here).into(), 0),
+                Op::Match { all, a, .. } => {
+                    let a = &self.get(code, *a).0;
+                    let same = |lane: usize| {
+                        lanes_of(here)
+                            .filter(|i| a[*i] == a[lane])
+                            .fold(0u32, |m, i| m | 1 << i)
+                    };
+                    if !all {
+                        lanes_of(part).for_each(|i| results.0[i] = same(i).into());
+                        continue;
+                    }
+                    let uniform = same(part.trailing_zeros() as usize) == here;
+                    let value = if uniform { here } else { 0 };
+                    (value.into(), all_if(uniform))
+                }
+                Op::Reduce(ty, update, _, [a, _]) => {
+                    let a = &self.get(code, *a).0;
+                    let of_here = lanes_of(here).map(|i| a[i]);
+                    let value = of_here.reduce(|x, y| updated(*ty, *update, x, y, 0));
+                    (value.unwrap_or(0), 0)
+                }
+                Op::Elect(..) => {
+                    let leader = here.trailing_zeros();
+                    let chosen = 1u32.checked_shl(leader).unwrap_or(0);
+                    (leader.into(), chosen & part)
+                }
+                _ => (0, 0),
+            };
+            results.blend(&Lanes::all(value), part);
+            holds |= yes;
+        }
+        holds
     }
 }
 

@@ -381,6 +381,12 @@ impl Warp {
     /// Threads of the first group end.
     pub fn exit(&mut self, doing: u32) {
         self.live &= !doing;
+        // Who waited for them waits no longer.
+        for group in &mut self.groups {
+            if matches!(group.state, State::Meet) {
+                group.state = State::Run;
+            }
+        }
         let mut frame = Some(self.groups[0].frame);
         while let Some(f) = frame {
             frame = self.frames[f].caller.map(|(f, _)| f);

@@ -8,7 +8,7 @@ use super::stream::{self, per_thread};
 use super::{context, fault, graph, ranges};
 use crate::plugin::{self, Call};
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 include!(concat!(env!("OUT_DIR"), "/cuda_driver.rs"));
 
@@ -147,6 +147,17 @@ unsafe fn wait(index: usize, args: &[u64]) -> i32 {
     }
 }
 
+/// Texture and surface objects have the lower half's numbers, which it gives again: one that ends is out of the model before
+/// another can be made. Neither call waits for the device.
+fn numbers(index: usize, class: Class) -> Option<MutexGuard<'static, ()>> {
+    static NUMBERS: Mutex<()> = Mutex::new(());
+    use Kind::{Surface, Texture};
+    let numbered = |p: &P| matches!(p, P::Made(Texture | Surface) | P::Handle(Texture | Surface));
+    let ends_or_begins = matches!(class, Class::Make | Class::Free);
+    (ends_or_begins && PARAMS[index].iter().any(numbered))
+        .then(|| NUMBERS.lock().unwrap_or_else(|e| e.into_inner()))
+}
+
 /// Forwards a call.
 ///
 /// # Errors
@@ -159,6 +170,7 @@ pub unsafe fn forward(index: usize, class: Class, args: &[u64]) -> Result<(), i3
     unsafe {
         context::ensure()?;
         ranges::check(index, args)?;
+        let _one = numbers(index, class);
         let mut made = 0;
         let lowered = Lowered::new(index, args, &mut made)?;
         check(lower::must(index, &lowered.words))?;

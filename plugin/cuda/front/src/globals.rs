@@ -1,6 +1,8 @@
 //! Variables of modules: their contents are saved, and their places after a restart checked.
 
+use super::codes::SUCCESS;
 use super::context;
+use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::module;
 use std::ffi::{CStr, CString};
@@ -22,6 +24,27 @@ pub struct Global {
     pub at: u64,
     /// How long it is.
     pub len: u64,
+    /// It is managed: the program uses it by itself.
+    pub managed: bool,
+}
+
+impl Global {
+    /// Is this address in it?
+    pub fn holds(&self, at: u64) -> bool {
+        at >= self.at && at < self.at + self.len
+    }
+}
+
+/// Is what is at an address managed, as the driver says?
+fn is_managed(at: u64) -> bool {
+    const IS_MANAGED: u64 = 8;
+    let mut yes = 0_u64;
+    // SAFETY: a place for the answer, which is no longer; inside the gate.
+    let asked = unsafe {
+        let args = [&raw mut yes as u64, IS_MANAGED, at];
+        lower::must(ix::cuPointerGetAttribute, &args)
+    };
+    asked == SUCCESS && yes != 0
 }
 
 /// Finds a variable in the thread's context.
@@ -46,8 +69,10 @@ pub fn find(function: usize, owner: (Kind, u64), name: &CStr) -> Result<Global, 
         context,
         at: 0,
         len: 0,
+        managed: false,
     };
     (global.at, global.len) = module::place(&global)?;
+    global.managed = is_managed(global.at);
     model::lock().globals.push(global.clone());
     Ok(global)
 }

@@ -68,11 +68,20 @@ pub unsafe fn cuMemAllocManaged(out: u64, len: u64, flags: i32) -> i32 {
 /// # Errors
 /// The driver's.
 pub fn free(at: u64) -> Result<bool, i32> {
-    if !model::lock().managed.iter().any(|m| m.at == at) {
+    let place = |model: &model::Model| model.managed.iter().position(|m| m.at == at);
+    if place(&model::lock()).is_none() {
         return Ok(false);
     }
     context::ensure()?;
-    give_back(at)?;
-    model::lock().managed.retain(|m| m.at != at);
+    // It is out of the model before the driver can give its address to another thread.
+    let (place, managed) = {
+        let mut model = model::lock();
+        let place = place(&model).ok_or(INVALID_VALUE)?;
+        (place, model.managed.remove(place))
+    };
+    give_back(at).inspect_err(|_| {
+        let all = &mut model::lock().managed;
+        all.insert(place.min(all.len()), managed);
+    })?;
     Ok(true)
 }

@@ -156,10 +156,12 @@ pub fn allocate(len: u64) -> Result<u64, i32> {
 /// # Errors
 /// There is none at this address.
 pub fn release(at: u64) -> Result<(), i32> {
-    let mut model = model::lock();
-    if !model.arena.live.contains_key(&at) {
+    if !model::lock().arena.live.contains_key(&at) {
         return Err(INVALID_VALUE);
     }
+    // Before another pool can have the address.
+    pool::gone(at);
+    let mut model = model::lock();
     if let Some((base, region)) = model.arena.remove(at) {
         // SAFETY: the arena says that it is empty.
         if unsafe { unmap(base, &region) }.is_err() {
@@ -167,8 +169,6 @@ pub fn release(at: u64) -> Result<(), i32> {
             model.arena.reserve(region.len, GRANULE, base);
         }
     }
-    drop(model);
-    pool::gone(at);
     Ok(())
 }
 
@@ -289,7 +289,9 @@ pub fn context_of(at: u64) -> Option<u64> {
     let model = model::lock();
     let of_arena = model.arena.find(at).map(|(_, a)| a.context);
     let of_managed = || Some(model.managed.iter().find(|m| m.holds(at))?.context);
-    of_arena.or_else(of_managed).or_else(|| {
+    let of_global = || Some(model.globals.iter().find(|g| g.holds(at))?.context);
+    let known = of_arena.or_else(of_managed).or_else(of_global);
+    known.or_else(|| {
         let (base, p) = model.pinned.range(..=at).next_back()?;
         (at < base + p.len).then_some(p.context)
     })
@@ -301,7 +303,7 @@ pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
             CONTEXT => put(out, context_of(at).ok_or(INVALID_VALUE)?),
             RANGE_START if range(at).is_some() => put(out, range(at).map_or(0, |r| r.0)),
             RANGE_SIZE if range(at).is_some() => put(out, range(at).map_or(0, |r| r.1)),
-            POOL => put(out, 0_u64),
+            POOL => put(out, pool::of(at).unwrap_or(0)),
             _ => {
                 let args = [out, attribute as u64, at];
                 driver::forward(ix::cuPointerGetAttribute, Class::Forward, &args)

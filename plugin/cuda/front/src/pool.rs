@@ -4,6 +4,7 @@
 use super::codes::*;
 use super::driver::{check, inside, put, refuse};
 use super::lower::{self, ix};
+use super::memory::DEVICE;
 use super::model::{self, Kind};
 use super::record::Record;
 use super::{context, graph, memory, stream};
@@ -25,6 +26,8 @@ const MOST_USED: usize = 8;
 
 struct Pool {
     device: i32,
+    /// The most that it may give at one time.
+    limit: u64,
     attributes: [u64; ATTRIBUTES],
 }
 
@@ -133,23 +136,40 @@ fn pools() -> std::sync::MutexGuard<'static, Pools> {
     POOLS.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn make(pools: &mut Pools, device: i32) -> u64 {
+/// The pool that has given the memory at an address.
+pub fn of(at: u64) -> Option<u64> {
+    let pools = pools();
+    let (base, given) = pools.given.range(..=at).next_back()?;
+    (at < base + given.len && !given.freed).then_some(given.pool)
+}
+
+fn make(pools: &mut Pools, device: i32, limit: u64) -> u64 {
     // No lower object: a place in the order of making is all it has.
     let handle = model::lock().add(Kind::Pool, 0, 0, Record::default());
     let mut attributes = [0; ATTRIBUTES];
     attributes[1..WIDE].fill(1);
-    pools.all.insert(handle, Pool { device, attributes });
+    let pool = Pool {
+        device,
+        limit,
+        attributes,
+    };
+    pools.all.insert(handle, pool);
     handle
 }
 
+/// Is there a device of this number?
+fn known_device(device: i32) -> Result<(), i32> {
+    let n = model::lock().devices.len();
+    let known = usize::try_from(device).is_ok_and(|d| d < n);
+    known.then_some(()).ok_or(INVALID_DEVICE)
+}
+
 fn of_device(pools: &mut Pools, device: i32) -> Result<[u64; 2], i32> {
-    if device < 0 || device as usize >= model::lock().devices.len() {
-        return Err(INVALID_DEVICE);
-    }
+    known_device(device)?;
     if let Some(both) = pools.of_device.get(&device) {
         return Ok(*both);
     }
-    let handle = make(pools, device);
+    let handle = make(pools, device, u64::MAX);
     pools.of_device.insert(device, [handle; 2]);
     Ok([handle; 2])
 }
@@ -212,6 +232,14 @@ fn allocate(len: u64, pool: Option<u64>, stream: u64) -> Result<u64, i32> {
         Some(pool) => pool,
         None => of_device(&mut pools(), device)?[1],
     };
+    if let Some(pool) = pools().all.get(&pool) {
+        if pool.device != device {
+            return Err(refuse("memory of another device's pool"));
+        }
+        if pool.attributes[USED].saturating_add(len) > pool.limit {
+            return Err(OUT_OF_MEMORY);
+        }
+    }
     let at = obtain(len)?;
     let region = model::lock().arena.region_of(at);
     pools().gave(pool, at, len, region.ok_or(INVALID_VALUE)?);
@@ -291,14 +319,44 @@ pub unsafe fn cuMemFreeAsync(at: u64, stream: u64) -> i32 {
     })
 }
 
+/// `CUmemPoolProps`, as far as it says anything.
+#[repr(C)]
+struct Properties {
+    kind: i32,
+    handles: i32,
+    location: [i32; 2],
+    security: u64,
+    limit: u64,
+}
+
+/// `CU_MEM_ALLOCATION_TYPE_*` and `CU_MEM_LOCATION_TYPE_*`.
+const PINNED: i32 = 1;
+const MANAGED: i32 = 2;
+const HOST: i32 = 2;
+const HOST_NUMA_CURRENT: i32 = 4;
+
 pub unsafe fn cuMemPoolCreate(out: u64, properties: u64) -> i32 {
     inside(|| unsafe {
         if out == 0 || properties == 0 {
             return Err(INVALID_VALUE);
         }
-        // CUmemPoolProps: allocation type, handle types, then the location: its type and number.
-        let device = (properties as *const i32).add(3).read();
-        put(out, make(&mut pools(), device))
+        let wanted = (properties as *const Properties).read();
+        match (wanted.kind, wanted.location[0]) {
+            (PINNED, DEVICE) => known_device(wanted.location[1])?,
+            (PINNED, HOST..=HOST_NUMA_CURRENT) => {
+                return Err(refuse("cuMemPoolCreate of the host's memory"));
+            }
+            (MANAGED, _) => return Err(refuse("cuMemPoolCreate of managed memory")),
+            _ => return Err(INVALID_VALUE),
+        }
+        if wanted.handles != 0 {
+            return Err(refuse("cuMemPoolCreate for other processes"));
+        }
+        let limit = match wanted.limit {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        put(out, make(&mut pools(), wanted.location[1], limit))
     })
 }
 
@@ -414,7 +472,7 @@ pub unsafe fn cuDeviceSetMemPool(device: i32, pool: u64) -> i32 {
     inside(|| {
         let mut pools = pools();
         of_device(&mut pools, device)?;
-        if !pools.all.contains_key(&pool) {
+        if pools.all.get(&pool).ok_or(INVALID_VALUE)?.device != device {
             return Err(INVALID_VALUE);
         }
         if let Some(both) = pools.of_device.get_mut(&device) {
@@ -424,26 +482,26 @@ pub unsafe fn cuDeviceSetMemPool(device: i32, pool: u64) -> i32 {
     })
 }
 
-pub unsafe fn cuMemGetDefaultMemPool(out: u64, at: u64, _kind: i32) -> i32 {
+pub unsafe fn cuMemGetDefaultMemPool(out: u64, at: u64, kind: i32) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
-        Ok([1, device]) => get(out, device, 0),
+        Ok([DEVICE, device]) if kind == PINNED => get(out, device, 0),
         _ => refuse("a memory pool that is not a device's"),
     }
 }
 
-pub unsafe fn cuMemGetMemPool(out: u64, at: u64, _kind: i32) -> i32 {
+pub unsafe fn cuMemGetMemPool(out: u64, at: u64, kind: i32) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
-        Ok([1, device]) => get(out, device, 1),
+        Ok([DEVICE, device]) if kind == PINNED => get(out, device, 1),
         _ => refuse("a memory pool that is not a device's"),
     }
 }
 
-pub unsafe fn cuMemSetMemPool(at: u64, _kind: i32, pool: u64) -> i32 {
+pub unsafe fn cuMemSetMemPool(at: u64, kind: i32, pool: u64) -> i32 {
     // SAFETY: a location.
     match unsafe { location(at) } {
-        Ok([1, device]) => unsafe { cuDeviceSetMemPool(device, pool) },
+        Ok([DEVICE, device]) if kind == PINNED => unsafe { cuDeviceSetMemPool(device, pool) },
         _ => refuse("a memory pool that is not a device's"),
     }
 }

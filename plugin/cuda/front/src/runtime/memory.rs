@@ -98,12 +98,11 @@ pub unsafe fn cudaPointerGetAttributes(out: u64, at: u64) -> i32 {
                 p.device + (at - base)
             };
             (host, there, at)
-        } else if model
-            .globals
-            .iter()
-            .any(|g| at >= g.at && at < g.at + g.len)
-        {
-            (device, at, 0)
+        } else if let Some(global) = model.globals.iter().find(|g| g.holds(at)) {
+            match global.managed {
+                true => (managed, at, at),
+                false => (device, at, 0),
+            }
         } else {
             (unregistered, 0, at)
         };

@@ -12,6 +12,7 @@ use crate::plugin::{self, Call};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
+use std::sync::Mutex;
 
 /// A kernel by its host function.
 #[derive(Clone)]
@@ -193,9 +194,14 @@ pub unsafe fn __cudaInitModule(handle: u64) -> u64 {
     u64::from(ready().and_then(|()| library(index)).is_ok())
 }
 
+/// Threads that need a fat binary for the first time: one loads it, the others wait until its variables are known. It is locked
+/// before the model.
+static LOADING: Mutex<()> = Mutex::new(());
+
 /// The library of a fat binary, loaded; its managed variables are then known to the program.
 fn library(index: usize) -> Result<u64, i32> {
     let _inside = plugin::enter(Call::MustComplete);
+    let _one = LOADING.lock().unwrap_or_else(|e| e.into_inner());
     let fatbin = model::lock().fatbins.list[index].clone();
     if fatbin.library != 0 {
         return Ok(fatbin.library);
