@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long a rank that does not come is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long the ranks wait for each other before they look at themselves again.
+/// How long the ranks wait for each other before they look at themselves again, or say for whom.
 const MEETING: Duration = Duration::from_secs(10);
 /// Exchanges in one attempt at a cut have numbers in a range of their own.
 const ATTEMPT: u64 = 1 << 32;
@@ -235,15 +235,18 @@ impl Coordinator {
             if rank == job.rank {
                 return Ok(bytes.to_vec());
             }
+            let begin = Instant::now();
             loop {
-                if let Some(said) = poll(LIMIT, || said(rank))? {
+                if let Some(said) = poll(MEETING, || said(rank))? {
                     return Ok(said);
                 }
-                let late = format!("rank {rank} has not answered for {} s", LIMIT.as_secs());
-                if !bound {
+                let waited = begin.elapsed();
+                let late = format!("rank {rank} has not answered for {} s", waited.as_secs());
+                if bound {
+                    eprintln!("splitproc: the checkpoint waits: {late}; has it ended?");
+                } else if waited > LIMIT {
                     return Err(late);
                 }
-                eprintln!("splitproc: the checkpoint waits: {late}");
             }
         };
         (0..job.size).map(one).collect()
