@@ -138,6 +138,54 @@ fn setp_of_two_halves_gives_two_predicates() {
     }
 }
 
+type Sum = (&'static str, fn(f32, f32) -> f32);
+
+/// `.sat`: between 0 and 1, and NaN is 0.
+#[test]
+fn saturated_arithmetic_is_between_nothing_and_one() {
+    let clamped = |x: f32| if x > 0.0 { x.min(1.0) } else { 0.0 };
+    let operations: [Sum; 4] = [
+        ("add.sat", |a, b| a + b),
+        ("sub.rn.sat", |a, b| a - b),
+        ("mul.sat", |a, b| a * b),
+        ("fma.rn.sat", |a, b| a.mul_add(b, a)),
+    ];
+    for (name, f) in operations {
+        let third = if name.starts_with("fma") { ", %r1" } else { "" };
+        let both = each("f16x2", &format!("{name}.f16x2 %r3, %r1, %r2{third};"));
+        let third = third.replace("%r1", "%h0");
+        let low = each(
+            "f16",
+            &format!("mov.b32 {{%h0, %h2}}, %r1; mov.b32 {{%h1, %h2}}, %r2; {name}.f16 %h3, %h0, %h1{third}; cvt.u32.u16 %r3, %h3;"),
+        );
+        let wanted = NUMBERS.iter().flat_map(|a| {
+            let one = move |b: &(f32, f32)| [clamped(f(a.0, b.0)), clamped(f(a.1, b.1))];
+            NUMBERS.iter().map(one)
+        });
+        for (i, [x, y]) in wanted.enumerate() {
+            let [x, y] = [x, y].map(|x| bits("f16", x));
+            assert_eq!([both[i], low[i]], [x | y << 16, x], "{name} {i}");
+        }
+    }
+}
+
+/// `.ftz`: subnormal numbers are nothing, of their sign, as they come and as they go.
+#[test]
+fn subnormal_halves_are_flushed() {
+    for (body, plain, flushed) in [
+        ("mov.b16 %h0, 0x0300; add@.f16 %h3, %h0, %h0;", 0x600, 0),
+        ("mov.b16 %h0, 0x8400; mov.b16 %h1, 0x3800; mul@.f16 %h3, %h0, %h1;", 0x8200, 0x8000),
+        ("mov.b16 %h0, 0x0300; neg@.f16 %h3, %h0;", 0x8300, 0x8000),
+        ("mov.b16 %h0, 0x8300; abs@.f16 %h3, %h0;", 0x300, 0),
+        ("mov.b16 %h0, 0x8300; mov.b16 %h1, 0; setp.lt@.f16 %p1, %h0, %h1; selp.b16 %h3, 1, 0, %p1;", 1, 0),
+    ] {
+        for (mode, wanted) in [("", plain), (".ftz", flushed)] {
+            let body = format!("{} cvt.u32.u16 %r3, %h3;", body.replace('@', mode));
+            assert_eq!(each("f16", &body)[0], wanted, "{body}");
+        }
+    }
+}
+
 /// Threads add to the same vectors: nothing is lost, and each part is its own. What was there is handed back.
 #[test]
 fn atomics_of_vectors_lose_nothing() {

@@ -55,11 +55,34 @@ macro_rules! singles {
     };
 }
 
+/// The same of 16 bits, which is computed in double precision: `$how` is `half` or `packed`.
+macro_rules! halves {
+    ($how:ident, $t:ty, $mode:expr, $macro:ident, |$($x:ident),*| $e:expr) => {
+        match ($mode.flush, $mode.saturate) {
+            (false, false) => $how!($t, false, false, $macro, |$($x),*| $e),
+            (true, false) => $how!($t, true, false, $macro, |$($x),*| $e),
+            (false, true) => $how!($t, false, true, $macro, |$($x),*| $e),
+            (true, true) => $how!($t, true, true, $macro, |$($x),*| $e),
+        }
+    };
+}
+
+/// An expression over numbers of 16 bits.
+macro_rules! half {
+    ($t:ty, $flush:expr, $saturate:expr, $macro:ident, |$($x:ident),*| $e:expr) => {
+        $macro!($t, |$($x),*| {
+            <$t>::given::<$flush, $saturate>({ $(let $x = $x.taken::<$flush>();)* $e })
+        })
+    };
+}
+
 /// An expression over the halves of two packed numbers.
 macro_rules! packed {
-    ($t:ty, $macro:ident, |$($x:ident),*| $e:expr) => {
+    ($t:ty, $flush:expr, $saturate:expr, $macro:ident, |$($x:ident),*| $e:expr) => {
         $macro!(u32, |$($x),*| {
-            let f = |$($x: $t),*| -> $t { <$t>::nearest({ $(let $x = f64::from($x);)* $e }) };
+            let f = |$($x: $t),*| -> $t {
+                <$t>::given::<$flush, $saturate>({ $(let $x = $x.taken::<$flush>();)* $e })
+            };
             let low = f($(<$t>::from_bits($x as u16)),*).to_bits() as u32;
             let high = f($(<$t>::from_bits(($x >> 16) as u16)),*).to_bits() as u32;
             high << 16 | low
@@ -73,10 +96,10 @@ macro_rules! for_floats {
         match $ty {
             Type::F(32) => singles!($mode, $macro, |$($x),*| $e),
             Type::F(64) => $macro!(f64, |$($x),*| $e),
-            Type::F(16) => $macro!(f16, |$($x),*| f16::nearest({ $(let $x = f64::from($x);)* $e })),
-            Type::Bf16 => $macro!(bf16, |$($x),*| bf16::nearest({ $(let $x = f64::from($x);)* $e })),
-            Type::F16x2 => packed!(f16, $macro, |$($x),*| $e),
-            Type::Bf16x2 => packed!(bf16, $macro, |$($x),*| $e),
+            Type::F(16) => halves!(half, f16, $mode, $macro, |$($x),*| $e),
+            Type::Bf16 => halves!(half, bf16, $mode, $macro, |$($x),*| $e),
+            Type::F16x2 => halves!(packed, f16, $mode, $macro, |$($x),*| $e),
+            Type::Bf16x2 => halves!(packed, bf16, $mode, $macro, |$($x),*| $e),
             _ => return None,
         }
     };
@@ -94,10 +117,10 @@ macro_rules! wide {
         match $ty {
             Type::F(32) => singles!($mode, same, |a| { let $x = a as f64; ($e) as f32 }),
             Type::F(64) => one!(f64 => f64, |$x| $e),
-            Type::F(16) => one!(f16 => f16, |a| { let $x = f64::from(a); f16::nearest($e) }),
-            Type::Bf16 => one!(bf16 => bf16, |a| { let $x = f64::from(a); bf16::nearest($e) }),
-            Type::F16x2 => packed!(f16, same, |$x| $e),
-            Type::Bf16x2 => packed!(bf16, same, |$x| $e),
+            Type::F(16) => halves!(half, f16, $mode, same, |$x| $e),
+            Type::Bf16 => halves!(half, bf16, $mode, same, |$x| $e),
+            Type::F16x2 => halves!(packed, f16, $mode, same, |$x| $e),
+            Type::Bf16x2 => halves!(packed, bf16, $mode, same, |$x| $e),
             _ => return None,
         }
     };
@@ -107,13 +130,13 @@ macro_rules! wide {
 pub fn one(name: &str, ty: Type, mode: Mode) -> Option<One> {
     Some(match name {
         "neg" => match ty {
-            Type::F(16) | Type::Bf16 => one!(u16 => u16, |a| a ^ 0x8000),
-            Type::F16x2 | Type::Bf16x2 => one!(u32 => u32, |a| a ^ 0x8000_8000),
+            Type::F(16) | Type::Bf16 if !mode.flush => one!(u16 => u16, |a| a ^ 0x8000),
+            Type::F16x2 | Type::Bf16x2 if !mode.flush => one!(u32 => u32, |a| a ^ 0x8000_8000),
             _ => for_floats!(ty, mode, same, |a| -a),
         },
         "abs" => match ty {
-            Type::F(16) | Type::Bf16 => one!(u16 => u16, |a| a & 0x7fff),
-            Type::F16x2 | Type::Bf16x2 => one!(u32 => u32, |a| a & 0x7fff_7fff),
+            Type::F(16) | Type::Bf16 if !mode.flush => one!(u16 => u16, |a| a & 0x7fff),
+            Type::F16x2 | Type::Bf16x2 if !mode.flush => one!(u32 => u32, |a| a & 0x7fff_7fff),
             _ => for_floats!(ty, mode, same, |a| a.abs()),
         },
         "sqrt" => match ty {
@@ -255,6 +278,10 @@ pub fn compare(op: &str, ty: Type, mode: Mode) -> Option<Compare> {
                 }),
                 Type::F(32) => cmp!(f32, |$x, $y| $e),
                 Type::F(64) => cmp!(f64, |$x, $y| $e),
+                Type::F(16) if mode.flush => cmp!(f16, |$x, $y| {
+                    let ($x, $y) = ($x.flushed(), $y.flushed());
+                    $e
+                }),
                 Type::F(16) => cmp!(f16, |$x, $y| $e),
                 Type::Bf16 => cmp!(bf16, |$x, $y| $e),
                 _ => return None,

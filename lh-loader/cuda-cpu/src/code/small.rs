@@ -130,21 +130,64 @@ fn power(exponent: i32) -> f64 {
 }
 
 /// A float of 16 bits.
-pub trait Half: Copy {
+pub trait Half: Copy + Into<f64> {
     /// The nearest to a number.
     fn nearest(x: f64) -> Self;
+    /// What `.ftz` makes of it.
+    fn flushed(self) -> Self;
+
+    /// As an instruction takes it: with `.ftz` if `FLUSH`.
+    #[inline(always)]
+    fn taken<const FLUSH: bool>(self) -> f64 {
+        match FLUSH {
+            true => self.flushed().into(),
+            false => self.into(),
+        }
+    }
+
+    /// As an instruction gives it: with `.ftz` if `FLUSH`, with `.sat` if `SATURATE`.
+    #[inline(always)]
+    fn given<const FLUSH: bool, const SATURATE: bool>(x: f64) -> Self {
+        let x = match SATURATE {
+            true if x > 0.0 => x.min(1.0),
+            // NaN too.
+            true => 0.0,
+            false => x,
+        };
+        match FLUSH {
+            true => Self::nearest(x).flushed(),
+            false => Self::nearest(x),
+        }
+    }
+}
+
+/// A subnormal number is nothing, of its sign.
+macro_rules! flush {
+    () => {
+        fn flushed(self) -> Self {
+            let subnormal = self.classify() == std::num::FpCategory::Subnormal;
+            match subnormal {
+                true => Self::from_bits(self.to_bits() & 0x8000),
+                false => self,
+            }
+        }
+    };
 }
 
 impl Half for f16 {
     fn nearest(x: f64) -> Self {
         f16::from_bits(F16.of(x, How::default()) as u16)
     }
+
+    flush!();
 }
 
 impl Half for bf16 {
     fn nearest(x: f64) -> Self {
         bf16::from_bits(BF16.of(x, How::default()) as u16)
     }
+
+    flush!();
 }
 
 #[cfg(test)]
