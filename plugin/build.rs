@@ -164,7 +164,9 @@ fn quickly(function: &Function, comm: &str, in_place: &str, call: &str, slowly: 
         .map(|i| format!("a{i}, "))
         .collect();
     let quick = |in_place| {
-        format!("quick::collective({comm}, {in_place}, move {call}, move || {slowly}({list}))")
+        format!(
+            "match quick::collective({comm}, {in_place}, move {call}) {{ Some(code) => code, None => {slowly}({list}) }}"
+        )
     };
     match REDUCTIONS.contains(&function.name.as_str()) {
         // One in place that keeps its input has more to do.

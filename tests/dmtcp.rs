@@ -1,7 +1,7 @@
 //! Jobs under DMTCP: a coordinator, `dmtcp_launch` with the plugin, and `dmtcp_restart`.
 
 use crate::{bin, mpirun_of, splitproc, text, wait_for, Case, Job, Mpi, Scratch, LIMIT};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -182,4 +182,20 @@ impl Drop for Dmtcp<'_> {
         // A coordinator that is gone is no error.
         let _ = self.command("dmtcp_command").arg("--quit").output();
     }
+}
+
+/// An uncompressed image's areas, by start address and name: each stands in a page of its own before its bytes.
+pub fn areas(image: &Path) -> Vec<(u64, String)> {
+    const NAME: usize = 88;
+    let bytes = std::fs::read(image).expect("the image");
+    let word = |page: &[u8], i: usize| {
+        u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().expect("8 bytes"))
+    };
+    let area = |page: &[u8]| {
+        let (start, end, size) = (word(page, 0), word(page, 1), word(page, 2));
+        let name = page[NAME..].split(|b| *b == 0).next().unwrap_or(&[]);
+        (start != 0 && size != 0 && start.checked_add(size) == Some(end) && start % 4096 == 0)
+            .then(|| (start, text(name)))
+    };
+    bytes.chunks_exact(4096).filter_map(area).collect()
 }

@@ -14,7 +14,7 @@ pub use cuda::{
     clang_program, cpu, cuda_example, cuda_program, cuda_program_of_both, cuda_runtime_program,
     limit_memory, nvcc, nvcc_program, nvcc_program_of_parts, program_survives, restarted, survives,
 };
-pub use dmtcp::{dmtcp_is_there, Dmtcp};
+pub use dmtcp::{areas, dmtcp_is_there, Dmtcp};
 pub use job::{mpirun, mpirun_of, run, splitproc, Done, Job, Mpi};
 pub use programs::{bin, built_by, example, half_libraries, program, repo, STACK_PROTECTORS};
 

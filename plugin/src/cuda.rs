@@ -55,6 +55,13 @@ pub fn presuspend() -> Result<(), String> {
     front().map_or(Ok(()), |f| unsafe { heard((f.presuspend)()) })
 }
 
+/// The program's threads are stopped, for a host that stops them after the cut: what they wrote since is saved too.
+pub fn stopped() {
+    if let Some(f) = front() {
+        (f.stopped)();
+    }
+}
+
 /// The program goes on.
 pub fn resume() {
     if let Some(f) = front() {

@@ -52,6 +52,15 @@ fn a_program_of_the_driver_api_goes_on_after_a_restart() {
     }
 }
 
+/// DMTCP stops threads after the cut: what they write until then belongs to the checkpoint.
+#[test]
+fn managed_memory_that_the_host_writes_meanwhile() {
+    if dmtcp_is_there() {
+        let scratch = Scratch::new("cuda-dmtcp-host-writes");
+        survives(&scratch, 0, &cuda_program("cuda_host_writes"), &["4000"]);
+    }
+}
+
 /// Memory that nobody has touched, and a variable that is zero but was not at first. DMTCP saves what is in the process, so
 /// the checkpoint waits until there is room for a copy.
 #[test]

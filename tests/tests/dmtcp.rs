@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 use tests::{
-    bin, built_by, dmtcp_is_there, example, lines, moments, program, repo, run, text, Case, Dmtcp,
-    Done, Moments, Mpi, Scratch,
+    areas, bin, built_by, dmtcp_is_there, example, lines, moments, program, repo, run, text,
+    wait_for, Case, Dmtcp, Done, Moments, Mpi, Scratch, LIMIT,
 };
 
 /// heat2d's rows and columns: so many that the program is sure to run when the coordinator hears of a checkpoint.
@@ -278,22 +278,6 @@ fn a_heap_that_grows_after_each_of_five_restarts() {
     }
 }
 
-/// An uncompressed image's areas, by start address and name: each stands in a page of its own before its bytes.
-fn areas(image: &std::path::Path) -> Vec<(u64, String)> {
-    const NAME: usize = 88;
-    let bytes = std::fs::read(image).expect("the image");
-    let word = |page: &[u8], i: usize| {
-        u64::from_le_bytes(page[8 * i..8 * i + 8].try_into().expect("8 bytes"))
-    };
-    let area = |page: &[u8]| {
-        let (start, end, size) = (word(page, 0), word(page, 1), word(page, 2));
-        let name = page[NAME..].split(|b| *b == 0).next().unwrap_or(&[]);
-        (start != 0 && size != 0 && start.checked_add(size) == Some(end) && start % 4096 == 0)
-            .then(|| (start, text(name)))
-    };
-    bytes.chunks_exact(4096).filter_map(area).collect()
-}
-
 /// No window of a lower half, and nothing that MPI mapped anywhere else: its library, its shared memory.
 #[test]
 fn an_image_holds_the_upper_half_and_lhinfo_only() {
@@ -458,4 +442,32 @@ fn ranks_that_have_children() {
         "{}",
         text(&done.stdout)
     );
+}
+
+/// Children that have nothing of the launcher's in their environment are a rank's nevertheless, and come back with it.
+#[test]
+fn children_with_environments_of_their_own() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let scratch = Scratch::new("dmtcp-kin");
+    let (app, go) = (program("kin", "kin", &[]), scratch.file("go"));
+    let app = [&app, &go].map(|p| p.to_str().expect("a path"));
+    let mut dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &app);
+    for generation in 0..2 {
+        job.must_reach(5);
+        wait_for("the child's line", LIMIT, || {
+            (generation > 0 || text(&job.stdout()).contains("child of 1")).then_some(())
+        });
+        dmtcp.checkpoint(4);
+        job.kill();
+        dmtcp = Dmtcp::new(&scratch);
+        job = dmtcp.restart(2);
+    }
+    job.must_reach(5);
+    std::fs::write(go, "").expect("the go file");
+    let told = text(&job.finish().ok().stdout);
+    assert_eq!(told.lines().last(), Some("children 7 21"));
+    assert!(told.contains("rank of 2"), "{told}");
 }

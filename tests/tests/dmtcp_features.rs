@@ -5,8 +5,8 @@
 
 use std::path::Path;
 use tests::{
-    bin, dmtcp_is_there, example, half_libraries, lines, moments, program, repo, text, wait_for,
-    Case, Dmtcp, Job, Moments, Mpi, Scratch, LIMIT, STACK_PROTECTORS,
+    areas, bin, dmtcp_is_there, example, half_libraries, lines, moments, program, repo, text,
+    wait_for, Case, Dmtcp, Job, Moments, Mpi, Scratch, LIMIT, STACK_PROTECTORS,
 };
 
 fn heat2d(scratch: &Scratch) -> Case {
@@ -117,6 +117,49 @@ fn another_plugin_beside_ours() {
         ends_well(&scratch, &case, dmtcp.restart(0));
         assert!(told(&events).ends_with("18\n19\n"), "{}", told(&events));
     }
+}
+
+/// Each leaves something out of the image. DMTCP asks the first alone, and one that does not ask the next is to be told so.
+#[test]
+fn another_plugin_that_leaves_memory_out() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    let other = |name: &str, flags: &[&str]| {
+        let flags = [&["-shared", "-fPIC", "-DREGION"], flags].concat();
+        program("dmtcp_other", name, &flags)
+    };
+    let (asks, alone) = (
+        other("dmtcp_other-asks.so", &["-DASKS"]),
+        other("dmtcp_other-alone.so", &[]),
+    );
+    let ours = bin("libsplitproc.so");
+    for plugins in [[ours.clone(), alone.clone()], [asks, ours.clone()]] {
+        let scratch = Scratch::new("dmtcp-other-region");
+        let case = Case::counter(&scratch);
+        let dmtcp = Dmtcp::new(&scratch);
+        let env = [("SPLITPROC_LH", "mpi")];
+        let app = words(&case.app, &["100000", "10"]);
+        let app: Vec<_> = app.iter().map(String::as_str).collect();
+        let mut job = dmtcp.start_with(&plugins, 0, &env, &["--no-gzip"], &app);
+        job.must_reach(2);
+        dmtcp.checkpoint(1);
+        job.kill();
+        let saved = areas(&dmtcp.images()[0]);
+        let within = |from: u64, to: u64| saved.iter().any(|a| (from..to).contains(&a.0));
+        assert!(within(0x2f00_0000_0000, 0x2f80_0000_0000), "lhInfo");
+        assert!(!within(0x1000_0000_0000, 0x2800_0000_0000), "lower halves");
+        assert!(!within(0x5000_0000_0000, 0x5000_0001_0000), "its region");
+    }
+    let scratch = Scratch::new("dmtcp-other-alone");
+    let dmtcp = Dmtcp::new(&scratch);
+    let counter = example("counter");
+    let app = [counter.to_str().expect("a path"), "10", "10"];
+    let env = [("SPLITPROC_LH", "mpi")];
+    let job = dmtcp.start_with(&[alone, ours], 0, &env, &[], &app);
+    let done = job.finish();
+    assert_eq!(done.status.code(), Some(99), "{}", text(&done.stderr));
+    done.fails_with(&["name libsplitproc.so before it"]);
 }
 
 fn told(events: &str) -> String {
@@ -398,4 +441,33 @@ fn a_plugin_that_is_loaded_twice_is_refused() {
         .finish();
     assert_eq!(done.status.code(), Some(99), "{}", text(&done.stderr));
     done.fails_with(&["loaded twice", "--with-plugin"]);
+}
+
+/// Programs that keep checkpoints out, and call MPI meanwhile.
+#[test]
+fn sections_without_a_checkpoint() {
+    if !dmtcp_is_there() {
+        return;
+    }
+    const ROUNDS: usize = 400;
+    let scratch = Scratch::new("dmtcp-sections");
+    let app = program("sections", "sections", &[]);
+    let rounds = ROUNDS.to_string();
+    let app = [app.to_str().expect("a path"), &rounds];
+    let mut dmtcp = Dmtcp::new(&scratch);
+    let mut job = dmtcp.start(2, &[], &[], &app);
+    for _ in 0..2 {
+        for more in 1..4 {
+            job.must_reach(10 * more);
+            dmtcp.checkpoint(2);
+        }
+        job.kill();
+        dmtcp = Dmtcp::new(&scratch);
+        job = dmtcp.restart(2);
+    }
+    let done = job.finish().ok();
+    let expected: String = (0..ROUNDS)
+        .map(|i| format!("{i} {}\n", 2 * i + 1))
+        .collect();
+    assert!(expected.ends_with(&text(&done.stdout)) && !done.stdout.is_empty());
 }

@@ -16,6 +16,8 @@ pub struct Front {
     pub open_captures: extern "C" fn() -> usize,
     /// The front's part of the cut.
     pub presuspend: extern "C" fn() -> Said,
+    /// The program's threads are stopped, after the cut.
+    pub stopped: extern "C" fn(),
     /// The program goes on.
     pub resume: extern "C" fn(),
     /// Makes everything again in a fresh half.

@@ -6,7 +6,7 @@
 //! let its program go on into MPI_Init. Nobody leaves `out` unless somebody was `in`, so all come to the same
 //! result; they number such results, which keeps one checkpoint's words apart from the next one's.
 
-use super::{kvdb, launcher};
+use super::{kin, kvdb, launcher};
 use crate::gate;
 use lh_loader::lhinfo;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +37,7 @@ pub fn settle() -> Result<(), String> {
     let begin = Instant::now();
     let mut late = 0;
     while begin.elapsed() < PATIENCE {
-        if kvdb::rank_and_size().is_some() {
+        if kin::rank_and_size().is_some() {
             gate::open();
             return say("in");
         }

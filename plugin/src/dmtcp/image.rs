@@ -1,14 +1,51 @@
 //! DMTCP's image of this process: what is left out of it, and how a rank's is found again.
 
-use super::{kvdb, launcher};
+use super::{fail, front, kin, launcher};
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use dmtcp_glue::abi::Area;
-use lh_loader::layout::{owner, Owner};
+use lh_loader::layout::{self, owner, Owner};
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// DMTCP's function of that name, of the plugin after this one; 0: none has it.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+type Skips = unsafe extern "C" fn(*mut Area) -> c_int;
+const SKIPS: &CStr = c"dmtcp_skip_memory_region_ckpting";
+
+/// Looks the function up before threads are stopped.
+pub fn init() {
+    NEXT.store(symbols::next(SKIPS).unwrap_or(0), Ordering::Relaxed);
+}
+
+/// Ends a program whose image would have the lower halves in it: DMTCP asks another plugin, which does not ask this one.
+pub fn is_asked() {
+    let ours = front::library(init as *const () as usize);
+    let Some(first) = symbols::find(SKIPS).filter(|first| front::library(*first) != ours) else {
+        return;
+    };
+    // SAFETY: an area is plain data; the function has this type, and looks at the area's addresses.
+    let skipped = unsafe {
+        let mut area: Area = core::mem::zeroed();
+        (area.start, area.end) = (
+            layout::LOWER_BASE as u64,
+            (layout::LOWER_BASE + layout::PAGE) as u64,
+        );
+        core::mem::transmute::<usize, Skips>(first)(&mut area)
+    };
+    if skipped == 0 {
+        fail(&format!(
+            "{} has a function of the same name, {}, and does not call the next one: the lower halves would be saved; name \
+             libsplitproc.so before it in --with-plugin",
+            front::library(first).display(),
+            SKIPS.to_string_lossy()
+        ))
+    }
+}
 
 /// DMTCP asks for each region that it is about to save, and for shared ones whose files it would save: the lower
 /// halves, the loader and device memory are left out.
@@ -19,10 +56,17 @@ use std::path::Path;
 pub unsafe extern "C" fn dmtcp_skip_memory_region_ckpting(area: *mut Area) -> c_int {
     // SAFETY: as the caller says.
     let start = unsafe { (*area).start } as usize;
-    c_int::from(matches!(
+    if matches!(
         owner(start),
         Owner::Lower(_) | Owner::Loader | Owner::Device
-    ))
+    ) {
+        return 1;
+    }
+    match NEXT.load(Ordering::Relaxed) {
+        0 => 0,
+        // SAFETY: it has this type, and the area is DMTCP's.
+        next => unsafe { core::mem::transmute::<usize, Skips>(next)(area) },
+    }
 }
 
 /// The name of the image that is about to be written.
@@ -36,13 +80,13 @@ fn file() -> Option<&'static Path> {
 }
 
 /// The rank, and the size of the job: as MPI says, or the launcher, whose variables the children of a rank (not `main`)
-/// have too.
+/// may have too.
 fn job(main: bool) -> Option<(u32, u32)> {
     let launcher = || match main {
         true => launcher::rank_and_size(),
         false => launcher::rank_and_size_of(&launcher::variables()),
     };
-    kvdb::rank_and_size().or_else(launcher)
+    kin::rank_and_size().or_else(launcher)
 }
 
 /// The number of the checkpoint.
@@ -67,6 +111,7 @@ fn link(folder: &Path, image: &OsStr, name: &str) {
 /// DMTCP names images by process ids. A rank's (`main`) gets a link, by which `splitproc dmtcp-restart` finds it. A
 /// rank's and its children's get links that say which belong together: they must all be there at a restart.
 pub fn name_by_rank(main: bool) {
+    let main = main && !kin::child();
     let (Some((rank, size)), Some(image)) = (job(main), file()) else {
         return;
     };
@@ -91,6 +136,9 @@ pub fn name_by_rank(main: bool) {
 
 /// The images are complete: links to a rank's earlier ones go away.
 pub fn forget_earlier() {
+    if kin::child() {
+        return;
+    }
     let (Some((rank, size)), Some(folder)) = (job(true), file().and_then(Path::parent)) else {
         return;
     };

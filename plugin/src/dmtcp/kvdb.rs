@@ -4,6 +4,7 @@
 //! number. Two keys are enough: who sets the third value has seen everybody's second, so everybody had
 //! read the first. Only ranks take part; what else belongs to the computation is not waited for.
 
+use super::kin;
 use super::prompt::Prompt;
 use crate::host::{self, Host, HostError};
 use crate::symbols;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long a rank that does not come is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long the ranks wait for each other before they look at themselves again.
+/// How long the ranks wait for each other before they look at themselves again, or say for whom.
 const MEETING: Duration = Duration::from_secs(10);
 /// Exchanges in one attempt at a cut have numbers in a range of their own.
 const ATTEMPT: u64 = 1 << 32;
@@ -32,8 +33,6 @@ struct Job {
 }
 
 static JOB: Mutex<Option<Job>> = Mutex::new(None);
-/// The rank, and above it the size: a child may be forked while the job is locked. 0: not known.
-static PLACE: AtomicU64 = AtomicU64::new(0);
 
 /// What the ranks' images of the newest checkpoint have in common.
 static MARK: AtomicU64 = AtomicU64::new(0);
@@ -68,10 +67,13 @@ pub fn look_for_others(checkpoint: u32) -> Result<(), String> {
     set(NAMES, &key, &job.id)
 }
 
-/// This process's rank and the size of its job, once it has started MPI; a forked child has its parent's.
-pub fn rank_and_size() -> Option<(u32, u32)> {
-    let place = PLACE.load(Ordering::Relaxed);
-    (place != 0).then_some((place as u32, (place >> 32) as u32))
+/// The first rank of which this holds.
+pub fn first_that(holds: bool) -> Result<Option<usize>, String> {
+    if !crate::mpi::active() {
+        return Ok(holds.then_some(0));
+    }
+    let all = Coordinator.all(&[u8::from(holds)], false)?;
+    Ok(all.iter().position(|said| said == &[1]))
 }
 
 /// A string for a C++ function that only reads it. The bytes end with a NUL.
@@ -233,15 +235,18 @@ impl Coordinator {
             if rank == job.rank {
                 return Ok(bytes.to_vec());
             }
+            let begin = Instant::now();
             loop {
-                if let Some(said) = poll(LIMIT, || said(rank))? {
+                if let Some(said) = poll(MEETING, || said(rank))? {
                     return Ok(said);
                 }
-                let late = format!("rank {rank} has not answered for {} s", LIMIT.as_secs());
-                if !bound {
+                let waited = begin.elapsed();
+                let late = format!("rank {rank} has not answered for {} s", waited.as_secs());
+                if bound {
+                    eprintln!("splitproc: the checkpoint waits: {late}; has it ended?");
+                } else if waited > LIMIT {
                     return Err(late);
                 }
-                eprintln!("splitproc: the checkpoint waits: {late}");
             }
         };
         (0..job.size).map(one).collect()
@@ -284,7 +289,7 @@ impl Host for Coordinator {
             id: String::from_utf8_lossy(blob).into_owned(),
             sequence: 0,
         });
-        PLACE.store(u64::from(size) << 32 | u64::from(rank), Ordering::Relaxed);
+        kin::becomes(rank, size);
         Ok(())
     }
 

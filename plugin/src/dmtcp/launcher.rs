@@ -4,7 +4,7 @@
 //! the descriptor's number may be one that the application had, so it is moved away before DMTCP brings the
 //! application's back. The application goes on with the environment that it had.
 
-use super::fail;
+use super::{fail, kin};
 use crate::symbols;
 use core::ffi::{c_char, c_int};
 use lh_loader::arch::{is_err, syscall6};
@@ -67,8 +67,14 @@ pub fn begin() {
 }
 
 /// A restart begins: reads the new environment, and moves PMI_FD out of the application's way.
+///
+/// A rank's child that has halves of its own goes on with what it was started with: the launcher is its parent's.
 pub fn arrive() {
+    let own = LAUNCHER.load(Ordering::Acquire);
     take(read());
+    if kin::child() {
+        LAUNCHER.store(own, Ordering::Release);
+    }
 }
 
 fn take(mut environment: Vec<CString>) {
@@ -96,7 +102,7 @@ pub fn value(name: &str) -> Option<OsString> {
     value_of(&environment(), name)
 }
 
-fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
+pub fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
     let variable = |v: &CString| {
         let value = v.to_bytes().strip_prefix(name.as_bytes())?;
         Some(OsString::from_vec(value.strip_prefix(b"=")?.to_vec()))

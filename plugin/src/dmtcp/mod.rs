@@ -15,6 +15,7 @@ pub mod ends;
 mod front;
 mod heap;
 mod image;
+mod kin;
 mod kvdb;
 pub mod late;
 mod launcher;
@@ -23,11 +24,12 @@ pub mod maker;
 mod parents;
 mod place;
 mod prompt;
+mod sections;
 mod signals;
 
 use crate::exports::splitproc_half;
 use crate::mpi::inside::ENDS;
-use crate::{adopt, block, gate, helper, host, keys, raw, registry, signal, symbols};
+use crate::{adopt, block, cuda, gate, helper, host, keys, raw, registry, signal, symbols};
 use core::ffi::c_uint;
 use dmtcp_glue::abi::{self, Descriptor, Event, EventData, Register};
 use lh_loader::lhinfo;
@@ -38,7 +40,7 @@ use std::time::{Duration, Instant};
 /// How long the program runs on between two attempts at a cut.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// And where only threads that end are in the way, for so long.
+/// And where only threads are in the way that end, or that want no checkpoint for a while, for so long.
 const BRIEFLY: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,6 +81,8 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
     }
     front::ensure();
     births::init();
+    sections::init();
+    image::init();
     let version = if symbols::find(abi::ONLY_IN_4).is_some() {
         abi::API_4
     } else if symbols::find(abi::ONLY_IN_3).is_some() {
@@ -112,9 +116,15 @@ pub unsafe extern "C" fn dmtcp_initialize_plugin() {
 /// Events for the plugin that is around all others.
 unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
     let event = Event::from_number(event);
-    if event == Some(Event::PreExec) && raw::present() {
-        // SAFETY: DMTCP gives this event this data. A forked child is not active, but has the descriptors.
-        launcher::hand_on(unsafe { (*data).pre_exec.envp });
+    if event == Some(Event::PreExec) {
+        // SAFETY: DMTCP gives this event this data.
+        unsafe {
+            let exec = &(*data).pre_exec;
+            if raw::present() {
+                launcher::hand_on(exec.envp); // a forked child is not active, but has the descriptors
+            }
+            kin::hand_on(exec);
+        }
     }
     if event == Some(Event::Restart) {
         heap::go_on();
@@ -139,9 +149,15 @@ unsafe extern "C" fn around(event: c_uint, data: *mut EventData) {
             }
             births::close();
         }
-        Some(Event::Resume | Event::Restart) => births::open(),
+        Some(Event::Resume | Event::Restart) => {
+            sections::open();
+            births::open();
+        }
         Some(Event::AtforkPrepare) => births::prepare(),
-        Some(Event::AtforkChild) => births::forked(),
+        Some(Event::AtforkChild) => {
+            sections::forked();
+            births::forked();
+        }
         _ => {}
     }
 }
@@ -153,6 +169,7 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
         Some(Event::Precheckpoint) if !active() => image::name_by_rank(false),
         Some(event) if active() => match event {
             Event::Precheckpoint => {
+                cuda::stopped();
                 place::save();
                 image::name_by_rank(true);
             }
@@ -169,6 +186,7 @@ unsafe extern "C" fn inside(event: c_uint, _: *mut EventData) {
 
 /// DMTCP is up and the program has not begun: the lower halves are loaded.
 fn init() {
+    kin::begin();
     launcher::refuse();
     let halves = front::halves();
     late::init(halves.iter().any(|half| half.name.as_c_str() == c"cuda"));
@@ -187,6 +205,7 @@ fn init() {
     signal::init();
     ACTIVE.store(true, Ordering::Relaxed);
     signals::init();
+    image::is_asked();
     maker::start();
 }
 
@@ -201,6 +220,7 @@ fn presuspend() {
     let cut = || {
         early::settle()?;
         kvdb::meet()?;
+        sections::close()?;
         kvdb::look_for_others(checkpoint)?;
         helper::event(helper::PRESUSPEND)?;
         kvdb::look_for_others(checkpoint)?;
@@ -208,7 +228,11 @@ fn presuspend() {
     };
     let begin = Instant::now();
     while let Err(why) = cut() {
-        let soon = why.ends_with(ENDS) && begin.elapsed() < PATIENCE;
+        sections::open();
+        let brief = [ENDS, sections::INSIDE]
+            .iter()
+            .any(|end| why.ends_with(end));
+        let soon = brief && begin.elapsed() < PATIENCE;
         if !soon {
             eprintln!("splitproc: the checkpoint waits: {why}");
         }

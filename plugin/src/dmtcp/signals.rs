@@ -58,7 +58,14 @@ pub unsafe extern "C" fn sigaction(
     let ours = (1..=64).contains(&signal) && signal != raw::stop_signal();
     if !active() || !ours {
         // SAFETY: the caller's.
-        return unsafe { next(signal, new, old) };
+        let result = unsafe { next(signal, new, old) };
+        if ours && raw::present() && result == 0 {
+            // SAFETY: null, or filled by libc; a forked child has its parent's table.
+            if let Some(old) = unsafe { old.as_mut() } {
+                unsafe { show_recorded(signal, old) };
+            }
+        }
+        return result;
     }
     // SAFETY: the addresses are the caller's; the table has an entry for each signal.
     unsafe {
@@ -82,15 +89,30 @@ pub unsafe extern "C" fn sigaction(
             entry.write_volatile(was);
             return result;
         }
-        if found.sa_sigaction == trampoline() {
-            found.sa_sigaction = was[0] as usize;
-            found.sa_flags = was[1] as c_int;
-        }
+        show(&was, &mut found);
         if !old.is_null() {
             old.write(found);
         }
         0
     }
+}
+
+/// The program's handler in the place of the trampoline that stands for it.
+fn show(recorded: &Action, found: &mut libc::sigaction) {
+    if found.sa_sigaction == trampoline() {
+        found.sa_sigaction = recorded[0] as usize;
+        found.sa_flags = recorded[1] as c_int;
+    }
+}
+
+/// As the table has it.
+///
+/// # Safety
+/// lhInfo must be mapped.
+unsafe fn show_recorded(signal: c_int, found: &mut libc::sigaction) {
+    // SAFETY: the caller's; the table has an entry for each signal.
+    let recorded = unsafe { (&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).read() };
+    show(&recorded, found);
 }
 
 /// libc's `signal`.
@@ -99,6 +121,16 @@ pub unsafe extern "C" fn sigaction(
 /// As libc's.
 #[no_mangle]
 pub unsafe extern "C" fn signal(number: c_int, handler: usize) -> usize {
+    if active() && number == raw::stop_signal() {
+        // DMTCP, which does not let the program have its signal, answers for it.
+        if let Some(next) = symbols::next(c"signal") {
+            // SAFETY: the function has this type.
+            let next: unsafe extern "C" fn(c_int, usize) -> usize =
+                unsafe { core::mem::transmute(next) };
+            // SAFETY: the caller's.
+            return unsafe { next(number, handler) };
+        }
+    }
     // SAFETY: an action is plain data; its mask is set by libc.
     unsafe {
         let mut action: libc::sigaction = core::mem::zeroed();

@@ -90,9 +90,15 @@ fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
     } else if let Some(other) = other {
         format!(
             "{} holds a job of {other} rank(s), but {size} were started; start it with `mpirun -n {other} splitproc \
-             dmtcp-restart {}`, by the mpirun of MPICH (`mpirun.mpich`)",
+             dmtcp-restart {}`",
             dir.display(),
             dir.display()
+        )
+    } else if let Some(within) = checkpoint_within(dir) {
+        format!(
+            "{} has a directory for each checkpoint: name one of them, such as {}",
+            dir.display(),
+            within.display()
         )
     } else {
         format!(
@@ -101,6 +107,18 @@ fn image(dir: &Path, rank: u32, size: u32) -> Result<PathBuf, Failure> {
         )
     };
     Err(Failure::new(1, text))
+}
+
+/// The newest of the directories that `dmtcp_launch --enable-unique-checkpoint-filenames` makes, by number.
+fn checkpoint_within(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let numbered = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (_, number) = name.strip_prefix("ckpt_")?.rsplit_once('_')?;
+        let number: u32 = number.parse().ok()?;
+        entry.path().is_dir().then(|| (number, entry.path()))
+    });
+    Some(numbered.max()?.1)
 }
 
 /// The links that say which images belong together: by checkpoint, then by rank.
@@ -208,6 +226,11 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let text = |rank, size| image(tmp.path(), rank, size).unwrap_err().error.to_string();
         assert!(text(0, 2).contains("--ckptdir"));
+        for number in ["00002", "00010"] {
+            let name = format!("ckpt_app_3a7-40000-5_{number}");
+            std::fs::create_dir(tmp.path().join(name)).unwrap();
+        }
+        assert!(text(0, 2).ends_with("ckpt_app_3a7-40000-5_00010"));
         for rank in 0..2 {
             std::fs::write(tmp.path().join(format!("rank-{rank}-of-2.dmtcp")), "").unwrap();
         }

@@ -13,6 +13,10 @@ use std::sync::Mutex;
 
 /// Memory is copied into the upper half in parts of this size, of which untouched ones are left out.
 const PART: u64 = 1 << 20;
+/// `CU_POINTER_ATTRIBUTE_IS_MANAGED`.
+const IS_MANAGED: u64 = 8;
+/// Copies are compared in parts of this size.
+const PAGE: u64 = 4096;
 /// So much of the host's memory is left when that is done.
 const SPARE: u64 = 64 << 20;
 
@@ -33,6 +37,8 @@ struct Saved {
     len: u64,
     /// Where its copy in the upper half is; 0: the host has it.
     at: u64,
+    /// The program writes it without a call.
+    open: bool,
 }
 
 static SAVED: Mutex<Vec<Saved>> = Mutex::new(Vec::new());
@@ -68,15 +74,25 @@ fn wanted() -> Result<Vec<Saved>, i32> {
         context,
         len,
         at: 0,
+        open: false,
     };
     let memory = |(at, len, context)| saved(Of::Memory(at), context, len);
     let mut all: Vec<Saved> = model.arena.spans().into_iter().map(memory).collect();
     all.extend(own.into_iter().map(memory));
-    let managed = model.managed.iter().map(|m| (m.at, m.len, m.context));
-    all.extend(managed.map(memory));
-    let globals = model.globals.iter().map(|g| (g.at, g.len, g.context));
-    all.extend(globals.map(memory));
+    let open = |s: Saved, open| Saved { open, ..s };
+    let managed = model.managed.iter();
+    all.extend(managed.map(|m| open(memory((m.at, m.len, m.context)), true)));
+    let globals: Vec<_> = model
+        .globals
+        .iter()
+        .map(|g| (g.at, g.len, g.context))
+        .collect();
     drop(model);
+    all.extend(
+        globals
+            .into_iter()
+            .map(|g| open(memory(g), is_managed(g.0))),
+    );
     for (array, context) in arrays {
         let len = context::with(context, || {
             context::ensure()?;
@@ -85,6 +101,15 @@ fn wanted() -> Result<Vec<Saved>, i32> {
         all.push(saved(Of::Array(array), context, len));
     }
     Ok(all)
+}
+
+/// May the program write what is at this address, a variable's, without a call?
+fn is_managed(at: u64) -> bool {
+    let mut managed = 0_u32;
+    let args = [&raw mut managed as u64, IS_MANAGED, at];
+    // SAFETY: a place for the answer.
+    let code = unsafe { lower::must(ix::cuPointerGetAttribute, &args) };
+    code == SUCCESS && managed != 0
 }
 
 /// Memory as the host and the half know it.
@@ -132,6 +157,29 @@ pub fn save() -> Result<(), String> {
         copy(&s, false).map_err(failed("copying a device's memory"))?;
     }
     Ok(())
+}
+
+/// Takes into the copies what the program has written since, where its threads are stopped only after the cut. No stream has
+/// work, so the memory is the host's.
+///
+/// # Safety
+/// The program's threads are stopped.
+pub unsafe fn refresh() {
+    for s in saved().iter().filter(|s| s.open && s.at != 0) {
+        let Of::Memory(at) = s.of else { continue };
+        for offset in (0..s.len).step_by(PAGE as usize) {
+            let len = PAGE.min(s.len - offset) as usize;
+            // SAFETY: the copy is as long as the memory, and nobody writes either. What is equal is not written: it may be
+            // untouched.
+            unsafe {
+                let now = core::slice::from_raw_parts((at + offset) as *const u8, len);
+                let copy = core::slice::from_raw_parts_mut((s.at + offset) as *mut u8, len);
+                if now != copy {
+                    copy.copy_from_slice(now);
+                }
+            }
+        }
+    }
 }
 
 fn too_little(needed: u64) -> String {

@@ -1,6 +1,6 @@
 //! libsplitproc.so, which has the gate, the crossing and the host: what this library uses of it, and it of this one.
 
-use crate::{cut, forks, graph, lower, replay};
+use crate::{contents, cut, forks, graph, lower, replay};
 use core::ffi::{c_char, CStr};
 use cuda_spec::joint::{heard, say, Core, Front, Function, Said};
 use std::ptr::null;
@@ -51,6 +51,7 @@ static FRONT: Front = Front {
     wait_for_captures,
     open_captures,
     presuspend,
+    stopped,
     resume,
     restart,
     noted,
@@ -74,6 +75,11 @@ extern "C" fn open_captures() -> usize {
 
 extern "C" fn presuspend() -> Said {
     say(cut::presuspend())
+}
+
+extern "C" fn stopped() {
+    // SAFETY: the core says so.
+    unsafe { contents::refresh() }
 }
 
 extern "C" fn resume() {

@@ -5,8 +5,9 @@ use super::super::coll;
 use super::super::front::finish;
 use super::super::lower::{self, call_by, Fail, Outcome};
 use super::super::model::{comm as comms, Comm};
-use super::{leave, leave_slowly, now, CALLS, WAITS};
+use super::{leave, leave_slowly, CALLS, WAITS};
 use crate::block::Way;
+use crate::crossing::Restarted;
 use crate::gate::{self, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,56 +23,57 @@ pub fn lower_comm(c: &Comm) -> u64 {
 /// As `call_by`.
 #[inline(always)]
 pub unsafe fn call(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
-    Ok(call_by(way, index, args)?)
+    match call_by(way, index, args) {
+        Ok(code) => Ok(code),
+        Err(Restarted) => restarted(),
+    }
 }
 
-/// A blocking collective, which `f` calls: what is rare goes to `slowly`, the same by `coll::blocking`, with nothing done.
+/// Stands apart, so that the usual outcome is looked at where it comes.
+#[cold]
+#[inline(never)]
+fn restarted() -> Outcome {
+    Err(Fail::Restarted)
+}
+
+/// A blocking collective, which `f` calls. What is rare goes the other way, by `coll::blocking`, with nothing done: then there
+/// is no code.
 #[inline(always)]
 pub fn collective(
     comm: i32,
     in_place: bool,
     f: impl FnOnce(*mut Way, &Comm) -> Outcome,
-    slowly: impl FnOnce() -> i32,
-) -> i32 {
-    let (Some(way), Ok(c)) = (lower::way(), comms::get(comm)) else {
-        return slowly();
+) -> Option<i32> {
+    let (way, c) = (lower::way()?, comms::get(comm).ok()?);
+    let is_in = match in_place {
+        true => gate::enter_quickly::<CALLS, TURNS>(),
+        false => gate::enter_quickly::<WAITS, TURNS>(),
     };
-    if !gate::enter_quickly::<CALLS, TURNS>() {
-        return slowly();
-    }
-    if !in_place {
-        now::<WAITS>();
+    if !is_in {
+        return None;
     }
     let Some(n) = coll::enter_unheld(c, in_place) else {
-        leave_slowly(());
-        return slowly();
+        return leave_slowly(None);
     };
     match f(way, c) {
         Ok(SUCCESS) if coll::depart(c, n, false) => {}
-        Ok(SUCCESS) | Err(Fail::Restarted) => {
-            coll::take_back(c, n);
-            leave_slowly(());
-            return slowly();
-        }
-        outcome => return collective_failed(c, n, outcome, slowly),
+        outcome => return collective_ended(c, n, outcome),
     }
-    match in_place {
+    Some(match in_place {
         true => leave::<CALLS, _>(SUCCESS),
         false => leave::<WAITS, _>(SUCCESS),
-    }
+    })
 }
 
-/// A collective has failed, or was refused.
+/// A collective has failed or was refused, or it has not happened: there was a restart.
 #[cold]
 #[inline(never)]
-fn collective_failed(c: &Comm, n: u64, outcome: Outcome, slowly: impl FnOnce() -> i32) -> i32 {
-    let over = coll::over(c, n, &outcome, false);
-    if !over {
-        coll::take_back(c, n);
+fn collective_ended(c: &Comm, n: u64, outcome: Outcome) -> Option<i32> {
+    let happened = !matches!(outcome, Ok(SUCCESS) | Err(Fail::Restarted));
+    if happened && coll::over(c, n, &outcome, false) {
+        leave_slowly(());
+        return Some(finish(c.handle.load(Relaxed), outcome)); // an error handler may call MPI
     }
-    leave_slowly(());
-    match over {
-        true => finish(c.handle.load(Relaxed), outcome),
-        false => slowly(),
-    }
+    coll::take_back(c, n);
+    leave_slowly(None)
 }
