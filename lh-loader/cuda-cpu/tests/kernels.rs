@@ -262,6 +262,31 @@ fn whom_the_ended_kept_waiting_goes_on_in_its_order() {
     assert_eq!(seen, [3, 3, 0]);
 }
 
+/// Threads that name each other and come to votes at different places: that is refused, for they would find out too little.
+#[test]
+fn votes_at_different_places_are_named() {
+    let text = kernel(
+        ".param .u64 a",
+        "mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 16; @%p1 bra $low; vote.sync.ballot.b32 %r2, %p1, -1; bra $end;
+         $low: vote.sync.ballot.b32 %r2, %p1, -1; $end: ret;",
+    );
+    let device = Test::default();
+    let run = |text: &str| device.run(text, "k", [1, 1, 1], [32, 1, 1], &[0]);
+    let told = run(&text).unwrap_err().to_string();
+    assert!(
+        told.contains("at different places of the program"),
+        "{told}"
+    );
+    // Each for itself, and to wait for each other alone.
+    let apart = text.replace("vote.sync.ballot.b32 %r2, %p1, -1", "bar.warp.sync -1");
+    run(&apart).unwrap();
+    let own = "mov.u32 %r3, 0xffff; @!%p1 shl.b32 %r3, %r3, 16; @%p1 bra $low;";
+    let own = text
+        .replace("@%p1 bra $low;", own)
+        .replace("%p1, -1", "%p1, %r3");
+    run(&own).unwrap();
+}
+
 /// The halves of a warp come to the same step with barriers of their own, of which one needs others.
 #[test]
 fn parts_of_a_warp_come_to_barriers_of_their_own() {

@@ -428,7 +428,7 @@ impl Warp {
                 }
                 self.matrices(op, code, around)?;
             }
-            _ => return self.together(op, code, doing),
+            _ => return self.together(op, code, doing, around.program),
         }
         self.groups[0].pc += 1;
         Ok(())

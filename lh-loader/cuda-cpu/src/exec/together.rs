@@ -6,6 +6,10 @@ use super::warp::{lanes_of, Frame, Group, State, Warp};
 use super::Cause;
 use crate::code::lanes::{Lanes, WARP};
 use crate::code::*;
+use std::mem::discriminant;
+
+/// What is not there.
+const APART: &str = "a vote, a shuffle or the like that threads of a warp come to at different places of the program";
 
 impl Warp {
     /// Are all threads of the warp here? If not, and others still go on, the first group waits.
@@ -50,8 +54,26 @@ impl Warp {
         Some(ready)
     }
 
+    /// Do threads that a mask names wait at another place of the program, to do the same there?
+    fn apart(&self, op: &Op, program: &Program, masks: &Lanes, doing: u32) -> bool {
+        let missing = |(mask, part): (u32, u32)| mask & self.live & !part;
+        let missing = parts(masks, doing).map(missing).fold(0, |all, m| all | m);
+        let alike = |g: &Group| {
+            let code = &program.codes[self.frames[g.frame].code];
+            discriminant(&code.steps[g.pc as usize].op) == discriminant(op)
+        };
+        let mut waiting = self.groups[1..].iter();
+        waiting.any(|g| matches!(g.state, State::Meet) && g.mask & missing != 0 && alike(g))
+    }
+
     /// Does such a step.
-    pub fn together(&mut self, op: &Op, code: &Code, doing: u32) -> Result<(), Cause> {
+    pub fn together(
+        &mut self,
+        op: &Op,
+        code: &Code,
+        doing: u32,
+        program: &Program,
+    ) -> Result<(), Cause> {
         let index = self.groups[0].frame;
         let mask = match op {
             Op::Meet(m) | Op::Vote(_, _, _, m) | Op::Ballot(_, _, m) | Op::Elect(_, _, m) => *m,
@@ -69,6 +91,11 @@ impl Warp {
         let Some(ready) = self.complete(&masks, doing) else {
             return Ok(());
         };
+        // At different places threads may wait for each other, but find nothing out of each other.
+        let alone = self.groups.len() == 1 || matches!(op, Op::Meet(_));
+        if !alone && self.apart(op, program, &masks, ready) {
+            return Err(Cause::Unknown(APART.into()));
+        }
         let frame = &mut self.frames[index];
         let scratch = &mut self.scratch;
         if let Op::Shuffle(how, d, p, [a, b, c, _]) = op {
