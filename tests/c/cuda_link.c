@@ -32,8 +32,10 @@ int cuLinkAddData_v2(void *, int, const void *, unsigned long, const char *, uns
 int cuLinkComplete(void *, void **, unsigned long *);
 int cuLinkDestroy(void *);
 int cuModuleUnload(void *);
+int cuModuleLoadDataEx(void **, const void *, unsigned, int *, void **);
+int cuLibraryLoadData(void **, const void *, int *, void **, unsigned, void *, void *, unsigned);
 
-enum { PTX = 1, ERROR_LOG = 5, ERROR_LOG_SIZE = 6, INVALID_PTX = 218 };
+enum { PTX = 1, ERROR_LOG = 5, ERROR_LOG_SIZE = 6, GLOBAL_SYMBOLS = 17, INVALID_PTX = 218, NOT_SUPPORTED = 801 };
 
 static void *linked(void)
 {
@@ -46,6 +48,18 @@ static void *linked(void)
     CHECK(cuModuleLoadData(&module, image));
     CHECK(cuLinkDestroy(state));
     return module;
+}
+
+/* What a driver says of code: nothing if it takes it, else why not; and how long that is. */
+static int told(int way, const char *text, unsigned wrong)
+{
+    int options[] = {ERROR_LOG, ERROR_LOG_SIZE}, symbols[] = {GLOBAL_SYMBOLS};
+    char log[64];
+    void *values[] = {log, (void *)sizeof log}, *made;
+    memset(log, '#', sizeof log);
+    int code = way ? cuModuleLoadDataEx(&made, text, 2, options, values) : cuLibraryLoadData(&made, text, options, values, 2, NULL, NULL, 0);
+    int refused = way ? cuModuleLoadDataEx(&made, text, 1, symbols, values) : cuLibraryLoadData(&made, text, symbols, values, 1, NULL, NULL, 0);
+    return (code != 0) == wrong && (log[0] != 0) == wrong && strlen(log) == (unsigned)(unsigned long)values[1] && refused == NOT_SUPPORTED;
 }
 
 int main(int argc, char **argv)
@@ -65,6 +79,9 @@ int main(int argc, char **argv)
     if (cuLinkComplete(state, &image, NULL) != INVALID_PTX || !strstr(log, "counter"))
         return printf("two definitions are linked, and the log says: %s\n", log);
     CHECK(cuLinkDestroy(state));
+    for (int way = 0; way < 2; way++)
+        if (!told(way, used, 0) || !told(way, HEAD ".visible .entry x() { bogus", 1))
+            return printf("code is loaded in way %d, and what is said of it is something else\n", way);
     for (int i = 0; i < steps; i++) {
         address counter;
         unsigned seen;

@@ -2,7 +2,7 @@
 //! lower halves and restarts have one text of it, and variables are known by it.
 
 use super::codes::*;
-use super::driver::{code, put, say_once};
+use super::driver::{code, put, refuse, say_once};
 use super::{device, module};
 use crate::plugin::{self, Call};
 use std::ffi::CStr;
@@ -63,48 +63,79 @@ struct State {
     log: Logs,
 }
 
-/// Where it wants to read what the linker says, and in how many bytes.
+/// Where the program wants to read what is said of its device code.
 #[derive(Default)]
-struct Logs {
-    information: (u64, usize),
-    error: (u64, usize),
+pub struct Logs {
+    information: Log,
+    error: Log,
+}
+
+/// A log: where, in how many bytes, and where it is told how many of them are used.
+#[derive(Default)]
+struct Log {
+    at: u64,
+    room: usize,
+    used: u64,
 }
 
 impl Logs {
     /// From options (`CUjit_option`) and their values. There is nothing to measure or to optimise.
-    unsafe fn of(n: i32, options: u64, values: u64) -> Logs {
+    ///
+    /// # Errors
+    /// One says where variables of the program are, which is not supported.
+    ///
+    /// # Safety
+    /// The arrays must have `n` options and values.
+    pub unsafe fn of(n: i32, options: u64, values: u64) -> Result<Logs, i32> {
         const WALL_TIME: i32 = 2;
+        const GLOBAL_SYMBOLS: std::ops::RangeInclusive<i32> = 17..=19;
         let mut logs = Logs::default();
         for i in 0..usize::try_from(n).unwrap_or(0) {
             // SAFETY: the application's arrays of `n` options and values.
             unsafe {
-                let value = (values as *const u64).add(i);
+                let value = (values as *mut u64).add(i);
                 match (options as *const i32).add(i).read() {
                     // The place of the value is the result's.
-                    WALL_TIME => (value as *mut f32).write(0.0),
-                    3 => logs.information.0 = value.read(),
-                    4 => logs.information.1 = value.read() as usize,
-                    5 => logs.error.0 = value.read(),
-                    6 => logs.error.1 = value.read() as usize,
+                    WALL_TIME => value.cast::<f32>().write(0.0),
+                    3 => logs.information.at = value.read(),
+                    4 => logs.information.sized(value),
+                    5 => logs.error.at = value.read(),
+                    6 => logs.error.sized(value),
+                    of if GLOBAL_SYMBOLS.contains(&of) => {
+                        return Err(refuse("CU_JIT_GLOBAL_SYMBOL_NAMES"));
+                    }
                     _ => {}
                 }
             }
         }
         logs.say("");
-        logs
+        Ok(logs)
     }
 
     /// Writes what is wrong.
-    fn say(&self, error: &str) {
-        for ((at, room), text) in [(self.information, ""), (self.error, error)] {
-            if at != 0 && room > 0 {
-                let len = text.len().min(room - 1);
-                // SAFETY: the application's place for so many bytes.
-                unsafe {
-                    (at as *mut u8).copy_from_nonoverlapping(text.as_ptr(), len);
-                    ((at as *mut u8).add(len)).write(0);
-                }
-            }
+    pub fn say(&self, error: &str) {
+        self.information.say("");
+        self.error.say(error);
+    }
+}
+
+impl Log {
+    /// Its room is this option's value, and the place of what is used of it.
+    unsafe fn sized(&mut self, value: *mut u64) {
+        // SAFETY: the caller's; the value is an unsigned int, and its place a pointer's.
+        (self.room, self.used) = (unsafe { value.cast::<u32>().read() } as usize, value as u64);
+    }
+
+    fn say(&self, text: &str) {
+        if self.at == 0 || self.room == 0 {
+            return;
+        }
+        let len = text.len().min(self.room - 1);
+        // SAFETY: the application's place for so many bytes, and that of their number.
+        unsafe {
+            (self.at as *mut u8).copy_from_nonoverlapping(text.as_ptr(), len);
+            (self.at as *mut u8).add(len).write(0);
+            (self.used as *mut u32).write(len as u32);
         }
     }
 }
@@ -124,13 +155,16 @@ pub unsafe fn cuLinkCreate_v2(n: i32, options: u64, values: u64, out: u64) -> i3
     if out == 0 {
         return INVALID_VALUE;
     }
-    let state = State {
-        // SAFETY: the application's options.
-        log: unsafe { Logs::of(n, options, values) },
-        ..State::default()
-    };
-    // SAFETY: a place for a pointer.
-    code(unsafe { put(out, Box::into_raw(Box::new(state)) as u64) })
+    // SAFETY: the application's options, and a place for a pointer.
+    code(unsafe {
+        Logs::of(n, options, values).and_then(|log| {
+            let state = State {
+                log,
+                ..State::default()
+            };
+            put(out, Box::into_raw(Box::new(state)) as u64)
+        })
+    })
 }
 
 fn add(state: &mut State, kind: i32, bytes: &[u8]) -> Result<(), i32> {

@@ -3,6 +3,7 @@
 use super::codes::*;
 use super::driver::{check, inside, put, refuse};
 use super::globals::{self, Global};
+use super::link::Logs;
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
@@ -229,14 +230,22 @@ pub unsafe fn cuModuleLoadData(out: u64, image: u64) -> i32 {
     })
 }
 
-pub unsafe fn cuModuleLoadDataEx(
-    out: u64,
-    image: u64,
-    _n: i32,
-    _options: u64,
-    _values: u64,
-) -> i32 {
-    unsafe { cuModuleLoadData(out, image) }
+/// Loads with options, of which only those change what a program sees that say where it reads of errors.
+unsafe fn told(n: i32, options: u64, values: u64, load: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the application's options.
+    let logs = match unsafe { Logs::of(n, options, values) } {
+        Ok(logs) => logs,
+        Err(code) => return code,
+    };
+    let code = load();
+    if code != SUCCESS {
+        logs.say(&format!("the driver refuses this code with error {code}"));
+    }
+    code
+}
+
+pub unsafe fn cuModuleLoadDataEx(out: u64, image: u64, n: i32, options: u64, values: u64) -> i32 {
+    unsafe { told(n, options, values, || cuModuleLoadData(out, image)) }
 }
 
 pub unsafe fn cuModuleLoadFatBinary(out: u64, image: u64) -> i32 {
@@ -262,14 +271,14 @@ pub unsafe fn cuModuleLoad(out: u64, path: u64) -> i32 {
 pub unsafe fn cuLibraryLoadData(
     out: u64,
     image: u64,
-    _options: u64,
-    _values: u64,
-    _n: i32,
+    options: u64,
+    values: u64,
+    n: i32,
     _library_options: u64,
     _library_values: u64,
     _m: i32,
 ) -> i32 {
-    inside(|| unsafe {
+    let load = || unsafe {
         if out == 0 || image == 0 {
             return Err(INVALID_VALUE);
         }
@@ -281,7 +290,8 @@ pub unsafe fn cuLibraryLoadData(
         }
         model::lock().fatbins.add(library, names);
         put(out, library)
-    })
+    };
+    unsafe { told(n, options, values, || inside(load)) }
 }
 
 /// Looks a variable up, and notes it.
