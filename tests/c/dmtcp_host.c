@@ -188,6 +188,12 @@ int sigaction(int signal, const struct sigaction *new, struct sigaction *old)
     return signal == STOP_SIGNAL ? 0 : next(signal, new, old);
 }
 
+void (*signal(int number, void (*handler)(int)))(int)
+{
+    void (*(*next)(int, void (*)(int)))(int) = dlsym(RTLD_NEXT, "signal");
+    return number == STOP_SIGNAL ? SIG_IGN : next(number, handler);
+}
+
 const char *dmtcp_get_ckpt_filename(void)
 {
     static char name[200];
