@@ -44,6 +44,8 @@ int cudaGetExportTable(const void **, const void *);
 int cudaIpcGetMemHandle(void *, void *);
 int cudaGraphicsMapResources(int, void **, void *);
 int cudaSetDevice(int);
+int cudaRuntimeGetVersion(int *);
+int cudaMemcpy2D(void *, unsigned long, const void *, unsigned long, unsigned long, unsigned long, int);
 
 enum { DYNAMIC_SHARED = 8, WARP = 10, MAJOR = 75 };
 
@@ -82,6 +84,11 @@ int main(int argc, char **argv)
     CHECK(cuFuncSetAttribute(f, DYNAMIC_SHARED, set));
     CHECK(cudaMalloc((void **)&p, 4));
     CHECK(cuMemsetD32_v2(p, 0, 1));
+    /* A row of 16 bytes in 8; the version of the library, which is libcudart.so.12. */
+    char rows[64];
+    int version, pitch = cudaMemcpy2D((void *)p, 8, rows, 16, 16, 4, 1);
+    CHECK(cudaRuntimeGetVersion(&version));
+    printf("runtime %d, a short pitch %d %d\n", version, pitch, cudaGetLastError());
     for (int i = 1; i <= steps; i++) {
         void *huge, *small[3];
         char handle[64];

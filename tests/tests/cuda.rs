@@ -103,6 +103,10 @@ fn what_cuda_says_is_the_same_after_a_restart() {
     let launch = || Job::launch_with(&scratch, 0, &cpu(), &app, ["12", "100"]);
     let expected = launch().finish().ok();
     let said = text(&expected.stdout);
+    assert!(
+        said.starts_with("runtime 12090, a short pitch 12 12\n"),
+        "{said}"
+    );
     assert!(said.contains("step 1: full 2, last 2 2 0, other thread 0, aligned 1; "));
     assert!(said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1\n"));
     for name in [

@@ -99,8 +99,8 @@ fn quiet(device: i32, context: u64) -> Result<(), String> {
                 NOT_READY if begin.elapsed() < patience => {}
                 NOT_READY => {
                     return Err(format!(
-                        "stream {i} of device {device} has had work for {} s; ask again when its kernels are done, or launch or \
-                         restart with a longer --timeout",
+                        "stream {i} of device {device} has had work for {} s; ask again when its kernels and the \
+                         host's functions in it are done, or launch or restart with a longer --timeout",
                         patience.as_secs()
                     ))
                 }

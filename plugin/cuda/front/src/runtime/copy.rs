@@ -158,6 +158,11 @@ unsafe fn rows(to: Side, from: Side, size: [u64; 2], kind: i32, stream: Stream) 
         if size.contains(&0) {
             return Ok(());
         }
+        // An array's rows are as long as they are.
+        let short = |side| matches!(side, Side::Rows(_, pitch) if pitch < size[0]);
+        if short(to) || short(from) {
+            return Err(INVALID_PITCH_VALUE);
+        }
         let mut copy = [0_u64; 16];
         copy[..7].copy_from_slice(&words(from, source));
         copy[7..14].copy_from_slice(&words(to, target));

@@ -41,6 +41,12 @@ pub unsafe fn cudaRuntimeGetVersion(out: u64) -> i32 {
     driver::code(unsafe { put(out, VERSION) })
 }
 
+pub unsafe fn cudaRuntimeGetVersion_12(out: u64) -> i32 {
+    /// Of the `libcudart.so.12` whose symbols the front has.
+    const VERSION: i32 = 12090;
+    driver::code(unsafe { put(out, VERSION) })
+}
+
 pub unsafe fn cudaGetDeviceCount(out: u64) -> i32 {
     match initialise() {
         Ok(()) => unsafe { driver::cuDeviceGetCount(out) },
