@@ -2,8 +2,8 @@
 
 use tests::{
     clang_program, cpu, cuda_example, cuda_program, cuda_program_of_both, cuda_runtime_program,
-    lines, nvcc_program, nvcc_program_of_parts, program_survives, restarted, splitproc, survives,
-    text, Job, Scratch,
+    lines, nvcc_program, nvcc_program_of_parts, program, program_survives, restarted, splitproc,
+    survives, text, Job, Scratch,
 };
 
 #[test]
@@ -125,6 +125,20 @@ fn what_cuda_says_is_the_same_after_a_restart() {
     assert!(
         told.contains("odd, line 6: wgmma.fence.sync.aligned"),
         "{told}"
+    );
+}
+
+/// It names no library of CUDA's, but has device code: a statically linked runtime looks for the driver like this.
+#[test]
+fn a_static_runtime_is_told_to_be_linked_again() {
+    let scratch = Scratch::new("cuda-static");
+    let app = program("cuda_static", "cuda_static", &["-ldl"]);
+    let done = Job::launch(&scratch, 0, &app, [""; 0]).finish().ok();
+    assert_eq!(text(&done.stdout), "801\n");
+    assert!(
+        text(&done.stderr).contains("link the program with -cudart shared"),
+        "{}",
+        text(&done.stderr)
     );
 }
 

@@ -2,7 +2,7 @@
 
 use goblin::container::Ctx;
 use goblin::elf::dynamic::Dynamic;
-use goblin::elf::header;
+use goblin::elf::header::{self, Header};
 use goblin::elf::program_header::{ProgramHeader, PT_INTERP, PT_TLS};
 use goblin::elf::section_header::{SectionHeader, SHT_SYMTAB};
 use goblin::elf::sym::{Symtab, STT_TLS};
@@ -20,6 +20,8 @@ pub struct Elf {
     pub tls: Option<Tls>,
     /// `DT_NEEDED`.
     pub needed: Vec<String>,
+    /// It has device code of CUDA's.
+    pub device_code: bool,
 }
 
 /// `PT_TLS`.
@@ -148,6 +150,8 @@ impl Elf {
             interpreter,
             tls,
             needed,
+            // Without section headers nothing is known.
+            device_code: has_section(bytes, DEVICE_CODE).unwrap_or(false),
         })
     }
 }
@@ -172,17 +176,34 @@ pub fn plugin(path: &Path) -> Result<(Tls, u64), String> {
     }
 }
 
+/// Where nvcc and clang put fat binaries.
+const DEVICE_CODE: &str = ".nv_fatbin";
+
+/// The section headers.
+fn sections(bytes: &[u8], header: &Header) -> goblin::error::Result<Vec<SectionHeader>> {
+    let context = Ctx::new(header.container()?, header.endianness()?);
+    let (at, count) = (header.e_shoff as usize, header.e_shnum as usize);
+    SectionHeader::parse(bytes, at, count, context)
+}
+
+/// Is there a section of this name?
+fn has_section(bytes: &[u8], name: &str) -> goblin::error::Result<bool> {
+    let header = goblin::elf::Elf::parse_header(bytes)?;
+    let sections = sections(bytes, &header)?;
+    let Some(names) = sections.get(header.e_shstrndx as usize) else {
+        return Ok(false);
+    };
+    let names = Strtab::parse(bytes, names.sh_offset as usize, names.sh_size as usize, 0)?;
+    let mut all = sections.iter();
+    Ok(all.any(|s| names.get_at(s.sh_name) == Some(name)))
+}
+
 /// The symbol's value: its distance from the start of the block. The symbol is hidden, so only the full
 /// symbol table has it.
 fn hole_symbol(bytes: &[u8]) -> goblin::error::Result<Option<u64>> {
     let header = goblin::elf::Elf::parse_header(bytes)?;
     let context = Ctx::new(header.container()?, header.endianness()?);
-    let sections = SectionHeader::parse(
-        bytes,
-        header.e_shoff as usize,
-        header.e_shnum as usize,
-        context,
-    )?;
+    let sections = sections(bytes, &header)?;
     let Some(table) = sections
         .iter()
         .find(|s| s.sh_type == SHT_SYMTAB && s.sh_entsize > 0)

@@ -73,7 +73,9 @@ fn start(args: &Launch, program: &Program) -> Outcome {
     parts.check()?;
     let needs_mpi = program.elf.needed.iter().any(|n| mpich::needed_by(n));
     let library = mpi::library(&args.taking.mpi, needs_mpi)?;
-    let needs_cuda = program.elf.needed.iter().any(|n| cuda::needed_by(n));
+    // A runtime that is linked statically opens the driver's library itself: it is to find the front, which says what to do.
+    let needs_cuda =
+        program.elf.needed.iter().any(|n| cuda::needed_by(n)) || program.elf.device_code;
     let device = cuda::device(args.taking.cuda, needs_cuda)?;
     let count = usize::from(library.is_some()) + usize::from(device.is_some()) + args.half.len();
     room::for_launch(count)?;
