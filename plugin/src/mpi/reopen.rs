@@ -15,7 +15,7 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Notes where the open files are.
 ///
@@ -93,13 +93,10 @@ pub unsafe fn replay(guard: &Guard) -> Result<(), String> {
 /// Waits until the clock shows another second.
 ///
 /// ROMIO keeps the shared position in a file whose name has the second in which it was opened: two handles of one file
-/// that are opened in the same second have one shared position.
+/// that are opened in the same second have one shared position. It asks `time`, which is behind finer clocks by a tick.
 fn next_second() {
-    let now = || {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |t| t.as_secs())
-    };
+    // SAFETY: nothing is stored.
+    let now = || unsafe { libc::time(core::ptr::null_mut()) };
     let then = now();
     while now() == then {
         std::thread::sleep(Duration::from_millis(5));
@@ -174,4 +171,20 @@ unsafe fn furthest(f: &File, own: i64) -> i64 {
         ],
     );
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_second_is_that_of_time() {
+        // SAFETY: nothing is stored.
+        let time = || unsafe { libc::time(core::ptr::null_mut()) };
+        for _ in 0..3 {
+            let then = time();
+            next_second();
+            assert!(time() > then);
+        }
+    }
 }
