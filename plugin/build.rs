@@ -347,7 +347,7 @@ fn main() {
                 "#[cold]\n#[inline(never)]\nunsafe extern \"C\" fn {slowly}({params}) -> i32 {{\n    {body}\n}}"
             )
             .unwrap();
-            let lower = lower.replace(&format!("handle::comm({comm})?"), "quick::lower_comm(c)");
+            let lower = lower.replace(&format!("handle::comm({comm})?"), "c.low()");
             let call = format!("|way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}");
             quickly(function, &comm, &in_place, &call, &slowly)
         } else {

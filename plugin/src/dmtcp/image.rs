@@ -11,11 +11,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// DMTCP's function of that name, of the plugin after this one; 0: none has it.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
+/// The function by which DMTCP asks a plugin what it leaves out.
 type Skips = unsafe extern "C" fn(*mut Area) -> c_int;
 const SKIPS: &CStr = c"dmtcp_skip_memory_region_ckpting";
+/// That of the plugin after this one; 0: none has it.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks the function up before threads are stopped.
 pub fn init() {

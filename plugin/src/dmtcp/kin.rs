@@ -4,13 +4,12 @@
 //! memory. One that executes a program may give it any environment, without a launcher's variables: so a variable is added
 //! in DMTCP's event before an execution, which the new program's process takes out again before that begins.
 
-use super::launcher;
 use dmtcp_glue::abi::PreExec;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// `RANK/SIZE/PID`: the rank, the size of its job, and the rank's process.
-const NAME: &CStr = c"SPLITPROC_KIN";
+const NAME: &str = "SPLITPROC_KIN";
 
 /// The rank, and above it the size: a child may be forked while the job is locked. 0: not known.
 static PLACE: AtomicU64 = AtomicU64::new(0);
@@ -19,13 +18,11 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// The process starts: is it a rank's child?
 pub fn begin() {
-    let name = NAME.to_str().unwrap_or_default();
-    let Some(text) = launcher::value_of(&launcher::variables(), name) else {
+    let Ok(text) = std::env::var(NAME) else {
         return;
     };
-    // SAFETY: the program has not begun, and DMTCP's own thread does not look at the environment meanwhile.
-    unsafe { libc::unsetenv(NAME.as_ptr()) };
-    let text = text.to_string_lossy();
+    // The program has not begun, and DMTCP's own thread does not look at the environment meanwhile.
+    std::env::remove_var(NAME);
     let mut numbers = text.split('/').map(|n| n.parse::<u32>().ok());
     let mut number = || numbers.next().flatten();
     if let (Some(rank), Some(size), Some(process)) = (number(), number(), number()) {
@@ -65,8 +62,7 @@ pub unsafe fn hand_on(exec: &PreExec) {
         return;
     };
     let process = PROCESS.load(Ordering::Relaxed);
-    let name = NAME.to_string_lossy();
-    let Ok(text) = CString::new(format!("{name}={rank}/{size}/{process}")) else {
+    let Ok(text) = CString::new(format!("{NAME}={rank}/{size}/{process}")) else {
         return;
     };
     // SAFETY: DMTCP's copy of the environment has so much room, and ends with a null; the string is never freed.

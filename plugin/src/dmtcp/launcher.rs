@@ -102,7 +102,7 @@ pub fn value(name: &str) -> Option<OsString> {
     value_of(&environment(), name)
 }
 
-pub fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
+fn value_of(environment: &[CString], name: &str) -> Option<OsString> {
     let variable = |v: &CString| {
         let value = v.to_bytes().strip_prefix(name.as_bytes())?;
         Some(OsString::from_vec(value.strip_prefix(b"=")?.to_vec()))

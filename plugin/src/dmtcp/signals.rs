@@ -61,15 +61,17 @@ pub unsafe extern "C" fn sigaction(
         let result = unsafe { next(signal, new, old) };
         if ours && raw::present() && result == 0 {
             // SAFETY: null, or filled by libc; a forked child has its parent's table.
-            if let Some(old) = unsafe { old.as_mut() } {
-                unsafe { show_recorded(signal, old) };
+            unsafe {
+                if let Some(old) = old.as_mut() {
+                    show(&entry(signal).read_volatile(), old);
+                }
             }
         }
         return result;
     }
-    // SAFETY: the addresses are the caller's; the table has an entry for each signal.
+    // SAFETY: the addresses are the caller's, and lhInfo is mapped.
     unsafe {
-        let entry = &raw mut (*lhinfo::ptr()).upper.actions[signal as usize];
+        let entry = entry(signal);
         let was = entry.read_volatile();
         let mut action: libc::sigaction;
         let mut passed = null();
@@ -105,14 +107,13 @@ fn show(recorded: &Action, found: &mut libc::sigaction) {
     }
 }
 
-/// As the table has it.
+/// What the program wants of a signal.
 ///
 /// # Safety
 /// lhInfo must be mapped.
-unsafe fn show_recorded(signal: c_int, found: &mut libc::sigaction) {
+unsafe fn entry(signal: c_int) -> *mut Action {
     // SAFETY: the caller's; the table has an entry for each signal.
-    let recorded = unsafe { (&raw const (*lhinfo::ptr()).upper.actions[signal as usize]).read() };
-    show(&recorded, found);
+    unsafe { &raw mut (*lhinfo::ptr()).upper.actions[signal as usize] }
 }
 
 /// libc's `signal`.

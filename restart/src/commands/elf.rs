@@ -151,7 +151,7 @@ impl Elf {
             tls,
             needed,
             // Without section headers nothing is known.
-            device_code: has_section(bytes, DEVICE_CODE).unwrap_or(false),
+            device_code: has_section(bytes, &header, DEVICE_CODE).unwrap_or(false),
         })
     }
 }
@@ -187,9 +187,8 @@ fn sections(bytes: &[u8], header: &Header) -> goblin::error::Result<Vec<SectionH
 }
 
 /// Is there a section of this name?
-fn has_section(bytes: &[u8], name: &str) -> goblin::error::Result<bool> {
-    let header = goblin::elf::Elf::parse_header(bytes)?;
-    let sections = sections(bytes, &header)?;
+fn has_section(bytes: &[u8], header: &Header, name: &str) -> goblin::error::Result<bool> {
+    let sections = sections(bytes, header)?;
     let Some(names) = sections.get(header.e_shstrndx as usize) else {
         return Ok(false);
     };

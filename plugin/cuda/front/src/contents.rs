@@ -13,8 +13,6 @@ use std::sync::Mutex;
 
 /// Memory is copied into the upper half in parts of this size, of which untouched ones are left out.
 const PART: u64 = 1 << 20;
-/// `CU_POINTER_ATTRIBUTE_IS_MANAGED`.
-const IS_MANAGED: u64 = 8;
 /// Copies are compared in parts of this size.
 const PAGE: u64 = 4096;
 /// So much of the host's memory is left when that is done.
@@ -79,20 +77,20 @@ fn wanted() -> Result<Vec<Saved>, i32> {
     let memory = |(at, len, context)| saved(Of::Memory(at), context, len);
     let mut all: Vec<Saved> = model.arena.spans().into_iter().map(memory).collect();
     all.extend(own.into_iter().map(memory));
-    let open = |s: Saved, open| Saved { open, ..s };
-    let managed = model.managed.iter();
-    all.extend(managed.map(|m| open(memory((m.at, m.len, m.context)), true)));
-    let globals: Vec<_> = model
+    let managed = model
+        .managed
+        .iter()
+        .map(|m| ((m.at, m.len, m.context), true));
+    let globals = model
         .globals
         .iter()
-        .map(|g| (g.at, g.len, g.context))
-        .collect();
-    drop(model);
+        .map(|g| ((g.at, g.len, g.context), g.managed));
     all.extend(
-        globals
-            .into_iter()
-            .map(|g| open(memory(g), is_managed(g.0))),
+        managed
+            .chain(globals)
+            .map(|(of, open)| Saved { open, ..memory(of) }),
     );
+    drop(model);
     for (array, context) in arrays {
         let len = context::with(context, || {
             context::ensure()?;
@@ -101,15 +99,6 @@ fn wanted() -> Result<Vec<Saved>, i32> {
         all.push(saved(Of::Array(array), context, len));
     }
     Ok(all)
-}
-
-/// May the program write what is at this address, a variable's, without a call?
-fn is_managed(at: u64) -> bool {
-    let mut managed = 0_u32;
-    let args = [&raw mut managed as u64, IS_MANAGED, at];
-    // SAFETY: a place for the answer.
-    let code = unsafe { lower::must(ix::cuPointerGetAttribute, &args) };
-    code == SUCCESS && managed != 0
 }
 
 /// Memory as the host and the half know it.

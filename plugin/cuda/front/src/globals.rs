@@ -37,6 +37,7 @@ impl Global {
 
 /// Is what is at an address managed, as the driver says?
 fn is_managed(at: u64) -> bool {
+    /// `CU_POINTER_ATTRIBUTE_IS_MANAGED`.
     const IS_MANAGED: u64 = 8;
     let mut yes = 0_u64;
     // SAFETY: a place for the answer, which is no longer; inside the gate.

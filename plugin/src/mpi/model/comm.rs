@@ -154,6 +154,7 @@ impl Comm {
     }
 
     /// The lower half's handle, as an argument of a call.
+    #[inline(always)]
     pub fn low(&self) -> u64 {
         self.lower.load(Relaxed) as u64
     }

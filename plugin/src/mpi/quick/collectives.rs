@@ -11,12 +11,6 @@ use crate::crossing::Restarted;
 use crate::gate::{self, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The lower half's communicator, as an argument.
-#[inline(always)]
-pub fn lower_comm(c: &Comm) -> u64 {
-    c.lower.load(Relaxed) as u64
-}
-
 /// [`call_by`], for [`collective`].
 ///
 /// # Safety

@@ -155,6 +155,7 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> bool {
     *handle = REQUEST_NULL;
     gate::leave(true)
 }
+
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.
 #[cold]
 #[inline(never)]

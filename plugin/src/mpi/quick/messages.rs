@@ -7,7 +7,7 @@ use super::super::model::traffic::Traffic;
 use super::super::model::{alone_by_the_gate, comm as comms, lock, Comm};
 use super::super::start::{self, Message};
 use super::super::{errs, inside, p2p, probe, turn};
-use super::{failed, leave, leave_slowly, lower_comm, now, place, CALLS, PREPARES, WAITS};
+use super::{failed, leave, leave_slowly, now, place, CALLS, PREPARES, WAITS};
 use crate::block::NOTHING;
 use crate::crossing::About;
 use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
@@ -192,6 +192,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     }
     leave::<WAITS, _>(SUCCESS)
 }
+
 /// `MPI_Iprobe`.
 ///
 /// # Safety
@@ -216,7 +217,7 @@ pub unsafe fn iprobe(source: i32, tag: i32, comm: i32, flag: usize, status: usiz
     let args = [
         source as u64,
         tag as u64,
-        lower_comm(c),
+        c.low(),
         flag as u64,
         given as u64,
     ];

@@ -9,7 +9,7 @@ mod collectives;
 mod completion;
 mod messages;
 
-pub use collectives::{call, collective, lower_comm};
+pub use collectives::{call, collective};
 pub use completion::{test, wait, wait_in, waitall};
 pub use messages::{iprobe, irecv, isend, recv, send};
 
