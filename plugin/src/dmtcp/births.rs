@@ -11,10 +11,10 @@
 //! DMTCP's library calls the two functions behind this by names that a library before it may take: here the
 //! state is shown as `RUNNING`, which it is for the program's threads, and threads wait before the lock.
 
+use super::door::{pause, Door};
 use crate::symbols;
 use core::ffi::c_int;
 use dmtcp_glue::abi;
-use lh_loader::arch::syscall6;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -31,10 +31,8 @@ static STATUS: AtomicUsize = AtomicUsize::new(0);
 
 /// The program has been told that it is not so.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// No thread of the program may wait for the lock.
-static CLOSED: AtomicBool = AtomicBool::new(false);
-/// How many do.
-static WAITING: AtomicU32 = AtomicU32::new(0);
+/// Through which the program's threads go to wait for the lock.
+static DOOR: Door = Door::new();
 /// How often the coordinator is to be asked whether all processes run, before it is taken for granted.
 static QUESTIONS: AtomicU32 = AtomicU32::new(0);
 /// For 10 seconds.
@@ -67,8 +65,8 @@ pub fn prepare() {
 /// DMTCP's thread is about to stop the others: nobody waits for the lock any more when this returns.
 pub fn close() {
     EXEMPT.set(true);
-    CLOSED.store(true, Ordering::SeqCst);
-    while WAITING.load(Ordering::SeqCst) != 0 {
+    DOOR.shut();
+    while !DOOR.is_empty() {
         pause();
     }
 }
@@ -76,27 +74,27 @@ pub fn close() {
 /// The checkpoint or the restart is done in this process, but perhaps not yet in the others.
 pub fn open() {
     QUESTIONS.store(MOST_QUESTIONS, Ordering::Relaxed);
-    CLOSED.store(false, Ordering::SeqCst);
+    DOOR.open();
 }
 
 /// In a forked child no other thread is there.
 pub fn forked() {
-    CLOSED.store(false, Ordering::SeqCst);
-    WAITING.store(0, Ordering::SeqCst);
+    DOOR.forked(false);
 }
 
-/// A millisecond.
-pub fn pause() {
-    let time = [0usize, 1_000_000];
-    // SAFETY: the kernel reads the time.
-    unsafe {
-        let time = time.as_ptr() as usize;
-        syscall6(libc::SYS_nanosleep as usize, time, 0, 0, 0, 0, 0);
+/// Do all processes run again, as far as can be told?
+fn all_run() -> bool {
+    let questions = QUESTIONS.load(Ordering::Relaxed);
+    if questions == 0 {
+        return true;
     }
+    let left = if ask() { 0 } else { questions - 1 };
+    QUESTIONS.store(left, Ordering::Relaxed);
+    left == 0
 }
 
 /// Asks the coordinator whether all processes run.
-fn all_run() -> bool {
+fn ask() -> bool {
     let status = STATUS.load(Ordering::Relaxed);
     if status == 0 {
         return true;
@@ -139,30 +137,11 @@ pub unsafe extern "C" fn lock_exclusive() {
     }
     let counted = !EXEMPT.get();
     if counted {
-        wait_for_a_moment();
+        DOOR.go_in(all_run);
     }
     // SAFETY: DMTCP's function has this type.
     unsafe { core::mem::transmute::<usize, Lock>(next)() };
     if counted {
-        WAITING.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Counts the thread as waiting for the lock, at a moment when it may.
-fn wait_for_a_moment() {
-    loop {
-        WAITING.fetch_add(1, Ordering::SeqCst);
-        if !CLOSED.load(Ordering::SeqCst) {
-            let questions = QUESTIONS.load(Ordering::Relaxed);
-            if questions == 0 {
-                return;
-            }
-            let left = if all_run() { 0 } else { questions - 1 };
-            QUESTIONS.store(left, Ordering::Relaxed);
-        }
-        WAITING.fetch_sub(1, Ordering::SeqCst);
-        if QUESTIONS.load(Ordering::Relaxed) != 0 || CLOSED.load(Ordering::SeqCst) {
-            pause();
-        }
+        DOOR.go_out();
     }
 }

@@ -10,6 +10,7 @@
 //! the process inherited, RESTART before they bring the application's back).
 
 mod births;
+mod door;
 mod early;
 pub mod ends;
 mod front;

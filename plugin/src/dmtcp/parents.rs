@@ -7,7 +7,7 @@
 //!
 //! `/proc` is read by system calls of our own: DMTCP's functions take its numbers for processes, not the kernel's.
 
-use super::births;
+use super::door;
 use crate::symbols;
 use dmtcp_glue::abi::{self, ComputationId, GetComputationId};
 use lh_loader::arch::{is_err, syscall6};
@@ -52,7 +52,7 @@ pub fn show() {
 pub fn wait() {
     let wanted = wanted();
     while !all_ready(wanted) {
-        births::pause();
+        door::pause();
     }
 }
 

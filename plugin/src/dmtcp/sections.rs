@@ -5,11 +5,12 @@
 //! is inside, and those that come after that are held before the lock. They are held for a moment only if one stays inside:
 //! it may wait for another rank that is about to go in.
 
-use super::{births, kvdb};
+use super::door::{pause, Door};
+use super::kvdb;
 use crate::symbols;
 use core::ffi::c_int;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What both functions give where there is no DMTCP.
 const NOT_PRESENT: c_int = 3;
@@ -21,10 +22,8 @@ pub const INSIDE: &str = "between dmtcp_disable_ckpt and dmtcp_enable_ckpt";
 /// DMTCP's functions; 0 as long as they are not known.
 static DISABLE: AtomicUsize = AtomicUsize::new(0);
 static ENABLE: AtomicUsize = AtomicUsize::new(0);
-/// How many threads are inside, or look whether they may go in.
-static THREADS: AtomicU32 = AtomicU32::new(0);
-/// No thread may go in.
-static CLOSED: AtomicBool = AtomicBool::new(false);
+/// Through which threads go in.
+static DOOR: Door = Door::new();
 
 thread_local! {
     /// How many sections the thread is in, one in another.
@@ -40,14 +39,13 @@ pub fn init() {
 
 /// From now on no thread of any rank is inside, if no error is given.
 pub fn close() -> Result<(), String> {
-    CLOSED.store(true, SeqCst);
+    DOOR.shut();
     let mut left = MOMENT;
-    while THREADS.load(SeqCst) != 0 && left != 0 {
-        births::pause();
+    while !DOOR.is_empty() && left != 0 {
+        pause();
         left -= 1;
     }
-    let inside = THREADS.load(SeqCst) != 0;
-    match kvdb::first_that(inside)? {
+    match kvdb::first_that(!DOOR.is_empty())? {
         Some(rank) => Err(format!("rank {rank} is {INSIDE}")),
         None => Ok(()),
     }
@@ -55,13 +53,12 @@ pub fn close() -> Result<(), String> {
 
 /// Threads may go in again.
 pub fn open() {
-    CLOSED.store(false, SeqCst);
+    DOOR.open();
 }
 
 /// In a forked child no other thread is there.
 pub fn forked() {
-    CLOSED.store(false, SeqCst);
-    THREADS.store(u32::from(DEPTH.get() != 0), SeqCst);
+    DOOR.forked(DEPTH.get() != 0);
 }
 
 /// DMTCP's function.
@@ -80,14 +77,7 @@ unsafe fn call(function: &AtomicUsize) -> c_int {
 #[no_mangle]
 pub extern "C" fn dmtcp_disable_ckpt() -> c_int {
     if DEPTH.replace(DEPTH.get() + 1) == 0 {
-        loop {
-            THREADS.fetch_add(1, SeqCst);
-            if !CLOSED.load(SeqCst) {
-                break;
-            }
-            THREADS.fetch_sub(1, SeqCst);
-            births::pause();
-        }
+        DOOR.go_in(|| true);
     }
     // SAFETY: one of the two.
     unsafe { call(&DISABLE) }
@@ -99,7 +89,7 @@ pub extern "C" fn dmtcp_enable_ckpt() -> c_int {
     // SAFETY: one of the two.
     let result = unsafe { call(&ENABLE) };
     if DEPTH.replace(DEPTH.get().saturating_sub(1)) == 1 {
-        THREADS.fetch_sub(1, SeqCst);
+        DOOR.go_out();
     }
     result
 }
