@@ -206,8 +206,15 @@ pub unsafe fn cuMemAlloc_v2(out: u64, len: u64) -> i32 {
         if out == 0 {
             return Err(INVALID_VALUE);
         }
+        may_allocate()?;
         put(out, allocate(len)?)
     })
+}
+
+/// Memory for the program itself: not while a capture forbids it.
+fn may_allocate() -> Result<(), i32> {
+    context::ensure()?;
+    graph::forbid()
 }
 
 pub unsafe fn cuMemAllocPitch_v2(
@@ -223,6 +230,7 @@ pub unsafe fn cuMemAllocPitch_v2(
         }
         let row = width.checked_next_multiple_of(PITCH).ok_or(INVALID_VALUE)?;
         let len = row.checked_mul(height).ok_or(OUT_OF_MEMORY)?;
+        may_allocate()?;
         put(out, allocate(len)?)?;
         put(pitch, row)
     })
