@@ -96,6 +96,14 @@ impl Launch {
         if bad(grid, MOST_BLOCKS) || bad(block, MOST_THREADS) || threads > 1024 {
             return Err(Error::INVALID_VALUE);
         }
+        let wanted = function.code();
+        if let Some(what) = &wanted.lacks {
+            let name = &wanted.name;
+            return Err(refused::say(&format!("{what}, which {name} wants,")));
+        }
+        if wanted.block.is_some_and(|wanted| wanted != block) {
+            return Err(Error::INVALID_VALUE);
+        }
         if threads > function.max_threads() as u64 {
             return Err(Error::LAUNCH_OUT_OF_RESOURCES);
         }
