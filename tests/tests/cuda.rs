@@ -165,7 +165,9 @@ fn what_cuda_says_is_the_same_after_a_restart() {
     let expected = launch().finish().ok();
     let said = text(&expected.stdout);
     assert!(
-        said.starts_with("runtime 12090, a short pitch 12 12\n"),
+        said.starts_with(
+            "runtime 12090, a short pitch 12 12\nmemory 0 -2 (nil), bus 0 0 101, flags 1\n"
+        ),
         "{said}"
     );
     assert!(said.contains("step 1: full 2, last 2 2 0, other thread 0, aligned 1; "));

@@ -331,13 +331,16 @@ fn a_graph_does_what_was_captured() {
     let [a, b] = [1, 1].map(|flags| given!(u64, |s| cuStreamCreate(s, flags)));
     let [fork, join] = [2, 2].map(|flags| given!(u64, |e| cuEventCreate(e, flags)));
     let calls = AtomicU32::new(0);
+    // What is forbidden meanwhile spoils it.
     ok!(cuStreamBeginCapture_v2(a, 0));
     fails!(cuMemAlloc_v2(&mut 0, 4), 900);
+    fails!(cuStreamSynchronize(a), 901);
+    fails!(cuStreamEndCapture(a, &mut 0), 901);
+    ok!(cuStreamBeginCapture_v2(a, 0));
     f.add(data, 64, 1, a);
     ok!(cuEventRecord(fork, a));
     ok!(cuStreamWaitEvent(b, fork, 0));
     ok!(cuLaunchHostFunc(b, Some(count), &raw const calls as usize));
-    fails!(cuStreamSynchronize(b), 900);
     ok!(cuEventRecord(join, b));
     ok!(cuStreamWaitEvent(a, join, 0));
     f.add(data, 64, 2, a);
