@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 /// How long an undisturbed run is to take from its first line to its last, at least: long enough for a checkpoint to find it
 /// running. What a launcher and the library take to start and to end does not count: Open MPI takes seconds on some machines.
-const LONG_ENOUGH: Duration = Duration::from_millis(1500);
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// A program, its arguments, its number of ranks (0: no launcher) and its undisturbed output.
 pub struct Case {

@@ -63,6 +63,8 @@ pub fn mpirun_of(mpi: Mpi, ranks: usize, command: Command) -> Command {
         run.args(["--oversubscribe", "--bind-to", "none"]);
         run.env("OMPI_ALLOW_RUN_AS_ROOT", "1");
         run.env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // Without a munge daemon the launcher, and then each rank, would look for one for two seconds.
+        run.env("PMIX_MCA_psec", "native");
     }
     if mpi == Mpi::MpichTcp {
         run.env("UCX_TLS", "tcp,self");

@@ -74,7 +74,9 @@ fn serve() {
                 raw::take_only_own_signals(trigger::init());
             }
             if (*mail).op == PRESUSPEND && (*mail).len == 8 {
-                cuda::wait_at_most(((*mail).arg as *const u64).read_unaligned());
+                let seconds = ((*mail).arg as *const u64).read_unaligned();
+                cuda::wait_at_most(seconds);
+                mpi::wait_at_most(seconds);
             }
             let result = event((*mail).op);
             (*mail).result = if result.is_ok() {

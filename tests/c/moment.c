@@ -17,6 +17,12 @@
 int PMPI_Initialized(int *);
 int PMPI_Finalized(int *);
 
+static const char *own_rank(void)
+{
+    const char *mpich = getenv("PMI_RANK");
+    return mpich ? mpich : getenv("OMPI_COMM_WORLD_RANK");
+}
+
 static long calls, when = -1;
 static int sessions;
 
@@ -29,7 +35,7 @@ __attribute__((used)) static void moment(void)
     if (!(begun || sessions) || ended)
         return;
     if (when < 0) {
-        const char *call = getenv("MOMENT_CALL"), *rank = getenv("MOMENT_RANK"), *own = getenv("PMI_RANK");
+        const char *call = getenv("MOMENT_CALL"), *rank = getenv("MOMENT_RANK"), *own = own_rank();
         when = call && rank && own && strcmp(rank, own) == 0 ? atol(call) : 0;
     }
     if (__atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) != when)
@@ -41,7 +47,7 @@ __attribute__((used)) static void moment(void)
 
 __attribute__((destructor)) static void count(void)
 {
-    const char *at = getenv("MOMENT_COUNT"), *own = getenv("PMI_RANK");
+    const char *at = getenv("MOMENT_COUNT"), *own = own_rank();
     char name[4096];
     if (!at || !own)
         return;

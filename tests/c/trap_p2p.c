@@ -302,6 +302,43 @@ static void together(void)
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
+/* Waits for all of several receives: one of them has failed, the message of another comes only after the checkpoint. */
+static void failed(void)
+{
+    enum { N = 5 };
+    int n = rank == 1 ? N : 2, bad = rank == 1 ? 2 : 0;
+    int in[N][2], out[2] = {5, 6}, class;
+    MPI_Request r[N];
+    MPI_Status s[N];
+    if (rank == 0) {
+        for (int k = 0; k < N - 1; k++)
+            MPI_Send(out, k == 2 ? 2 : 1, MPI_INT, 1, k, MPI_COMM_WORLD);
+        if (ranks > 2)
+            MPI_Send(out, 2, MPI_INT, 2, 0, MPI_COMM_WORLD);
+        checkpoint_here();
+        MPI_Send(out, 1, MPI_INT, 1, N - 1, MPI_COMM_WORLD);
+        if (ranks > 2)
+            MPI_Send(out, 1, MPI_INT, 2, 1, MPI_COMM_WORLD);
+        return;
+    }
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (int k = 0; k < n; k++) {
+        in[k][1] = -1;
+        MPI_Irecv(in[k], 1, MPI_INT, 0, k, MPI_COMM_WORLD, &r[k]);
+    }
+    mark(rank);
+    CHECK(class_of(MPI_Waitall(n, r, s)) == MPI_ERR_IN_STATUS);
+    CHECK(access(go, F_OK) == 0); /* it waits for the late one too */
+    for (int k = 0; k < n; k++) {
+        class = class_of(s[k].MPI_ERROR);
+        if (class == MPI_ERR_PENDING)
+            class = class_of(MPI_Wait(&r[k], &s[k]));
+        CHECK(r[k] == MPI_REQUEST_NULL && s[k].MPI_TAG == k && s[k].MPI_SOURCE == 0);
+        CHECK(class == (k == bad ? MPI_ERR_TRUNCATE : MPI_SUCCESS));
+        CHECK(in[k][1] == -1 && (k == bad || in[k][0] == 5));
+    }
+}
+
 /* Messages in flight to MPI_BOTTOM: the datatype has the addresses. One of them fits in part. */
 static void bottom(void)
 {
@@ -469,7 +506,7 @@ int main(int argc, char **argv)
         {"buffered", buffered},       {"proc_null", proc_null},         {"matched", matched},
         {"completion", completion},   {"cancelled", cancelled},         {"odd_sizes", odd_sizes},
         {"ready", ready},             {"together", together},
-        {"bottom", bottom},           {"ignored", ignored},
+        {"bottom", bottom},           {"ignored", ignored},           {"failed", failed},
         {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);

@@ -423,6 +423,7 @@ static void shared_of(const char *apart)
     fill(its, 1000, rank);
     fill(its + 2000, 1000, rank + 50);
     MPI_Win_sync(win);
+    answer_all();
     checkpoint_here();
     MPI_Barrier(MPI_COMM_WORLD);
     MPI_Win_sync(win);

@@ -94,7 +94,7 @@ fn a_disk_that_hangs() {
     assert!(disk.freeze("-u"));
     let app = program("phases", "phases", &[]);
     let go = scratch.file("go");
-    let options = ["--timeout".to_owned(), "1".to_owned()];
+    let options = ["--timeout".to_owned(), "3".to_owned()];
     let args = ["after".as_ref(), go.as_os_str()];
     let mut job = Job::launch_with(&scratch, 2, &options, &app, args);
     job.must_reach(2);

@@ -1,5 +1,6 @@
 //! Checkpoints that are refused for a rank that does not come to a collective (`tests/c/late.c`): the rank, the collective
-//! and the communicator are named as the program knows them, and what is to be done. Then the program goes on.
+//! and the communicator are named as the program knows them, and what is to be done, when `--timeout` is over. Then the
+//! program goes on.
 
 use tests::{program, text, Job, Scratch};
 
@@ -7,7 +8,8 @@ fn refused(trap: &str, words: &[&str]) {
     let app = program("late", "late", &[]);
     let scratch = Scratch::new(&format!("late-{trap}"));
     let go = scratch.file("go");
-    let mut job = Job::launch(&scratch, 3, &app, [trap.as_ref(), go.as_os_str()]);
+    let options = ["--timeout", "8"].map(String::from);
+    let mut job = Job::launch_with(&scratch, 3, &options, &app, [trap.as_ref(), go.as_os_str()]);
     job.must_reach(1);
     job.try_checkpoint(&scratch).fails_with(words);
     std::fs::write(&go, "").expect("the go file");

@@ -173,10 +173,13 @@ traps_over_both! { "trap_p2p" 2:
     a_wait_for_many_requests_half_of_them_complete "together";
     messages_to_addresses_that_a_datatype_has "bottom";
     messages_whose_statuses_nobody_wants "ignored";
+    a_wait_for_receives_of_which_one_has_failed "failed";
     cancelled_and_freed_receives "cancelled";
     contents_that_fit_in_part_and_packed_ones "odd_sizes";
     ready_sends_to_receives_posted_before "ready";
 }
+
+traps_over_both! { "trap_p2p" 3: two_waits_for_receives_of_which_one_has_failed "failed"; }
 
 traps_over_both! { "trap_look" 2:
     receives_that_are_tested_again_and_again "tested";

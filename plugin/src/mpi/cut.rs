@@ -54,8 +54,18 @@ fn agree() -> Result<(), String> {
     Ok(())
 }
 
-/// How long a checkpoint waits for calls that must complete.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// How many seconds a checkpoint waits for calls that must complete.
+static PATIENCE: AtomicU64 = AtomicU64::new(60);
+
+/// The host waits no longer than this, nor does a cut.
+pub fn wait_at_most(seconds: u64) {
+    PATIENCE.fetch_min(seconds, Relaxed);
+}
+
+/// See [`PATIENCE`].
+pub fn patience() -> Duration {
+    Duration::from_secs(PATIENCE.load(Relaxed))
+}
 
 /// So often is a cut tried where ranks wait for each other in a call that is no collective of a communicator, with pauses
 /// that grow by so much: for half a minute.
@@ -278,7 +288,7 @@ fn targets() -> Result<Aims, String> {
     loop {
         // SAFETY: this is the helper thread.
         own::unless_any(|| unsafe { progress() });
-        let said = encode(begin.elapsed() > LIMIT, &local());
+        let said = encode(begin.elapsed() > patience(), &local());
         let said = host::exchange(&said).map_err(|e| e.message)?;
         let (weary, all): (Vec<bool>, Vec<Vec<Entry>>) = said.iter().map(|b| decode(b)).unzip();
         still = if before.as_ref() == Some(&all) {

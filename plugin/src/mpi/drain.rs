@@ -2,7 +2,7 @@
 
 use super::abi::*;
 use super::complete::poll_all;
-use super::cut::{self, Aims, LIMIT};
+use super::cut::{self, Aims};
 use super::inside::{self, Receive};
 use super::lower::{ix, must};
 use super::model::request::Kind;
@@ -143,8 +143,8 @@ pub unsafe fn run(aims: &Aims) -> Result<(), String> {
         if NEEDS.into_iter().any(over) {
             return Err(waits_for);
         }
-        if begin.elapsed() > LIMIT {
-            return Err(format!("after {} s {waits_for}", LIMIT.as_secs()));
+        if begin.elapsed() > cut::patience() {
+            return Err(format!("after {} s {waits_for}", cut::patience().as_secs()));
         }
         rounds += 1;
         if rounds.is_multiple_of(admission) {

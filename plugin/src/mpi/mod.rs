@@ -77,7 +77,7 @@ pub mod views;
 pub mod win_attrs;
 pub mod windows;
 
-pub use cut::{presuspend, resume};
+pub use cut::{presuspend, resume, wait_at_most};
 pub use describe::describe;
 pub use env::active;
 pub use replay::restart;

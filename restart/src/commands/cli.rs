@@ -81,7 +81,8 @@ pub struct Taking {
     /// Keep the newest N checkpoints; 0 keeps all
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub keep: u32,
-    /// Give up a checkpoint that the ranks have not agreed on, or a CUDA stream keeps waiting, after so many seconds
+    /// Give up a checkpoint that the ranks have not agreed on, or a CUDA stream or a call of MPI (60 at most) keeps waiting, after
+    /// so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
     /// What to tell on stderr
