@@ -207,7 +207,8 @@ impl Launch {
             // A cluster of one block is what every block is.
             4 | 11 if value[0] == 1 | 1 << 32 && value[1] as u32 == 1 => Ok(self),
             4 | 11 => Err(refused::say("a launch with clusters of blocks")),
-            _ => Err(refused::say("a launch with events of its own")),
+            7 | 12 => Err(refused::say("a launch with events of its own")),
+            _ => Err(refused::say(&format!("a launch's attribute {which}"))),
         }
     }
 

@@ -324,8 +324,8 @@ pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
 fn nothing(attribute: i32) -> &'static [u8] {
     match attribute {
         CONTEXT | 3 | 4 | 7 | RANGE_START | RANGE_SIZE | 14 | POOL | 18..=20 => &[0; 8],
-        5 => &[0; 16],                // tokens
-        9 => &(-2_i32).to_ne_bytes(), // CU_DEVICE_INVALID
+        5 => &[0; 16],              // tokens
+        9 => &[254, 255, 255, 255], // CU_DEVICE_INVALID
         2 | 6 | 8 | 16 => &[0; 4],
         _ => &[0],
     }
