@@ -36,6 +36,9 @@ int cuFuncGetAttribute(int *, int, void *);
 int cuDeviceGetAttribute(int *, int, int);
 int cuGetExportTable(const void **, const void *);
 int cuIpcGetMemHandle(void *, address);
+int cuDeviceGetPCIBusId(char *, int, int);
+int cuDeviceGetByPCIBusId(int *, const char *);
+int cuPointerGetAttributes(unsigned, int *, void **, address);
 int cudaMalloc(void **, unsigned long);
 int cudaFree(void *);
 int cudaGetLastError(void);
@@ -56,6 +59,18 @@ static void *other(void *unused)
 {
     quiet = cudaGetLastError();
     return unused;
+}
+
+/* What is not told of memory that CUDA does not know is 0, or no device; a device by its address on the bus; flags that there are not. */
+static void ask(int device)
+{
+    int which[] = {2, 9, 4}, found = -1, type = 7, number = 7;
+    void *host = &host, *places[] = {&type, &number, &host}, *p;
+    char bus[16];
+    CHECK(cuPointerGetAttributes(3, which, places, (address)bus));
+    CHECK(cuDeviceGetPCIBusId(bus, sizeof bus, device));
+    int known = cuDeviceGetByPCIBusId(&found, bus), unknown = cuDeviceGetByPCIBusId(&found, "7f:1f.7");
+    printf("memory %d %d %p, bus %d %d %d, flags %d\n", type, number, host, known, found, unknown, cuMemHostAlloc(&p, 4, 64));
 }
 
 static unsigned run(void *f, address p, unsigned n)
@@ -89,6 +104,7 @@ int main(int argc, char **argv)
     int version, pitch = cudaMemcpy2D((void *)p, 8, rows, 16, 16, 4, 1);
     CHECK(cudaRuntimeGetVersion(&version));
     printf("runtime %d, a short pitch %d %d\n", version, pitch, cudaGetLastError());
+    ask(device);
     for (int i = 1; i <= steps; i++) {
         void *huge, *small[3];
         char handle[64];

@@ -206,8 +206,15 @@ pub unsafe fn cuMemAlloc_v2(out: u64, len: u64) -> i32 {
         if out == 0 {
             return Err(INVALID_VALUE);
         }
+        may_allocate()?;
         put(out, allocate(len)?)
     })
+}
+
+/// Memory for the program itself: not while a capture forbids it.
+fn may_allocate() -> Result<(), i32> {
+    context::ensure()?;
+    graph::forbid()
 }
 
 pub unsafe fn cuMemAllocPitch_v2(
@@ -223,6 +230,7 @@ pub unsafe fn cuMemAllocPitch_v2(
         }
         let row = width.checked_next_multiple_of(PITCH).ok_or(INVALID_VALUE)?;
         let len = row.checked_mul(height).ok_or(OUT_OF_MEMORY)?;
+        may_allocate()?;
         put(out, allocate(len)?)?;
         put(pitch, row)
     })
@@ -312,17 +320,33 @@ pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
     })
 }
 
+/// What an attribute of a pointer says where there is nothing to say: as many bytes of 0, and no device.
+fn nothing(attribute: i32) -> &'static [u8] {
+    match attribute {
+        CONTEXT | 3 | 4 | 7 | RANGE_START | RANGE_SIZE | 14 | POOL | 18..=20 => &[0; 8],
+        5 => &[0; 16],              // tokens
+        9 => &[254, 255, 255, 255], // CU_DEVICE_INVALID
+        2 | 6 | 8 | 16 => &[0; 4],
+        _ => &[0],
+    }
+}
+
 pub unsafe fn cuPointerGetAttributes(n: i32, attributes: u64, data: u64, at: u64) -> i32 {
     if attributes == 0 || data == 0 {
         return INVALID_VALUE;
     }
     for i in 0..n as usize {
-        // SAFETY: there are so many of both.
+        // SAFETY: there are so many of both, and places for what they say.
         unsafe {
             let attribute = *(attributes as *const i32).add(i);
             let place = *(data as *const u64).add(i);
-            // What can't be told is left as it is, or null.
-            cuPointerGetAttribute(place, attribute, at);
+            if place == 0 {
+                return INVALID_VALUE;
+            }
+            if cuPointerGetAttribute(place, attribute, at) != SUCCESS {
+                let none = nothing(attribute);
+                core::ptr::copy_nonoverlapping(none.as_ptr(), place as *mut u8, none.len());
+            }
         }
     }
     SUCCESS
