@@ -15,8 +15,10 @@ const BY_HAND: &[&str] = &[
     "Comm_idup_with_info",
     "Error_class",
     "Error_string",
+    "Get_accumulate",
     "Isend",
     "Op_create",
+    "Rget_accumulate",
     "Win_get_attr",
 ];
 
@@ -335,10 +337,10 @@ fn main() {
             writeln!(
                 entries,
                 "{}::mpi_{}::<A> as *const () as usize,",
-                if f.name.contains("rror_") {
-                    "errors"
-                } else {
-                    "special"
+                match f.name.as_str() {
+                    name if name.contains("rror_") => "errors",
+                    name if name.contains("accumulate") => "accumulate",
+                    _ => "special",
                 },
                 f.name.to_lowercase()
             )
