@@ -369,6 +369,39 @@ fn a_graph_does_what_was_captured() {
     fails!(cuGraphLaunch(exec, b), 400);
 }
 
+/// What another graph does is taken over if it has the same edges.
+#[test]
+fn a_graph_is_updated_by_one_of_its_shape() {
+    let f = begin();
+    let data = device(&[0; 64]);
+    let streams = [1, 1].map(|flags| given!(u64, |s| cuStreamCreate(s, flags)));
+    let [fork, join] = [2, 2].map(|flags| given!(u64, |e| cuEventCreate(e, flags)));
+    // Two kernels, one after the other or beside it.
+    let captured = |x: u32, beside: bool| {
+        let [a, b] = streams;
+        ok!(cuStreamBeginCapture_v2(a, 0));
+        ok!(cuEventRecord(fork, a));
+        ok!(cuStreamWaitEvent(b, fork, 0));
+        f.add(data, 64, x, a);
+        f.add(data, 64, x, if beside { b } else { a });
+        ok!(cuEventRecord(join, b));
+        ok!(cuStreamWaitEvent(a, join, 0));
+        given!(u64, |g| cuStreamEndCapture(a, g))
+    };
+    let [first, same, other] = [(1, false), (2, false), (3, true)].map(|(x, b)| captured(x, b));
+    let exec = given!(u64, |e| cuGraphInstantiateWithFlags(e, first, 0));
+    let mut told = [9; 3];
+    fails!(cuGraphExecUpdate_v2(exec, other, &mut told), 910);
+    assert_eq!(told[0], 2, "its edges");
+    ok!(cuGraphExecUpdate_v2(exec, same, &mut told));
+    assert_eq!(told[0], 0);
+    ok!(cuGraphLaunch(exec, streams[0]));
+    ok!(cuStreamSynchronize(streams[0]));
+    assert_eq!(host(data, 64), vec![2 * (2 + 7); 64]);
+    fails!(cuGraphInstantiateWithFlags(&mut 0, first, 4), 801);
+    fails!(cuGraphInstantiateWithFlags(&mut 0, first, 16), 1);
+}
+
 /// A kernel with clusters, or blocks of another size than it wants, would compute something else.
 #[test]
 fn kernels_of_clusters_are_refused() {
