@@ -7,6 +7,7 @@ use std::{env, fs, path::Path};
 const LEFT_OUT: &[&str] = &["Abi_", "Status_c2f", "Status_f", "Pcontrol", "Aint_"];
 /// Those that have a module of their own for what is not translation.
 const BY_HAND: &[&str] = &[
+    "Accumulate",
     "Add_error_class",
     "Add_error_code",
     "Add_error_string",
@@ -18,6 +19,7 @@ const BY_HAND: &[&str] = &[
     "Get_accumulate",
     "Isend",
     "Op_create",
+    "Raccumulate",
     "Rget_accumulate",
     "Win_get_attr",
 ];
@@ -339,7 +341,7 @@ fn main() {
                 "{}::mpi_{}::<A> as *const () as usize,",
                 match f.name.as_str() {
                     name if name.contains("rror_") => "errors",
-                    name if name.contains("accumulate") => "accumulate",
+                    name if name.ends_with("ccumulate") => "accumulate",
                     _ => "special",
                 },
                 f.name.to_lowercase()

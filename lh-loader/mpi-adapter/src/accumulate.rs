@@ -1,9 +1,11 @@
-//! `MPI_Get_accumulate` over Open MPI.
+//! `MPI_Accumulate` and `MPI_Get_accumulate` over Open MPI.
 //!
-//! Its one-sided communication `osc/rdma`, which it takes by default (4.1, and main as of its issue 10633), adds as it should
+//! Its one-sided communication `osc/rdma`, which it takes by default (4.1; of main see its issue 10633), adds as it should
 //! but gives no result when any of the three datatypes is derived. So those that are but some elements of a predefined type,
 //! one behind the other, are replaced by that type, and the call is refused for others. `MPI_Win_allocate` of one machine
 //! has another way natively; over splitproc all windows are made of the program's own memory.
+//!
+//! Of several `MPI_DOUBLE_INT` and the like it takes the gaps for no part of them, but not if they are of a derived datatype.
 
 use crate::functions::ix;
 use crate::handles::{canonical, native};
@@ -19,6 +21,8 @@ type Elements = (i64, usize);
 const NAMED: i32 = 1;
 const DUP: i32 = 2;
 const CONTIGUOUS: i32 = 3;
+/// Canonical predefined datatypes with a gap: `MPI_DOUBLE_INT`, `MPI_LONG_INT`, `MPI_SHORT_INT`, `MPI_LONG_DOUBLE_INT`.
+const GAPS: core::ops::Range<u32> = 0x8c00_0001..0x8c00_0005;
 const NO_OP: i32 = 0x5800_000e;
 
 /// A derived datatype as elements, if it is no more than that.
@@ -62,7 +66,12 @@ unsafe fn plain<A: Library>(n: i32, t: i32) -> Option<(i32, usize)> {
         return Some((n, t));
     }
     let (each, of) = elements::<A>(t)?;
-    Some((i32::try_from(i64::from(n) * each).ok()?, of))
+    let n = i32::try_from(i64::from(n) * each).ok()?;
+    let gap = n > 1
+        && GAPS
+            .into_iter()
+            .any(|t| native(Kind::Datatype, t as i32) == of);
+    (!gap).then_some((n, of))
 }
 
 /// All three.
@@ -84,6 +93,89 @@ fn refuse(function: &str) -> i32 {
         unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
     }
     ERR_TYPE
+}
+
+/// Does `f` with so many of a datatype, as one of a derived one if they have gaps.
+unsafe fn derived(n: i32, t: i32, f: impl FnOnce(i32, usize) -> i32) -> i32 {
+    type Contiguous = unsafe extern "C" fn(i32, usize, &mut usize) -> i32;
+    type OfOne = unsafe extern "C" fn(&mut usize) -> i32;
+    let of = native(Kind::Datatype, t);
+    if n < 2 || !special::open_mpi() || !GAPS.contains(&(t as u32)) {
+        return f(n, of);
+    }
+    let contiguous: Contiguous = transmute(library(ix::Type_contiguous));
+    let [commit, free] =
+        [ix::Type_commit, ix::Type_free].map(|i| transmute::<usize, OfOne>(library(i)));
+    let mut all = 0;
+    let mut code = contiguous(n, of, &mut all);
+    if code == 0 {
+        commit(&mut all);
+        code = f(1, all);
+        free(&mut all); // what is under way keeps it
+    }
+    code
+}
+
+/// `MPI_Accumulate`.
+pub unsafe extern "C" fn mpi_accumulate<A: Library>(
+    origin: usize,
+    n: i32,
+    t: i32,
+    rank: i32,
+    at: i64,
+    target_n: i32,
+    target_t: i32,
+    op: i32,
+    window: i32,
+) -> i32 {
+    type F = unsafe extern "C" fn(usize, i32, usize, i32, i64, i32, usize, usize, usize) -> i32;
+    let f: F = transmute(library(ix::Accumulate));
+    let (origin, rank) = (numbers::buffer::<A>(origin), A::rank_from_canonical(rank));
+    let (op, window) = (native(Kind::Op, op), native(Kind::Window, window));
+    let target_t = native(Kind::Datatype, target_t);
+    numbers::code::<A>(derived(n, t, |n, t| {
+        f(origin, n, t, rank, at, target_n, target_t, op, window)
+    }))
+}
+
+/// `MPI_Raccumulate`.
+pub unsafe extern "C" fn mpi_raccumulate<A: Library>(
+    origin: usize,
+    n: i32,
+    t: i32,
+    rank: i32,
+    at: i64,
+    target_n: i32,
+    target_t: i32,
+    op: i32,
+    window: i32,
+    request: usize,
+) -> i32 {
+    type F = unsafe extern "C" fn(
+        usize,
+        i32,
+        usize,
+        i32,
+        i64,
+        i32,
+        usize,
+        usize,
+        usize,
+        &mut usize,
+    ) -> i32;
+    let f: F = transmute(library(ix::Raccumulate));
+    let (origin, rank) = (numbers::buffer::<A>(origin), A::rank_from_canonical(rank));
+    let (op, window, mut made) = (native(Kind::Op, op), native(Kind::Window, window), 0);
+    let target_t = native(Kind::Datatype, target_t);
+    let code = derived(n, t, |n, t| {
+        f(
+            origin, n, t, rank, at, target_n, target_t, op, window, &mut made,
+        )
+    });
+    if code == 0 {
+        put(request, canonical(Kind::Request, made));
+    }
+    numbers::code::<A>(code)
 }
 
 /// `MPI_Get_accumulate`.
