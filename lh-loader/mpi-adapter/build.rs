@@ -7,6 +7,7 @@ use std::{env, fs, path::Path};
 const LEFT_OUT: &[&str] = &["Abi_", "Status_c2f", "Status_f", "Pcontrol", "Aint_"];
 /// Those that have a module of their own for what is not translation.
 const BY_HAND: &[&str] = &[
+    "Accumulate",
     "Add_error_class",
     "Add_error_code",
     "Add_error_string",
@@ -15,8 +16,11 @@ const BY_HAND: &[&str] = &[
     "Comm_idup_with_info",
     "Error_class",
     "Error_string",
+    "Get_accumulate",
     "Isend",
     "Op_create",
+    "Raccumulate",
+    "Rget_accumulate",
     "Win_get_attr",
 ];
 
@@ -335,10 +339,10 @@ fn main() {
             writeln!(
                 entries,
                 "{}::mpi_{}::<A> as *const () as usize,",
-                if f.name.contains("rror_") {
-                    "errors"
-                } else {
-                    "special"
+                match f.name.as_str() {
+                    name if name.contains("rror_") => "errors",
+                    name if name.ends_with("ccumulate") => "accumulate",
+                    _ => "special",
                 },
                 f.name.to_lowercase()
             )

@@ -57,6 +57,10 @@ pub const WAITS: u32 = 2;
 pub const ADMITTING: u32 = 3;
 /// It was let in.
 pub const ADMITTED: u32 = 4;
+/// As `WANTED` and `WAITS`, where a function that a stream of CUDA's has called may wait for the thread.
+pub const WANTED_BY_STREAM: u32 = 5;
+/// See above.
+pub const WAITS_FOR_STREAM: u32 = 6;
 
 /// What a thread has of the MPI library, see `mpi::turn`: it is not in there.
 pub const OUT: u8 = 0;
@@ -142,7 +146,7 @@ pub struct Block {
     pub function: AtomicU32,
     /// What it is about: the lower half's communicator, peer, tag.
     pub about: [AtomicI32; 3],
-    /// From `NOT_ASKED` to `ADMITTED`.
+    /// From `NOT_ASKED` to `WAITS_FOR_STREAM`.
     pub admission: AtomicU32,
 }
 

@@ -91,6 +91,8 @@ pub fn noted(note: u32) -> Option<&'static str> {
 static CORE: Core = Core {
     enter,
     leave,
+    admit,
+    has_guests,
     generation: exports::splitproc_generation,
     half,
     symbol,
@@ -109,11 +111,19 @@ extern "C" fn enter(reexecutable: bool) -> u8 {
         true => Call::Reexecutable,
         false => Call::MustComplete,
     };
-    gate::enter(call).kept()
+    gate::enter_stream(call).kept()
 }
 
 extern "C" fn leave(before: u8) {
-    drop(Inside::again(before));
+    gate::leave_stream(Inside::again(before));
+}
+
+extern "C" fn admit() {
+    gate::admit_to_streams();
+}
+
+extern "C" fn has_guests() -> bool {
+    gate::has_guests()
 }
 
 extern "C" fn half() -> usize {

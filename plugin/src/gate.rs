@@ -6,7 +6,7 @@
 //! The gate's word also says what else keeps calls from going the quick way, so that they look at this word and no other.
 
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
-use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WANTED};
+use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WAITS_FOR_STREAM, WANTED, WANTED_BY_STREAM};
 use crate::{cancel, raw, registry, signal};
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
@@ -152,12 +152,17 @@ fn wait(call: Call, before: u8) {
             break;
         }
         b.doing.state.store(OUTSIDE, Ordering::SeqCst);
-        let wanted = b.admission.load(Ordering::SeqCst) == WANTED;
-        if wanted {
-            b.admission.store(WAITS, Ordering::SeqCst);
+        let asked = b.admission.load(Ordering::SeqCst);
+        let waits = match asked {
+            WANTED => Some(WAITS),
+            WANTED_BY_STREAM => Some(WAITS_FOR_STREAM),
+            _ => None,
+        };
+        if let Some(waits) = waits {
+            b.admission.store(waits, Ordering::SeqCst);
         }
         raw::futex_wait(&GATE, seen, None);
-        let admitted = wanted && admitted(b);
+        let admitted = waits.is_some_and(|waits| admitted(b, waits, asked));
         b.doing.state.store(call as u8, Ordering::SeqCst);
         if admitted {
             break;
@@ -178,11 +183,11 @@ pub fn stay(call: Call) -> bool {
     signal::generation() == before
 }
 
-/// Has the thread, which waited at the gate, been let in?
-fn admitted(b: &Block) -> bool {
+/// Has the thread, which waited at the gate, been let in? If not, it goes back to what it asked for.
+fn admitted(b: &Block, waits: u32, asked: u32) -> bool {
     let order = Ordering::SeqCst;
     loop {
-        match (b.admission).compare_exchange(WAITS, WANTED, order, order) {
+        match (b.admission).compare_exchange(waits, asked, order, order) {
             Ok(_) => return false,
             Err(ADMITTED) => return true,
             Err(_) => core::hint::spin_loop(), // whoever lets it in is about to say so
@@ -198,6 +203,27 @@ pub fn enter_wanted(call: Call) -> Inside {
     let inside = enter(call);
     admission.store(NOT_ASKED, Ordering::SeqCst);
     inside
+}
+
+/// As [`enter`], where a function that a stream has called may wait for this thread: see [`admit_to_streams`]. Until
+/// [`leave_stream`] it can be told that it was let in.
+pub fn enter_stream(call: Call) -> Inside {
+    // SAFETY: as in `enter`.
+    let b = unsafe { &*block::mine() };
+    if b.doing.state.load(Ordering::Relaxed) == OUTSIDE {
+        b.admission.store(WANTED_BY_STREAM, Ordering::Relaxed);
+    }
+    enter(call)
+}
+
+/// Ends what [`enter_stream`] began.
+pub fn leave_stream(inside: Inside) {
+    if !inside.nested() {
+        // SAFETY: as in `enter`.
+        let admission = unsafe { &(*block::mine()).admission };
+        admission.store(NOT_ASKED, Ordering::Relaxed);
+    }
+    drop(inside);
 }
 
 impl Inside {
@@ -294,12 +320,21 @@ pub fn fence_all() {
 /// Lets those in that wait at the closed gate and are wanted inside. They are inside when this returns, whether they run
 /// already or not.
 pub fn admit() {
+    let_in(WAITS);
+}
+
+/// The same for those that a function which a stream has called may wait for.
+pub fn admit_to_streams() {
+    let_in(WAITS_FOR_STREAM);
+}
+
+fn let_in(waits: u32) {
     let order = Ordering::SeqCst;
     registry::each(|b| {
         // SAFETY: the block is in the registry; its words are atomic, and its thread wrote `ending` before it waited.
         let (b, ending) = unsafe { (&*b, (&raw const (*b).ending).read_volatile()) };
         if (b.admission)
-            .compare_exchange(WAITS, ADMITTING, order, order)
+            .compare_exchange(waits, ADMITTING, order, order)
             .is_ok()
         {
             let state = if ending == 0 { MUST_COMPLETE } else { ENDING };
@@ -309,6 +344,17 @@ pub fn admit() {
     });
     GATE.fetch_add(ADMISSION, order);
     raw::futex_wake(&GATE);
+}
+
+/// Is somebody inside whom [`admit_to_streams`] has let in, and who has to come out before the process can be saved?
+pub fn has_guests() -> bool {
+    let mut found = false;
+    each_inside(|b, state, call| {
+        // SAFETY: the block is in the registry; the word is atomic.
+        let admission = unsafe { (*b).admission.load(Ordering::SeqCst) };
+        found |= admission == ADMITTED && (state == MUST_COMPLETE || call == 0);
+    });
+    found
 }
 
 /// Opens the gate.

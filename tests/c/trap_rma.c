@@ -404,6 +404,88 @@ static void dynamic(void)
     free(other);
 }
 
+/* Values got while they are added to, by datatypes of the program's own. */
+static void got(void)
+{
+    enum { N = 10 };
+    int *mine, out[2 * N], in[2 * N], code;
+    MPI_Datatype row, gaps;
+    MPI_Request r;
+    MPI_Win win;
+    MPI_Type_contiguous(N, MPI_INT, &gaps);
+    MPI_Type_dup(gaps, &row);
+    MPI_Type_commit(&row);
+    MPI_Type_free(&gaps);
+    MPI_Type_vector(N, 1, 2, MPI_INT, &gaps);
+    MPI_Type_commit(&gaps);
+    MPI_Win_allocate(2 * N * sizeof *mine, sizeof *mine, MPI_INFO_NULL, MPI_COMM_WORLD, &mine, &win);
+    MPI_Win_set_errhandler(win, MPI_ERRORS_RETURN);
+    fill(mine, 2 * N, rank);
+    checkpoint_here();
+    for (int what = 0; what < 8; what++) {
+        int o = what & 1, i = what & 2, t = what & 4;
+        for (int k = 0; k < 2 * N; k++)
+            out[k] = 1, in[k] = -1;
+        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_Win_lock_all(0, win);
+        MPI_Get_accumulate(out, o ? 1 : N, o ? row : MPI_INT, in, i ? 1 : N, i ? row : MPI_INT, right(), 0, t ? 1 : N,
+                           t ? row : MPI_INT, MPI_SUM, win);
+        MPI_Rget_accumulate(NULL, 0, MPI_INT, in + N, i ? 1 : N, i ? row : MPI_INT, right(), N, t ? 1 : N,
+                            t ? row : MPI_INT, MPI_NO_OP, win, &r);
+        MPI_Wait(&r, MPI_STATUS_IGNORE);
+        MPI_Win_unlock_all(win);
+        for (int k = 0; k < 2 * N; k++)
+            CHECK(in[k] == right() * 1000003 + k + (k < N ? what : 0));
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_Win_lock_all(0, win);
+    code = MPI_Get_accumulate(NULL, 0, MPI_INT, in, 1, gaps, right(), 0, N, MPI_INT, MPI_NO_OP, win);
+    MPI_Win_unlock_all(win);
+    for (int k = 0; code == MPI_SUCCESS && k < N; k++)
+        CHECK(in[2 * k] == right() * 1000003 + k + 8);
+    CHECK(code == MPI_SUCCESS || class_of(code) == MPI_ERR_TYPE); /* refused over Open MPI: see docs/limits.md */
+    MPI_Type_free(&row);
+    MPI_Type_free(&gaps);
+    MPI_Win_free(&win);
+}
+
+/* Values with the places they are from, which have gaps: several at once, where the ranks' numbers are the greatest. */
+static void places(void)
+{
+    enum { N = 10 };
+    struct { double value; int place; } *mine, out[N], in[N];
+    MPI_Request r;
+    MPI_Win win;
+    MPI_Win_allocate(N * sizeof *mine, sizeof *mine, MPI_INFO_NULL, MPI_COMM_WORLD, &mine, &win);
+    MPI_Win_set_errhandler(win, MPI_ERRORS_RETURN);
+    for (int k = 0; k < N; k++)
+        mine[k].value = mine[k].place = 100 + k;
+    checkpoint_here();
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_Win_lock_all(0, win);
+    for (int k = 0; k < N; k++)
+        out[k].value = out[k].place = 200 * (k % 2) + 10 * rank + k;
+    MPI_Accumulate(out, N, MPI_DOUBLE_INT, right(), 0, N, MPI_DOUBLE_INT, MPI_MAXLOC, win);
+    MPI_Win_flush(right(), win);
+    for (int k = 0; k < N; k++)
+        out[k].value = out[k].place = k == 4 ? 1000 : 0;
+    MPI_Raccumulate(out, N, MPI_DOUBLE_INT, right(), 0, N, MPI_DOUBLE_INT, MPI_MAXLOC, win, &r);
+    MPI_Wait(&r, MPI_STATUS_IGNORE);
+    MPI_Win_flush(right(), win);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_Win_sync(win);
+    for (int k = 0; k < N; k++) {
+        int most = k == 4 ? 1000 : k % 2 ? 200 + 10 * left() + k : 100 + k;
+        CHECK(mine[k].value == most && mine[k].place == most);
+    }
+    int code = MPI_Get_accumulate(NULL, 0, MPI_DOUBLE_INT, in, N, MPI_DOUBLE_INT, right(), 0, N, MPI_DOUBLE_INT, MPI_NO_OP, win);
+    MPI_Win_unlock_all(win);
+    for (int k = 0; code == MPI_SUCCESS && k < N; k++)
+        CHECK(in[k].value == in[k].place && (k != 4 || in[k].place == 1000));
+    CHECK(code == MPI_SUCCESS || class_of(code) == MPI_ERR_TYPE); /* refused over Open MPI: see docs/limits.md */
+    MPI_Win_free(&win);
+}
+
 /* Memory that ranks share: each writes into its neighbour's by a store, before and after. */
 static void shared_of(const char *apart)
 {
@@ -694,7 +776,8 @@ int main(int argc, char **argv)
         {"fences", fences},           {"busy_fence", busy_fence},
         {"pscw", pscw},               {"busy_pscw", busy_pscw},
         {"locks", locks},             {"alone", alone},
-        {"wanted_lock", wanted_lock},
+        {"wanted_lock", wanted_lock}, {"got", got},
+        {"places", places},
         {"lock_all", lock_all},       {"contention", contention},
         {"requests", requests},       {"derived", derived},
         {"dynamic", dynamic},         {"shared", shared},

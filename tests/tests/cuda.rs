@@ -80,6 +80,67 @@ fn a_checkpoint_of_a_stream_with_long_work_is_refused() {
     assert!(text(&done.stdout).contains("the kernel has ended"));
 }
 
+/// A host function that waits for a thread which calls CUDA; what kernels print, which comes out where the program waits for it.
+#[test]
+fn host_functions_and_printed_lines_go_on_after_restarts() {
+    let app = cuda_program("cuda_host_function");
+    let scratch = Scratch::new("cuda-host-function");
+    let done = Job::launch_with(&scratch, 0, &cpu(), &app, ["3"]).finish();
+    let step = |i| {
+        let kernel = format!("kernel {i} of 3\n");
+        format!(
+            "host {i}, {i} called\n{kernel}{kernel}so far {i} and {}\n",
+            2 * i
+        )
+    };
+    assert_eq!(text(&done.ok().stdout), [1, 2, 3].map(step).concat());
+    drop(scratch);
+    program_survives(&app, &["40", "60"]);
+}
+
+/// One that does not return is named.
+#[test]
+fn a_host_function_that_takes_long_is_named() {
+    let scratch = Scratch::new("cuda-host-function-long");
+    let options = ["--cuda", "cpu", "--timeout", "1"].map(String::from);
+    let app = cuda_program("cuda_host_function");
+    let mut job = Job::launch_with(&scratch, 0, &options, &app, ["hold", "5000"]);
+    job.must_reach(1);
+    let asked = job.try_checkpoint(&scratch);
+    asked.fails_with(&[
+        "stream 1 of device 0",
+        "for 1 s",
+        "the program's function",
+        "cuda_host_function+0x",
+        "--timeout",
+    ]);
+    let done = job.finish().ok();
+    assert!(text(&done.stdout).contains("it has ended"));
+}
+
+/// What spoils a capture, from the thread itself and from others; a thread's mode stays over a restart.
+#[test]
+fn forbidden_calls_spoil_captures() {
+    let scratch = Scratch::new("cuda-forbidden");
+    let app = cuda_program("cuda_capture");
+    let job = Job::launch_with(&scratch, 0, &cpu(), &app, ["8", "300"]);
+    let (said, done) = restarted(&scratch, job, 0, 4);
+    // What each call gives; what the capture is then, and what its end gives: a graph (+), or none.
+    let own = " 900 901 901 2/901; 401 900 2/901; 900 2/901; 900 2/901; 900 2/901; 900 2/901; 900 2/901; 906 2/901; 900 2/901; \
+               907 2/901; 907 2/901;";
+    let rest = [
+        " own: 0 0 1/0+; 0 0 1/0+; 906 1/0+;",
+        " others: 900900 2/901; 0 1/0+; 0 1/0+; 0 1/0+; 0 1/0+; 0 1/0+; 0 1/0+; 0 1/0+; 0 1/0+;",
+    ];
+    let told = text(&[said, done.stdout].concat());
+    for (i, line) in told.lines().enumerate() {
+        match i % 3 {
+            0 => assert_eq!(line.split_once(':').map(|l| l.1), Some(own), "{told}"),
+            n => assert_eq!(line, rest[n - 1], "{told}"),
+        }
+    }
+}
+
 /// What the device's heap holds is not saved, so there is no checkpoint, and the program goes on.
 #[test]
 fn a_program_that_may_use_the_devices_heap_is_not_checkpointed() {
@@ -104,11 +165,15 @@ fn what_cuda_says_is_the_same_after_a_restart() {
     let expected = launch().finish().ok();
     let said = text(&expected.stdout);
     assert!(
-        said.starts_with("runtime 12090, a short pitch 12 12\n"),
+        said.starts_with(
+            "runtime 12090, a short pitch 12 12\nmemory 0 -2 (nil), bus 0 0 101, flags 1\n"
+        ),
         "{said}"
     );
     assert!(said.contains("step 1: full 2, last 2 2 0, other thread 0, aligned 1; "));
-    assert!(said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1\n"));
+    assert!(
+        said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1, wanted 10 11\n")
+    );
     for name in [
         "cudaIpcGetMemHandle",
         "cuIpcGetMemHandle",

@@ -228,6 +228,8 @@ over_mpich! { "trap_rma" 2 a_lock_that_the_others_wait_for "wanted_lock" }
 over_mpich! { "trap_rma" 2 counters_under_locks_of_both_kinds "contention" }
 traps_over_both! { "trap_rma" 2: one_sided_operations_with_requests "requests"; }
 over_mpich! { "trap_rma" 2 datatypes_of_the_programs_own_at_the_target "derived" }
+traps_over_both! { "trap_rma" 2: values_got_and_added_to_by_derived_datatypes "got"; }
+traps_over_both! { "trap_rma" 2: several_values_with_their_places_at_once "places"; }
 traps_over_both! { "trap_rma" 2: memory_attached_to_a_window "dynamic"; }
 over_mpich! { "trap_rma" 2 memory_shared_in_pages "shared_apart" }
 over_mpich! { "trap_rma" 2 memory_shared_without_a_call "shared_loop" }
@@ -302,6 +304,7 @@ fn from_mpich_to_open_mpi() {
         ("trap_objects", 2, "types"),
         ("trap_objects", 2, "told"),
         ("trap_rma", 2, "requests"),
+        ("trap_rma", 2, "got"),
         ("trap_rma", 2, "shared"),
     ];
     for (source, ranks, name) in all {

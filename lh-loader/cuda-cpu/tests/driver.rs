@@ -331,13 +331,16 @@ fn a_graph_does_what_was_captured() {
     let [a, b] = [1, 1].map(|flags| given!(u64, |s| cuStreamCreate(s, flags)));
     let [fork, join] = [2, 2].map(|flags| given!(u64, |e| cuEventCreate(e, flags)));
     let calls = AtomicU32::new(0);
+    // What is forbidden meanwhile spoils it.
     ok!(cuStreamBeginCapture_v2(a, 0));
     fails!(cuMemAlloc_v2(&mut 0, 4), 900);
+    fails!(cuStreamSynchronize(a), 901);
+    fails!(cuStreamEndCapture(a, &mut 0), 901);
+    ok!(cuStreamBeginCapture_v2(a, 0));
     f.add(data, 64, 1, a);
     ok!(cuEventRecord(fork, a));
     ok!(cuStreamWaitEvent(b, fork, 0));
     ok!(cuLaunchHostFunc(b, Some(count), &raw const calls as usize));
-    fails!(cuStreamSynchronize(b), 900);
     ok!(cuEventRecord(join, b));
     ok!(cuStreamWaitEvent(a, join, 0));
     f.add(data, 64, 2, a);
@@ -364,6 +367,68 @@ fn a_graph_does_what_was_captured() {
     ok!(cuGraphExecDestroy(exec));
     ok!(cuGraphDestroy(graph));
     fails!(cuGraphLaunch(exec, b), 400);
+}
+
+/// What another graph does is taken over if it has the same edges.
+#[test]
+fn a_graph_is_updated_by_one_of_its_shape() {
+    let f = begin();
+    let data = device(&[0; 64]);
+    let streams = [1, 1].map(|flags| given!(u64, |s| cuStreamCreate(s, flags)));
+    let [fork, join] = [2, 2].map(|flags| given!(u64, |e| cuEventCreate(e, flags)));
+    // Two kernels, one after the other or beside it.
+    let captured = |x: u32, beside: bool| {
+        let [a, b] = streams;
+        ok!(cuStreamBeginCapture_v2(a, 0));
+        ok!(cuEventRecord(fork, a));
+        ok!(cuStreamWaitEvent(b, fork, 0));
+        f.add(data, 64, x, a);
+        f.add(data, 64, x, if beside { b } else { a });
+        ok!(cuEventRecord(join, b));
+        ok!(cuStreamWaitEvent(a, join, 0));
+        given!(u64, |g| cuStreamEndCapture(a, g))
+    };
+    let [first, same, other] = [(1, false), (2, false), (3, true)].map(|(x, b)| captured(x, b));
+    let exec = given!(u64, |e| cuGraphInstantiateWithFlags(e, first, 0));
+    let mut told = [9; 3];
+    fails!(cuGraphExecUpdate_v2(exec, other, &mut told), 910);
+    assert_eq!(told[0], 2, "its edges");
+    ok!(cuGraphExecUpdate_v2(exec, same, &mut told));
+    assert_eq!(told[0], 0);
+    ok!(cuGraphLaunch(exec, streams[0]));
+    ok!(cuStreamSynchronize(streams[0]));
+    assert_eq!(host(data, 64), vec![2 * (2 + 7); 64]);
+    fails!(cuGraphInstantiateWithFlags(&mut 0, first, 4), 801);
+    fails!(cuGraphInstantiateWithFlags(&mut 0, first, 16), 1);
+}
+
+/// A kernel with clusters, or blocks of another size than it wants, would compute something else.
+#[test]
+fn kernels_of_clusters_are_refused() {
+    let f = begin();
+    let text = ".version 8.0\n.target sm_90\n.address_size 64\n\
+                .visible .entry pairs() .explicitcluster .reqnctapercluster 2, 1, 1 { ret; }\n\
+                .visible .entry alone() .reqnctapercluster 1, 1, 1 { ret; }\n\
+                .visible .entry fixed() .reqntid 32, 2 { ret; }\n\
+                .visible .entry grids() .reqntid 32 .blocksareclusters { ret; }\n";
+    let text = CString::new(text).unwrap();
+    let module = given!(u64, |m| cuModuleLoadData(m, text.as_ptr().cast()));
+    let launch = |name: &str, block: [u32; 2]| {
+        let name = CString::new(name).unwrap();
+        let kernel = given!(u64, |k| cuModuleGetFunction(k, module, name.as_ptr()));
+        let [x, y] = block;
+        // SAFETY: a kernel without parameters.
+        unsafe { cuLaunchKernel(kernel, 2, 1, 1, x, y, 1, 0, 0, null(), null()) }
+    };
+    assert_eq!(launch("pairs", [32, 1]), 801);
+    assert_eq!(launch("grids", [32, 1]), 801);
+    assert_eq!(launch("alone", [32, 1]), 0);
+    assert_eq!(launch("fixed", [32, 1]), 1);
+    assert_eq!(launch("fixed", [32, 2]), 0);
+    let kernel = f.kernel("add");
+    fails!(cuFuncSetAttribute(kernel, 11, 2), 801);
+    ok!(cuFuncSetAttribute(kernel, 11, 1));
+    ok!(cuCtxSynchronize());
 }
 
 #[test]

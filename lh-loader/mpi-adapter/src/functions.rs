@@ -7,7 +7,7 @@ use crate::handles::{self, *};
 use crate::numbers::{self, *};
 use crate::peers::{peers, Way};
 use crate::statuses::{self, Statuses};
-use crate::{errors, get, library, put, special, Library};
+use crate::{accumulate, errors, get, library, put, special, Library};
 use core::ffi::CStr;
 use core::mem::transmute;
 use mpi_abi::Kind;

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), no_std)]
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 
+mod accumulate;
 mod errors;
 mod functions;
 mod handles;

@@ -17,6 +17,11 @@ pub unsafe fn begin(look: unsafe fn(&CStr) -> *mut c_void) {
     COMPLETE.store(look(c"ompi_request_empty") as usize, Relaxed);
 }
 
+/// Is it Open MPI?
+pub fn open_mpi() -> bool {
+    COMPLETE.load(Relaxed) != 0
+}
+
 /// `MPI_Isend`, but that the request is `MPI_REQUEST_NULL` if the send is complete: short messages' are, and all share one
 /// request of the library's.
 pub unsafe extern "C" fn mpi_isend<A: Library>(

@@ -36,6 +36,10 @@ core::arch::global_asm!(
     ".text",
 );
 
+extern "C" {
+    static stdout: *mut libc::FILE;
+}
+
 /// This half's entry in lhInfo.
 static HALF: AtomicPtr<Half> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -148,6 +152,8 @@ unsafe extern "C" fn main(
             }
         }
         if name() == "cuda" && !lib.is_null() {
+            // What kernels print must not stay in this half's C library, which no image has.
+            libc::setvbuf(stdout, core::ptr::null_mut(), libc::_IOLBF, 0);
             copiers::begin(half);
         }
         (*half).libc = BuildIds::of_this_libc(libc::dl_iterate_phdr);

@@ -29,10 +29,14 @@ pub struct Front {
 /// What the front calls of libsplitproc.so. Each is what the function of that name there is.
 #[repr(C)]
 pub struct Core {
-    /// `gate::enter`: is the call re-executable? What was before is given to `leave`.
+    /// `gate::enter`: is the call re-executable? What was before, 0 outside, is given to `leave`.
     pub enter: extern "C" fn(bool) -> u8,
     /// Leaves the gate.
     pub leave: extern "C" fn(u8),
+    /// `gate::admit_to_streams`.
+    pub admit: extern "C" fn(),
+    /// `gate::has_guests`.
+    pub has_guests: extern "C" fn() -> bool,
     /// Restarts so far.
     pub generation: extern "C" fn() -> u32,
     /// `crossing::half_named` of this half; `usize::MAX`: there is none.

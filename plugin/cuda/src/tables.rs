@@ -84,18 +84,22 @@ pub fn lower_table() -> String {
     let mut indices = String::new();
     let mut names = String::new();
     let mut params = String::new();
+    let mut waits = String::new();
     for (i, f) in all.iter().enumerate() {
         let kinds: Vec<String> = f.params.iter().map(|p| kind(p)).collect();
         writeln!(indices, "pub const {}: usize = {i};", f.name).expect("a string takes all");
         writeln!(names, "c\"{}\",", f.name).expect("a string takes all");
         writeln!(params, "&[{}],", kinds.join(", ")).expect("a string takes all");
+        let copy = f.name.starts_with("cuMemcpy") && !f.name.contains("Async");
+        write!(waits, "{copy}, ").expect("a string takes all");
     }
     let count = all.len();
     format!(
         "/// Indices of the functions in the lower half's table.\n#[allow(non_upper_case_globals, missing_docs, dead_code)]\n\
          pub mod ix {{ {indices} }}\n/// Number of functions.\npub const COUNT: usize = {count};\n\
          /// Their names.\npub static NAMES: [&core::ffi::CStr; COUNT] = [{names}];\n\
-         /// Kinds of their parameters.\npub static PARAMS: [&[P]; COUNT] = [{params}];\n"
+         /// Kinds of their parameters.\npub static PARAMS: [&[P]; COUNT] = [{params}];\n\
+         /// Copies that wait for kernels.\npub static WAITS: [bool; COUNT] = [{waits}];\n"
     )
 }
 

@@ -82,6 +82,8 @@ pub fn build<'a>(f: &Function<'a>, outside: &Outside<'a>, shared: usize) -> Code
             entry: f.entry,
             registers: 2,
             max_threads: f.max_threads,
+            block: f.block,
+            lacks: f.lacks.clone(),
             ..Code::default()
         },
         prototypes: HashMap::new(),
@@ -197,6 +199,9 @@ impl<'a> Builder<'_, 'a> {
             self.guard = Some(Test { pred, not });
         }
         let parts = &i.name[..];
+        if let Some(part) = parts::unknown(parts) {
+            return Err(format!(".{part} is not there"));
+        }
         let found = self.control(parts, &i.operands)?
             || self.memory(parts, &i.operands)?
             || self.asynchronous(parts, &i.operands)?

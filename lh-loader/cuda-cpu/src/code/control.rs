@@ -25,7 +25,7 @@ pub fn special(name: &str, axis: &str) -> Option<Special> {
         "lanemask_le" => Special::Mask(|lane| u32::MAX >> (31 - lane)),
         "lanemask_gt" => Special::Mask(|lane| !(u32::MAX >> (31 - lane))),
         "lanemask_ge" => Special::Mask(|lane| u32::MAX << lane),
-        "clock" | "clock64" | "clock_hi" => Special::Clock,
+        "clock" | "clock64" => Special::Clock,
         "globaltimer" | "globaltimer_lo" => Special::Time,
         "dynamic_smem_size" => Special::DynamicShared,
         "total_smem_size" => Special::Shared,
@@ -83,6 +83,7 @@ impl<'a> Builder<'_, 'a> {
                     .and_then(|t| Type::named(t))
                     .ok_or("it has no type")?;
                 let update = memory::update(name.get(2).unwrap_or(&""))
+                    .filter(|_| !matches!(ty, Type::F(_)))
                     .ok_or("its operation is not known")?;
                 let (a, mask) = (self.source(a, ty)?, self.source(mask, Type::B(32))?);
                 let d = self.register(d)?;

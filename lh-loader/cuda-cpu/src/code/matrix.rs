@@ -100,7 +100,7 @@ pub struct Product {
 }
 
 /// `m16n8k16`
-fn shape(name: &str) -> Option<[usize; 3]> {
+pub fn shape(name: &str) -> Option<[usize; 3]> {
     let (m, rest) = name.strip_prefix('m')?.split_once('n')?;
     let (n, k) = rest.split_once('k')?;
     Some([m.parse().ok()?, n.parse().ok()?, k.parse().ok()?])

@@ -27,6 +27,7 @@ pub mod lanes;
 mod matrix;
 mod memory;
 mod packed;
+mod parts;
 mod program;
 mod rounding;
 mod scope;
@@ -470,4 +471,8 @@ pub struct Code {
     pub layout: Vec<(usize, usize)>,
     /// Most threads of a block; 0: not said.
     pub max_threads: u32,
+    /// As many threads as a block must have, by axis.
+    pub block: Option<[u32; 3]>,
+    /// What it wants that is not there.
+    pub lacks: Option<String>,
 }

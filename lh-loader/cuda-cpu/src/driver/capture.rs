@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, ThreadId};
 
-/// `CU_STREAM_CAPTURE_MODE_*`: which calls of other threads could spoil it.
+/// `CU_STREAM_CAPTURE_MODE_*`: which calls spoil it, of all threads or of none. Between these are the thread's own.
 const GLOBAL: c_uint = 0;
-const THREAD_LOCAL: c_uint = 1;
 const RELAXED: c_uint = 2;
 
 /// A capture.
@@ -132,41 +131,72 @@ impl Part {
             false => Ok(()),
         }
     }
+
+    /// Refuses to say how far the stream is, which spoils the capture.
+    pub fn refuse(&self) -> Done {
+        self.check()?;
+        self.capture.spoilt.store(true, Relaxed);
+        Err(Error::STREAM_CAPTURE_UNSUPPORTED)
+    }
+}
+
+impl Place {
+    /// The event there was asked for, which spoils the capture.
+    pub fn refuse(&self) -> Error {
+        self.0.spoilt.store(true, Relaxed);
+        Error::CAPTURED_EVENT
+    }
 }
 
 impl Driver {
-    fn any_capture(&self, mut which: impl FnMut(&Stream, &Capture) -> bool) -> bool {
-        let mut found = false;
+    /// Captures for which it is true.
+    fn captures(&self, which: impl Fn(&Stream, &Capture) -> bool) -> Vec<Arc<Capture>> {
+        let mut found = Vec::new();
         self.each_stream(|stream| {
             let part = lock(&stream.part);
-            found |= part
-                .as_ref()
-                .is_some_and(|part| which(stream, &part.capture));
+            let part = part.as_ref().filter(|part| which(stream, &part.capture));
+            found.extend(part.map(|part| part.capture.clone()));
         });
         found
     }
 
-    /// Refuses a call that must not be made while a graph is captured.
+    /// Refuses a call that must not be made while a graph is captured, and that spoils it.
     pub fn refuse_capture(&self) -> Done {
         let me = thread::current().id();
-        if MODE.get() == RELAXED {
+        let mode = MODE.get();
+        if mode == RELAXED {
             return Ok(());
         }
-        let unsafe_now = |_: &Stream, c: &Capture| {
-            c.mode == GLOBAL || (c.mode == THREAD_LOCAL && c.thread == me)
+        let forbid = |_: &Stream, c: &Capture| {
+            let global = c.mode == GLOBAL && mode == GLOBAL;
+            global || (c.mode != RELAXED && c.thread == me)
         };
-        match self.any_capture(unsafe_now) {
-            true => Err(Error::STREAM_CAPTURE_UNSUPPORTED),
-            false => Ok(()),
-        }
+        spoil(&self.captures(forbid), Error::STREAM_CAPTURE_UNSUPPORTED)
     }
 
-    /// Refuses work of the legacy stream, for which a captured stream would have to wait.
+    /// Refuses work of the legacy stream, for which a captured stream would have to wait: that is spoilt.
     pub fn refuse_legacy(&self) -> Done {
-        match self.any_capture(|stream, _| stream.is_blocking()) {
-            true => Err(Error::STREAM_CAPTURE_IMPLICIT),
-            false => Ok(()),
+        let blocking = self.captures(|stream, _| stream.is_blocking());
+        spoil(&blocking, Error::STREAM_CAPTURE_IMPLICIT)
+    }
+
+    /// How the legacy stream stands can't be told while one is captured that waits for it.
+    fn ask_legacy(&self) -> Done {
+        match self.captures(|stream, _| stream.is_blocking()).is_empty() {
+            true => Ok(()),
+            false => Err(Error::STREAM_CAPTURE_IMPLICIT),
         }
+    }
+}
+
+/// What was done spoils these captures, and is an error if there are any.
+fn spoil(captures: &[Arc<Capture>], error: Error) -> Done {
+    for capture in captures {
+        capture.spoilt.store(true, Relaxed);
+    }
+    match captures {
+        [] => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -268,7 +298,7 @@ api! {
         let driver = ready()?;
         let stream = driver.stream(stream)?;
         if stream.queue == LEGACY {
-            driver.refuse_legacy()?;
+            driver.ask_legacy()?;
         }
         let part = lock(&stream.part);
         put(status, part.as_ref().map_or(0, |p| if p.check().is_ok() { 1 } else { 2 }))
@@ -279,7 +309,7 @@ api! {
         let driver = ready()?;
         let stream = driver.stream(stream)?;
         if stream.queue == LEGACY {
-            driver.refuse_legacy()?;
+            driver.ask_legacy()?;
         }
         let part = lock(&stream.part);
         put_if(edges, std::ptr::null());

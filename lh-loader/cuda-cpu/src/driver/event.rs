@@ -116,9 +116,10 @@ api! {
     fn cuEventQuery(event: Handle) {
         let driver = ready()?;
         let event = driver.events.get(event)?;
-        if event.place().is_some() {
-            return Err(Error::CAPTURED_EVENT);
+        if let Some(place) = event.place() {
+            return Err(place.refuse());
         }
+        driver.refuse_capture()?;
         match event.mark() {
             Some(mark) if !driver.engine.is_done(mark) => Err(Error::NOT_READY),
             _ => context::check_fault(),
@@ -129,8 +130,8 @@ api! {
     fn cuEventSynchronize(event: Handle) {
         let driver = ready()?;
         let event = driver.events.get(event)?;
-        if event.place().is_some() {
-            return Err(Error::CAPTURED_EVENT);
+        if let Some(place) = event.place() {
+            return Err(place.refuse());
         }
         event.wait();
         driver.flush();

@@ -2,7 +2,7 @@
 
 use super::attributes::{attribute, number};
 use super::module::Module;
-use super::{api, driver, lock, put, put_if, ready, Error, Handle};
+use super::{api, driver, lock, put, put_if, ready, refused, Error, Handle};
 use crate::code::Code;
 use std::ffi::{c_int, c_uint, CString};
 use std::sync::{Arc, Mutex};
@@ -105,6 +105,8 @@ impl Function {
         match which {
             DYNAMIC_SHARED if (0..=most).contains(&value) => (),
             9 if (-1..=100).contains(&value) => (),
+            // `CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH` and so on.
+            11..=13 if value > 1 => return Err(refused::say("a kernel of clusters of blocks")),
             10..ATTRIBUTES => (),
             _ => return Err(Error::INVALID_VALUE),
         }

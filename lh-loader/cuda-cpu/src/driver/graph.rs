@@ -42,9 +42,9 @@ pub struct Shared(Arc<Mutex<Graph>>);
 /// The graph that a node is of.
 pub type NodeOf = Shared;
 
-/// Work in an order that suits a graph.
+/// Work in an order that suits a graph, and which steps each comes after.
 #[derive(Clone, Default)]
-pub struct Plan(Vec<(Handle, Work, bool)>);
+pub struct Plan(Vec<(Handle, Work, bool)>, Vec<Vec<usize>>);
 
 /// A graph that can be launched.
 pub struct Exec(Mutex<Arc<Plan>>);
@@ -59,6 +59,23 @@ pub struct Instantiate {
 }
 
 impl Plan {
+    /// How another one of a changed graph differs, as `CUgraphExecUpdateResult` has it: in its edges, or in what its nodes are.
+    fn differs(&self, other: &Plan) -> Option<u64> {
+        const TOPOLOGY: u64 = 2;
+        const NODE_TYPE: u64 = 3;
+        if self.1 != other.1 {
+            return Some(TOPOLOGY);
+        }
+        self.0
+            .iter()
+            .zip(&other.0)
+            .find_map(|(a, b)| match (&a.1, &b.1) {
+                (Work::Graph(a), Work::Graph(b)) => a.differs(b),
+                (a, b) if kind(a) != kind(b) => Some(NODE_TYPE),
+                _ => None,
+            })
+    }
+
     /// Does all of it.
     pub fn run(&self, of: &Fault) {
         for (_, work, enabled) in &self.0 {
@@ -86,7 +103,7 @@ impl Plan {
             };
             (*handle, work, *enabled)
         });
-        Plan(steps.collect())
+        Plan(steps.collect(), self.1.clone())
     }
 }
 
@@ -148,19 +165,21 @@ impl Shared {
     /// The work in order; none if it goes round in a circle.
     pub fn plan(&self) -> Result<Plan, Error> {
         let graph = self.lock();
-        let (mut plan, mut done) = (Plan::default(), BTreeSet::new());
+        let (mut plan, mut done) = (Plan::default(), BTreeMap::new());
         while done.len() < graph.nodes.len() {
-            let next = graph
-                .nodes
-                .iter()
-                .find(|(h, n)| !done.contains(*h) && n.after.keys().all(|a| done.contains(a)));
+            let next = graph.nodes.iter().find(|(h, n)| {
+                !done.contains_key(*h) && n.after.keys().all(|a| done.contains_key(a))
+            });
             let (handle, node) = next.ok_or(Error::INVALID_VALUE)?;
             let work = match &node.child {
                 Some((_, child)) => Work::Graph(Arc::new(child.plan()?)),
                 None => node.work.clone(),
             };
+            let mut after: Vec<usize> = node.after.keys().map(|a| done[a]).collect();
+            after.sort_unstable();
+            done.insert(*handle, plan.0.len());
             plan.0.push((*handle, work, true));
-            done.insert(*handle);
+            plan.1.push(after);
         }
         Ok(plan)
     }

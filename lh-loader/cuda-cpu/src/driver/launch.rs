@@ -96,6 +96,14 @@ impl Launch {
         if bad(grid, MOST_BLOCKS) || bad(block, MOST_THREADS) || threads > 1024 {
             return Err(Error::INVALID_VALUE);
         }
+        let wanted = function.code();
+        if let Some(what) = &wanted.lacks {
+            let name = &wanted.name;
+            return Err(refused::say(&format!("{what}, which {name} wants,")));
+        }
+        if wanted.block.is_some_and(|wanted| wanted != block) {
+            return Err(Error::INVALID_VALUE);
+        }
         if threads > function.max_threads() as u64 {
             return Err(Error::LAUNCH_OUT_OF_RESOURCES);
         }
@@ -199,7 +207,8 @@ impl Launch {
             // A cluster of one block is what every block is.
             4 | 11 if value[0] == 1 | 1 << 32 && value[1] as u32 == 1 => Ok(self),
             4 | 11 => Err(refused::say("a launch with clusters of blocks")),
-            _ => Err(refused::say("a launch with events of its own")),
+            7 | 12 => Err(refused::say("a launch with events of its own")),
+            _ => Err(refused::say(&format!("a launch's attribute {which}"))),
         }
     }
 

@@ -400,6 +400,7 @@ api! {
     /// Memory of the host.
     fn cuMemAllocHost_v2(out: *mut Pointer, size: usize) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         get(out)?;
         put(out, driver.memory.allocate(Kind::Host, size as u64, PAGE)?)
     }
@@ -407,6 +408,7 @@ api! {
     /// Memory of the host.
     fn cuMemHostAlloc(out: *mut Pointer, size: usize, flags: c_uint) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         get(out)?;
         if flags & !HOST_FLAGS != 0 {
             return Err(Error::INVALID_VALUE);
@@ -417,6 +419,7 @@ api! {
     /// Takes it back.
     fn cuMemFreeHost(at: Pointer) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         if at == 0 {
             return Ok(());
         }
@@ -441,6 +444,7 @@ api! {
     /// Makes memory of the program's known.
     fn cuMemHostRegister_v2(at: Pointer, size: usize, flags: c_uint) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         let end = at.checked_add(size as u64).ok_or(Error::INVALID_VALUE)?;
         if at == 0 || size == 0 || flags & !REGISTER_FLAGS != 0 {
             return Err(Error::INVALID_VALUE);
@@ -456,6 +460,7 @@ api! {
     /// Forgets it.
     fn cuMemHostUnregister(at: Pointer) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         driver.wait_all();
         let mut memory = driver.memory.write();
         match memory.regions.get(&at) {
@@ -470,6 +475,7 @@ api! {
     /// Memory that host and device use.
     fn cuMemAllocManaged(out: *mut Pointer, size: usize, flags: c_uint) {
         let driver = ready()?;
+        driver.refuse_capture()?;
         get(out)?;
         if !matches!(flags, 1 | 2) {
             return Err(Error::INVALID_VALUE);

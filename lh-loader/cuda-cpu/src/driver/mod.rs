@@ -13,7 +13,7 @@
 //! | `graph`, `nodes`, `capture` | graphs |
 //! | `refused` | what is not there |
 //! | `other` | the device as another one, for tests |
-//! | `touched` | what only this device has: a word for whoever saves its memory |
+//! | `printed`, `touched` | what only this device has: for whoever writes what kernels print, or saves its memory |
 //!
 //! Every function has the C ABI and the name that the header's macros give it (`cuMemAlloc_v2`). Streams are also called 0 and
 //! 1 (legacy) and 2 (per thread), so the `_ptsz` variants have no place here.
@@ -37,6 +37,7 @@ mod other;
 mod physical;
 mod pointer;
 mod pool;
+mod printed;
 mod refused;
 mod space;
 mod stream;
@@ -49,13 +50,12 @@ mod work;
 pub use {
     array::*, capture::*, context::*, device::*, errors::*, event::*, function::*, graph::*,
     launch::*, memory::*, module::*, nodes::*, numbers::*, physical::*, pointer::*, pool::*,
-    refused::*, stream::*, texture::*, touched::*, transfer::*,
+    printed::*, refused::*, stream::*, texture::*, touched::*, transfer::*,
 };
 
 use crate::engine::Engine;
 use crate::exec;
 use std::ffi::{c_char, c_int, CStr};
-use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -90,7 +90,7 @@ pub struct Driver {
     nodes: Table<graph::NodeOf>,
     execs: Table<Arc<graph::Exec>>,
     launches: AtomicU64,
-    printed: Mutex<Vec<u8>>,
+    printed: Mutex<printed::Printed>,
     processors: usize,
     /// How many devices there are.
     devices: c_int,
@@ -166,16 +166,6 @@ impl Driver {
         };
         of.set(error);
     }
-
-    /// Writes what kernels have printed, as a driver does where the program waits for them.
-    fn flush(&self) {
-        let text = std::mem::take(&mut *lock(&self.printed));
-        if !text.is_empty() {
-            let mut out = std::io::stdout().lock();
-            // A program whose output is closed prints nowhere.
-            let _ = out.write_all(&text).and_then(|()| out.flush());
-        }
-    }
 }
 
 impl exec::Device for Driver {
@@ -184,7 +174,7 @@ impl exec::Device for Driver {
     }
 
     fn print(&self, text: &[u8]) {
-        lock(&self.printed).extend(text);
+        self.note_printed(text);
     }
 
     fn malloc(&self, size: u64) -> u64 {

@@ -117,8 +117,8 @@ impl Driver {
 fn quiet(handle: Handle) -> Result<Arc<Stream>, Error> {
     let driver = ready()?;
     let stream = driver.stream(handle)?;
-    if lock(&stream.part).is_some() {
-        return Err(Error::STREAM_CAPTURE_UNSUPPORTED);
+    if let Some(part) = lock(&stream.part).as_ref() {
+        part.refuse()?;
     }
     if stream.queue == LEGACY {
         driver.refuse_legacy()?;

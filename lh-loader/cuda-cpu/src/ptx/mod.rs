@@ -156,6 +156,10 @@ pub struct Function<'a> {
     pub body: Option<Vec<Statement<'a>>>,
     /// Most threads of a block (`.maxntid`, `.reqntid`), 0: not said.
     pub max_threads: u32,
+    /// As many threads as a block must have, by axis (`.reqntid`).
+    pub block: Option<[u32; 3]>,
+    /// What it wants that is not there.
+    pub lacks: Option<String>,
     /// The line it begins in.
     pub line: u32,
 }

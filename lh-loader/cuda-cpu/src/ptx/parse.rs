@@ -204,7 +204,7 @@ impl<'a> Parser<'a> {
             true => self.until(b')', Self::parameter)?,
             false => Vec::new(),
         };
-        let mut max_threads = 0;
+        let (mut max_threads, mut block, mut lacks) = (0, None, None);
         while let Some(Token::Dot(directive)) = self.peek() {
             self.at += 1;
             let mut numbers = Vec::new();
@@ -213,12 +213,25 @@ impl<'a> Parser<'a> {
                 numbers.push(n as u32);
                 self.eat_sign(b',');
             }
-            if matches!(directive, "maxntid" | "reqntid") {
-                max_threads = numbers.iter().product();
-            }
-            if directive == "pragma" {
-                self.at += 1;
-                self.eat_sign(b';');
+            let by_axis = [0, 1, 2].map(|axis| numbers.get(axis).copied().unwrap_or(1));
+            match directive {
+                "maxntid" => max_threads = numbers.iter().product(),
+                "reqntid" => {
+                    max_threads = numbers.iter().product();
+                    block = Some(by_axis);
+                }
+                "reqnctapercluster" if by_axis == [1, 1, 1] => {}
+                "reqnctapercluster" | "blocksareclusters" => {
+                    lacks = Some(format!("clusters of blocks (.{directive})"));
+                }
+                "pragma" => {
+                    self.at += 1;
+                    self.eat_sign(b';');
+                }
+                // Of resources, and what a launch must say.
+                "minnctapersm" | "maxnctapersm" | "maxnreg" | "explicitcluster"
+                | "maxclusterrank" | "noreturn" | "unique" | "align" | "alias" => {}
+                other => lacks = Some(format!(".{other}")),
             }
         }
         let mut function = Function {
@@ -228,6 +241,8 @@ impl<'a> Parser<'a> {
             returns,
             body: None,
             max_threads,
+            block,
+            lacks,
             line,
         };
         if !self.eat_sign(b';') {

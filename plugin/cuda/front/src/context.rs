@@ -3,10 +3,10 @@
 use super::codes::*;
 use super::device;
 use super::driver::{check, code, inside, put};
-use super::fault;
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::record::Record;
+use super::{fault, graph};
 use crate::plugin::{self, Call, Restarted};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -53,6 +53,7 @@ pub fn ensure_again() -> Result<(), Restarted> {
         let context = model::lower(Kind::Context, want.1).unwrap_or(0);
         // SAFETY: a lower handle, or none.
         unsafe { lower::call(ix::cuCtxSetCurrent, &[context]) }?;
+        graph::tell_mode()?;
         TOLD.set(want);
     }
     Ok(())
@@ -72,6 +73,8 @@ pub fn ensure() -> Result<(), i32> {
         };
         // SAFETY: a lower handle, or none; inside the gate.
         check(unsafe { lower::must(ix::cuCtxSetCurrent, &[context]) })?;
+        // Inside the gate there is no restart.
+        let _ = graph::tell_mode();
         TOLD.set(want);
     }
     Ok(())

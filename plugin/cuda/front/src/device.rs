@@ -157,6 +157,44 @@ pub unsafe fn cuDeviceGetPCIBusId(out: u64, len: i32, device: i32) -> i32 {
     unsafe { text(out, len, device, |d| &d.bus) }
 }
 
+/// Domain, bus, device and function of an address on the bus: what is not said is 0.
+fn on_bus(address: &str) -> Option<[u32; 4]> {
+    let (place, function) = address.split_once('.').unwrap_or((address, "0"));
+    let parts: Vec<&str> = place.split(':').collect();
+    let all = match parts[..] {
+        [domain, bus, device] => [domain, bus, device, function],
+        [bus, device] => ["0", bus, device, function],
+        _ => return None,
+    };
+    let numbers = all.map(|part| u32::from_str_radix(part, 16).ok());
+    let [Some(a), Some(b), Some(c), Some(d)] = numbers else {
+        return None;
+    };
+    Some([a, b, c, d])
+}
+
+/// As they were first seen: the program may have kept an address.
+pub unsafe fn cuDeviceGetByPCIBusId(out: u64, address: u64) -> i32 {
+    inside(|| unsafe {
+        if address == 0 {
+            return Err(INVALID_VALUE);
+        }
+        // SAFETY: the program's C string.
+        let wanted = CStr::from_ptr(address as *const _).to_string_lossy();
+        let wanted = on_bus(wanted.trim()).ok_or(INVALID_VALUE)?;
+        let is_there = |d: &Device| {
+            let address = CStr::from_bytes_until_nul(&d.bus).ok()?;
+            Some(on_bus(&address.to_string_lossy())? == wanted)
+        };
+        let found = {
+            let model = model::lock();
+            let mut all = model.devices.iter();
+            all.position(|d| is_there(d) == Some(true))
+        };
+        put(out, found.ok_or(INVALID_DEVICE)? as i32)
+    })
+}
+
 pub unsafe fn cuDeviceComputeCapability(major: u64, minor: u64, device: i32) -> i32 {
     let [a, b] = COMPUTE_CAPABILITY;
     match unsafe { ask(major, device, |d| d.attributes[a]) } {
@@ -228,5 +266,21 @@ pub unsafe fn cuGetErrorString(error: i32, out: u64) -> i32 {
         // SAFETY: the program's place.
         Some(known) => code(unsafe { put(out, known.text.as_ptr() as u64) }),
         None => unsafe { says(ix::cuGetErrorString, error, out) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::on_bus;
+
+    #[test]
+    fn addresses_on_the_bus_are_read_in_all_forms() {
+        for address in ["0000:3B:0a.0", "0:3b:A", "3b:0a.0", "00000000:3b:0A"] {
+            assert_eq!(on_bus(address), Some([0, 0x3b, 0xa, 0]), "{address}");
+        }
+        assert_eq!(on_bus("1:2:3.4"), Some([1, 2, 3, 4]));
+        for address in ["", "3b", "x:3b:0a.0", "1:2:3:4"] {
+            assert_eq!(on_bus(address), None, "{address}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use super::lower::{self, ix, PARAMS};
 use super::model::{self, Kind};
 use super::record::{Lowered, Record, P};
 use super::stream::{self, per_thread};
-use super::{context, fault, graph, ranges};
-use crate::plugin::{self, Call};
+use super::{context, fault, printed, ranges};
+use crate::plugin::{self, Call, Inside};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
@@ -53,22 +53,22 @@ pub fn code(outcome: Result<(), i32>) -> i32 {
 
 /// Runs what has to complete before the process may stop.
 pub fn inside(f: impl FnOnce() -> Result<(), i32>) -> i32 {
-    let _inside = plugin::enter(Call::MustComplete);
+    let inside = plugin::enter(Call::MustComplete);
     if !lower::active() {
         return NOT_INITIALIZED;
     }
-    code(f())
+    let code = code(f());
+    left(inside);
+    code
 }
 
-/// Is this stream captured?
-pub fn captured(stream: u64) -> bool {
-    let mut captured = false;
-    let asked = inside(|| {
-        context::ensure()?;
-        captured = graph::capturing(stream);
-        Ok(())
-    });
-    asked == SUCCESS && captured
+/// The call is over.
+fn left(inside: Inside) {
+    let due = printed::due();
+    drop(inside);
+    if due {
+        printed::out();
+    }
 }
 
 /// A code of the lower half as an outcome.
@@ -104,6 +104,10 @@ pub unsafe fn call(index: usize, class: Class, args: &[u64]) -> i32 {
     unsafe {
         match class {
             Class::Wait => wait(index, args),
+            Class::Forward if lower::WAITS[index] => {
+                printed::begin_wait();
+                inside(|| forward(index, class, args))
+            }
             _ => inside(|| forward(index, class, args)),
         }
     }
@@ -111,8 +115,7 @@ pub unsafe fn call(index: usize, class: Class, args: &[u64]) -> i32 {
 
 /// Waits for the device. A thread that is saved here waits again after a restart.
 unsafe fn wait(index: usize, args: &[u64]) -> i32 {
-    // What kernels have printed comes out now: after what the program has printed, as with the real driver.
-    crate::plugin::flush_output();
+    printed::begin_wait();
     // A thread's own stream may have to be made, which must complete.
     let mut args = args.to_vec();
     let found = inside(|| {
@@ -131,20 +134,22 @@ unsafe fn wait(index: usize, args: &[u64]) -> i32 {
     if found != SUCCESS {
         return found;
     }
-    let _inside = plugin::enter(Call::Reexecutable);
-    loop {
+    let inside = plugin::enter(Call::Reexecutable);
+    let code = loop {
         // SAFETY: the caller's.
         let outcome = unsafe {
             let lowered = match Lowered::new(index, &args, core::ptr::null_mut()) {
                 Ok(lowered) => lowered,
-                Err(code) => return code,
+                Err(code) => break code,
             };
             context::ensure_again().and_then(|()| lower::call(index, &lowered.words))
         };
         if let Ok(code) = outcome {
-            return code;
+            break code;
         }
-    }
+    };
+    left(inside);
+    code
 }
 
 /// Texture and surface objects have the lower half's numbers, which it gives again: one that ends is out of the model before

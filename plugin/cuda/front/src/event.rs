@@ -8,6 +8,7 @@ use super::driver::{self, check, inside, put, Class};
 use super::lower::{self, ix};
 use super::model::{self, Kind};
 use super::{context, graph};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// `CU_EVENT_DISABLE_TIMING`.
@@ -148,6 +149,31 @@ pub fn purge(context: u64) {
 /// What the clocks said at the cut.
 static CUT: Mutex<Vec<(u64, f64)>> = Mutex::new(Vec::new());
 
+/// How many milliseconds a `float` tells to less than a device does.
+const EXACT: f32 = 1000.0;
+
+/// Times of lower events since `base`, of those that have one. They are measured from each other, as a `float` of all the
+/// milliseconds since then is a millisecond off after some hours.
+fn times(
+    base: u64,
+    events: &[u64],
+    between: impl Fn(u64, u64) -> Result<f32, i32>,
+) -> Vec<(u64, f64)> {
+    let about = |event: &u64| Some((between(base, *event).ok()?, *event));
+    let mut order: Vec<(f32, u64)> = events.iter().filter_map(about).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut from, mut at) = (base, 0.0);
+    let exact = order.into_iter().filter_map(|(_, event)| {
+        let ms = between(from, event).ok()?;
+        let time = at + f64::from(ms);
+        if ms > EXACT {
+            (from, at) = (event, time);
+        }
+        Some((event, time))
+    });
+    exact.collect()
+}
+
 /// Notes all times, when no stream has work: the lower events may be lost.
 ///
 /// # Safety
@@ -156,32 +182,47 @@ pub unsafe fn save() {
     let clocks: Vec<(u64, u64, f64)> = CLOCKS.lock().unwrap_or_else(|e| e.into_inner()).clone();
     let mut said = Vec::new();
     for (context, base, offset) in clocks {
-        let now = context::with(context, || unsafe {
-            context::ensure()?;
-            let now = begin()?;
-            let ms = between(base, now);
-            lower::must(ix::cuEventDestroy_v2, &[now]);
-            ms
-        });
-        said.push((context, offset + f64::from(now.unwrap_or(0.0))));
+        // SAFETY: the caller's.
+        let now = context::with(context, || unsafe { save_of(context, base, offset) });
+        said.push((context, now.unwrap_or(offset)));
     }
     *CUT.lock().unwrap_or_else(|e| e.into_inner()) = said;
-    let events: Vec<(u64, u64)> = model::lock()
-        .live
-        .values()
-        .filter(|e| e.kind == Kind::Event && e.recorded && e.record.words[1] & NO_TIMING == 0)
-        .map(|e| (e.handle, e.context))
-        .collect();
-    for (event, context) in events {
-        let at = context::with(context, || unsafe {
-            context::ensure()?;
-            time(event)
-        });
-        let mut model = model::lock();
-        if let (Ok(at), Some(entry)) = (at, model.entry(Kind::Event, event)) {
-            entry.stamp = Some(at);
+}
+
+/// Notes the times of a context's events; gives what its clock says.
+unsafe fn save_of(context: u64, base: u64, offset: f64) -> Result<f64, i32> {
+    context::ensure()?;
+    let timed = |e: &model::Entry| {
+        let known = e.kind == Kind::Event && e.context == context && e.recorded;
+        known && e.stamp.is_none() && e.record.words[1] & NO_TIMING == 0
+    };
+    let events: BTreeMap<u64, u64> = {
+        let model = model::lock();
+        let timed = model.live.values().filter(|e| timed(e));
+        timed
+            .filter_map(|e| Some((model::lower(Kind::Event, e.handle)?, e.handle)))
+            .collect()
+    };
+    // SAFETY: the caller's.
+    let now = unsafe { begin() }?;
+    let all: Vec<u64> = events.keys().copied().chain([now]).collect();
+    // SAFETY: lower events of this context.
+    let times = times(base, &all, |from, to| unsafe { between(from, to) });
+    // SAFETY: ours, and done.
+    unsafe { lower::must(ix::cuEventDestroy_v2, &[now]) };
+    let mut model = model::lock();
+    let mut clock = offset;
+    for (lower, ms) in times {
+        match events.get(&lower) {
+            None => clock = offset + ms,
+            Some(event) => {
+                if let Some(entry) = model.entry(Kind::Event, *event) {
+                    entry.stamp = Some(offset + ms);
+                }
+            }
         }
     }
+    Ok(clock)
 }
 
 /// After a checkpoint that the process goes on from, the lower events are good.
@@ -211,4 +252,46 @@ pub unsafe fn replay() -> Result<(), i32> {
         entry.recorded = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events by the microsecond that they were recorded at; a driver tells a `float` of milliseconds.
+    fn float(from: u64, to: u64) -> Result<f32, i32> {
+        match from == 7 || to == 7 {
+            true => Err(INVALID_HANDLE),
+            false => Ok(((to as f64 - from as f64) / 1000.0) as f32),
+        }
+    }
+
+    #[test]
+    fn times_after_hours_are_as_exact_as_at_first() {
+        let base = 1_000;
+        let hours = base + 5 * 3_600_000_000;
+        // Out of order, some close together, one that was never recorded.
+        let events = [
+            hours + 300,
+            hours,
+            base + 40,
+            7,
+            hours + 2_000_000,
+            hours + 2_000_300,
+            hours / 2,
+        ];
+        let times = times(base, &events, float);
+        assert_eq!(times.len(), events.len() - 1);
+        let at = |event: u64| times.iter().find(|t| t.0 == event).unwrap().1;
+        for (from, to, ms) in [
+            (base, hours, 18_000_000.0),
+            (hours, hours + 300, 0.3),
+            (hours + 2_000_000, hours + 2_000_300, 0.3),
+            (hours + 300, hours + 2_000_300, 2000.0),
+            (base, base + 40, 0.04),
+        ] {
+            let from = if from == base { 0.0 } else { at(from) };
+            assert_eq!((at(to) - from) as f32, ms as f32, "{to}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Pinned {
     pub device: u64,
 }
 
+/// `CU_MEMHOSTALLOC_*`.
+const GIVEN: i32 = 7;
 /// `CU_MEMHOSTREGISTER_PORTABLE` and `_DEVICEMAP`.
 const REGISTER: i32 = 1 | 2;
 
@@ -50,7 +52,7 @@ pub unsafe fn register(at: u64, len: u64, flags: i32) -> Result<u64, i32> {
 }
 
 unsafe fn allocate(out: u64, len: u64, given: i32) -> Result<(), i32> {
-    if out == 0 || len == 0 {
+    if out == 0 || len == 0 || given & !GIVEN != 0 {
         return Err(INVALID_VALUE);
     }
     let room = len.checked_next_multiple_of(4096).ok_or(OUT_OF_MEMORY)?;

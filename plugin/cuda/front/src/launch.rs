@@ -8,7 +8,9 @@ use super::record;
 use super::{context, graph, stream};
 use crate::plugin;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::ffi::CStr;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// Kernel, grid, block, shared memory, stream, parameters, extra.
 unsafe fn kernel(index: usize, mut args: [u64; 11], n: usize) -> i32 {
@@ -80,6 +82,54 @@ struct Call {
     words: [u64; 3],
 }
 
+impl Call {
+    /// Calls it, in the upper half.
+    fn make(&self) {
+        let begun = (self.function as usize, Instant::now());
+        running().push(begun);
+        // SAFETY: the program's function, with its arguments.
+        unsafe { (self.function)(self.words[0], self.words[1], self.words[2]) };
+        running().retain(|r| *r != begun);
+    }
+}
+
+/// Functions of the program that streams call now, and since when.
+static RUNNING: Mutex<Vec<(usize, Instant)>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<(usize, Instant)>> {
+    RUNNING.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Has one of them been running for so long that it may be waiting for something?
+pub fn waits() -> bool {
+    let long = |since: &Instant| since.elapsed() > Duration::from_millis(20);
+    running().first().is_some_and(|(_, since)| long(since))
+}
+
+/// What a checkpoint waits for if it waits for one of them.
+pub fn describe_running() -> Option<String> {
+    let (function, since) = *running().first()?;
+    // SAFETY: a place for what is told; names are static as long as their libraries stay.
+    let (symbol, file, base) = unsafe {
+        let mut info: libc::Dl_info = core::mem::zeroed();
+        libc::dladdr(function as *const libc::c_void, &mut info);
+        let [symbol, file] = [info.dli_sname, info.dli_fname].map(|name| {
+            let name = (!name.is_null()).then(|| CStr::from_ptr(name));
+            name.map(CStr::to_string_lossy)
+        });
+        (symbol, file, info.dli_fbase as usize)
+    };
+    let file = file.unwrap_or_default();
+    let name = symbol.map_or_else(
+        || format!("{file}+{:#x}", function - base),
+        |symbol| symbol.into_owned(),
+    );
+    let seconds = since.elapsed().as_secs();
+    Some(format!(
+        "a stream has called the program's function {name} {seconds} s ago, which has not returned"
+    ))
+}
+
 /// What the lower half calls, on a thread of its own: no TLS, no heap.
 unsafe extern "C" fn called(data: u64) {
     // SAFETY: `run` takes the call's address.
@@ -90,8 +140,7 @@ unsafe extern "C" fn called(data: u64) {
 unsafe extern "C" fn run(data: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
     // SAFETY: made in `later`, and run once.
     let call = unsafe { Box::from_raw(data as *mut Call) };
-    // SAFETY: the program's function, with its arguments.
-    unsafe { (call.function)(call.words[0], call.words[1], call.words[2]) };
+    call.make();
     0
 }
 
@@ -107,8 +156,7 @@ unsafe extern "C" fn called_again(data: u64) {
 unsafe extern "C" fn run_again(data: u64, _: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
     // SAFETY: made in `interned`, and kept.
     let call = unsafe { &*(data as *const Call) };
-    // SAFETY: the program's function, with its arguments.
-    unsafe { (call.function)(call.words[0], call.words[1], call.words[2]) };
+    call.make();
     0
 }
 
@@ -170,8 +218,16 @@ pub unsafe fn cuStreamAddCallback(stream: u64, function: u64, data: u64, flags: 
     if flags != 0 {
         return INVALID_VALUE;
     }
-    if graph::open_captures() > 0 && driver::captured(stream) {
-        return STREAM_CAPTURE_UNSUPPORTED;
+    let forbidden = inside(|| {
+        context::ensure()?;
+        if graph::capturing(stream) {
+            graph::spoil(stream);
+            return Err(STREAM_CAPTURE_UNSUPPORTED);
+        }
+        Ok(())
+    });
+    if forbidden != SUCCESS {
+        return forbidden;
     }
     // The function is given the stream as the program knows it, and a status: there was no error.
     unsafe { later(stream, function, [stream, 0, data]) }

@@ -34,6 +34,7 @@ pub mod module;
 pub mod peers;
 mod plugin;
 pub mod pool;
+mod printed;
 pub mod ranges;
 pub mod record;
 pub mod replay;

@@ -1,9 +1,9 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
 use super::codes::*;
-use super::fault;
 use super::model::Kind;
 use super::record::{Layout, P};
+use super::{fault, printed};
 use crate::plugin::{self, Restarted};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -41,6 +41,7 @@ pub fn resolve() -> bool {
     }
     let touched = plugin::symbol(half, c"splitproc_cuda_touched");
     TOUCHED.store(touched, Relaxed);
+    printed::resolve(half);
     true
 }
 
@@ -49,16 +50,18 @@ pub fn touched(at: u64, len: u64) -> bool {
     match TOUCHED.load(Relaxed) {
         0 => true,
         // SAFETY: the function has this type, and reads nothing of ours.
-        function => unsafe {
-            plugin::cross_must(
-                NOTE | COUNT as u32,
-                HALF.load(Relaxed),
-                function,
-                &[at, len],
-            ) as i32
-                != 0
-        },
+        function => unsafe { own(function, &[at, len]) as i32 != 0 },
     }
+}
+
+/// Calls a function that is not in the table, which only our own device has.
+///
+/// # Safety
+/// It must be one of the half's, with these arguments; the gate is entered as must-complete, or closed.
+pub unsafe fn own(function: usize, args: &[u64]) -> u64 {
+    let note = NOTE | COUNT as u32;
+    // SAFETY: the caller's.
+    unsafe { plugin::cross_must(note, HALF.load(Relaxed), function, args) }
 }
 
 /// Has the driver this function?

@@ -113,11 +113,28 @@ pub fn enter(call: Call) -> Inside {
     Inside((plugin().enter)(matches!(call, Call::Reexecutable)))
 }
 
+impl Inside {
+    /// Is it in a call within another one?
+    pub fn nested(&self) -> bool {
+        self.0 != 0
+    }
+}
+
 impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         (plugin().leave)(self.0);
     }
+}
+
+/// Lets threads in that wait at the closed gate.
+pub fn admit() {
+    (plugin().admit)();
+}
+
+/// Is one of them in a call that must complete?
+pub fn has_guests() -> bool {
+    (plugin().has_guests)()
 }
 
 /// The thread was saved inside this call and is now in a restarted process: every lower-half handle is new, and the call has

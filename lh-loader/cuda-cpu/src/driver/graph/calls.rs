@@ -87,8 +87,18 @@ unsafe fn edges(
 }
 
 /// Makes a graph ready to be launched.
-fn instantiate(graph: Handle) -> Result<Handle, Error> {
+fn instantiate(graph: Handle, flags: u64) -> Result<Handle, Error> {
+    /// `CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH`, and all that there are.
+    const BY_KERNELS: u64 = 4;
+    const ALL: u64 = 15;
     let driver = ready()?;
+    match flags {
+        flags if flags & !ALL != 0 => return Err(Error::INVALID_VALUE),
+        flags if flags & BY_KERNELS != 0 => {
+            return Err(refused::say("a graph that kernels launch"))
+        }
+        _ => {}
+    }
     let plan = driver.graphs.get(graph)?.plan()?;
     Ok(driver.execs.add(Arc::new(Exec(Mutex::new(Arc::new(plan))))))
 }
@@ -196,9 +206,9 @@ api! {
     }
 
     /// Makes a graph ready to be launched.
-    fn cuGraphInstantiateWithFlags(out: *mut Handle, graph: Handle, _flags: u64) {
+    fn cuGraphInstantiateWithFlags(out: *mut Handle, graph: Handle, flags: u64) {
         get(out)?;
-        put(out, instantiate(graph)?)
+        put(out, instantiate(graph, flags)?)
     }
 
     /// The same.
@@ -206,7 +216,7 @@ api! {
         get(out)?;
         let seen = what.as_mut().ok_or(Error::INVALID_VALUE)?;
         (seen.bad, seen.result) = (0, 0);
-        let exec = instantiate(graph);
+        let exec = instantiate(graph, seen.flags);
         if exec.is_err() {
             seen.result = 1;
         }
@@ -226,9 +236,9 @@ api! {
         let new = driver.graphs.get(graph)?.plan()?;
         let mut plan = lock(&exec.0);
         let old = Arc::make_mut(&mut plan);
-        let alike = old.0.len() == new.0.len() && old.0.iter().zip(&new.0).all(|(a, b)| kind(&a.1) == kind(&b.1));
-        put_if(result, [u64::from(!alike), 0, 0]);
-        if !alike {
+        let differs = old.differs(&new);
+        put_if(result, [differs.unwrap_or(0), 0, 0]);
+        if differs.is_some() {
             return Err(Error::GRAPH_EXEC_UPDATE_FAILURE);
         }
         old.0.iter_mut().zip(new.0).for_each(|(a, b)| a.1 = b.1);

@@ -1,21 +1,18 @@
 //! Capture: a stream's work becomes a graph. The lower half does it; what came of it is read from there.
 
 use super::nodes::add_lower;
-use super::{edges_of, lock, lower_of, wanted_here, words, Edge, Graphs, Work};
+use super::{edges_of, lock, lower_of, wanted_here, Edge, Graphs, Work};
 use crate::codes::*;
 use crate::driver::{check, inside, put};
 use crate::lower::{self, ix};
 use crate::model::{self, Kind};
-use crate::plugin;
 use crate::{context, stream};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// `CU_STREAM_CAPTURE_MODE_RELAXED`.
-const RELAXED: u32 = 2;
 /// `CU_STREAM_SET_CAPTURE_DEPENDENCIES`.
 const ALONE: u64 = 1;
 /// `CU_STREAM_CAPTURE_STATUS_NONE` and `_ACTIVE`.
@@ -23,19 +20,23 @@ const NONE: u32 = 0;
 const ACTIVE: u32 = 1;
 
 /// A capture that has begun.
-struct Open {
+pub(super) struct Open {
     /// The lower half's number for it.
     id: u64,
     /// Its graph, as far as it is known.
     graph: u64,
     /// The program has given it.
     given: bool,
+    /// The mode that it began in.
+    pub mode: u32,
+    /// The thread that it began in.
+    pub thread: ThreadId,
 }
 
 #[derive(Default)]
-struct Captures {
+pub(super) struct Captures {
     /// By the stream that they began with.
-    open: BTreeMap<u64, Open>,
+    pub open: BTreeMap<u64, Open>,
     /// What each stream's next work comes after, as it was told last: nodes, and edges' data.
     told: BTreeMap<u64, [Vec<u64>; 2]>,
 }
@@ -47,13 +48,13 @@ static CAPTURES: Mutex<Captures> = Mutex::new(Captures {
 /// How many have begun and not ended.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
-    /// The thread's capture mode, and since which restart the lower half knows of it.
-    static MODE: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+pub(super) fn captures() -> std::sync::MutexGuard<'static, Captures> {
+    CAPTURES.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn captures() -> std::sync::MutexGuard<'static, Captures> {
-    CAPTURES.lock().unwrap_or_else(|e| e.into_inner())
+/// May a stream be captured now?
+pub(super) fn any() -> bool {
+    COUNT.load(Relaxed) > 0
 }
 
 impl Captures {
@@ -70,7 +71,7 @@ impl Captures {
 
 /// How many captures have begun and not ended.
 pub fn open_captures() -> usize {
-    if COUNT.load(Relaxed) > 0 {
+    if any() {
         captures().count();
     }
     COUNT.load(Relaxed)
@@ -96,57 +97,10 @@ fn status(stream: u64) -> Result<u32, i32> {
 
 /// Is this stream captured? Inside the gate, in a context.
 pub fn capturing(stream: u64) -> bool {
-    COUNT.load(Relaxed) > 0 && status(stream).is_ok_and(|s| s != NONE)
+    any() && status(stream).is_ok_and(|s| s != NONE)
 }
 
-unsafe fn exchange(mut mode: u32) {
-    // SAFETY: a mode's place; the old one is known.
-    unsafe {
-        lower::must(
-            ix::cuThreadExchangeStreamCaptureMode,
-            &[&raw mut mode as u64],
-        )
-    };
-}
-
-/// Runs what a capture elsewhere does not forbid: calls that are ours, of which the program knows nothing.
-pub fn relaxed<R>(f: impl FnOnce() -> R) -> R {
-    if COUNT.load(Relaxed) == 0 {
-        return f();
-    }
-    // SAFETY: inside the gate.
-    unsafe { exchange(RELAXED) };
-    let result = f();
-    // SAFETY: as above.
-    unsafe { exchange(MODE.get().0) };
-    result
-}
-
-/// After a restart the lower half has to be told of the thread's mode.
-fn tell_mode() {
-    let (mode, told) = MODE.get();
-    let generation = plugin::generation();
-    if told != generation {
-        // SAFETY: inside the gate.
-        unsafe { exchange(mode) };
-        MODE.set((mode, generation));
-    }
-}
-
-pub unsafe fn cuThreadExchangeStreamCaptureMode(at: u64) -> i32 {
-    inside(|| unsafe {
-        let wanted = words(at, 1)?[0] as u32;
-        if wanted > RELAXED {
-            return Err(INVALID_VALUE);
-        }
-        let (before, _) = MODE.get();
-        exchange(wanted);
-        MODE.set((wanted, plugin::generation()));
-        put(at, before)
-    })
-}
-
-unsafe fn begun(stream: u64, graph: u64) -> Result<(), i32> {
+unsafe fn begun(stream: u64, graph: u64, mode: i32) -> Result<(), i32> {
     // SAFETY: the caller's.
     let id = unsafe { info(stream) }?.id;
     let mut captures = captures();
@@ -154,6 +108,8 @@ unsafe fn begun(stream: u64, graph: u64) -> Result<(), i32> {
         id,
         graph,
         given: graph != 0,
+        mode: mode as u32,
+        thread: thread::current().id(),
     };
     captures.open.insert(stream, open);
     captures.count();
@@ -279,11 +235,10 @@ pub unsafe fn capture_free(stream: u64, at: u64) -> Result<(), i32> {
 pub unsafe fn cuStreamBeginCapture_v2(stream: u64, mode: i32) -> i32 {
     inside(|| unsafe {
         context::ensure()?;
-        tell_mode();
         let stream = stream::resolve(stream)?;
         let args = [stream::lower(stream)?, mode as u64];
         check(lower::must(ix::cuStreamBeginCapture_v2, &args))?;
-        begun(stream, 0)
+        begun(stream, 0, mode)
     })
 }
 
@@ -316,7 +271,6 @@ pub unsafe fn cuStreamBeginCaptureToGraph(
 ) -> i32 {
     inside(|| unsafe {
         context::ensure()?;
-        tell_mode();
         let stream = stream::resolve(stream)?;
         let (after, data) = lists(&lowers(after, edges, n)?);
         let args = [
@@ -328,7 +282,7 @@ pub unsafe fn cuStreamBeginCaptureToGraph(
             mode as u64,
         ];
         check(lower::must(ix::cuStreamBeginCaptureToGraph, &args))?;
-        begun(stream, graph)
+        begun(stream, graph, mode)
     })
 }
 
