@@ -39,6 +39,7 @@ int cuIpcGetMemHandle(void *, address);
 int cuDeviceGetPCIBusId(char *, int, int);
 int cuDeviceGetByPCIBusId(int *, const char *);
 int cuPointerGetAttributes(unsigned, int *, void **, address);
+int cuPointerSetAttribute(const void *, int, address);
 int cudaMalloc(void **, unsigned long);
 int cudaFree(void *);
 int cudaGetLastError(void);
@@ -71,6 +72,14 @@ static void ask(int device)
     CHECK(cuDeviceGetPCIBusId(bus, sizeof bus, device));
     int known = cuDeviceGetByPCIBusId(&found, bus), unknown = cuDeviceGetByPCIBusId(&found, "7f:1f.7");
     printf("memory %d %d %p, bus %d %d %d, flags %d\n", type, number, host, known, found, unknown, cuMemHostAlloc(&p, 4, 64));
+}
+
+/* What was wanted of memory; where that begins anew nothing is wanted. */
+static int wanted(address p)
+{
+    char is[4] = {7, 7, 7, 7};
+    CHECK(cuPointerGetAttribute(is, 6, p));
+    return is[0] + 10 * (is[1] == 7);
 }
 
 static unsigned run(void *f, address p, unsigned n)
@@ -116,6 +125,9 @@ int main(int argc, char **argv)
             CHECK(cudaMalloc(&small[j], 1 + 300 * j));
             aligned &= (address)small[j] % 256 == 0;
         }
+        unsigned on = 1;
+        int fresh = wanted((address)small[1]);
+        CHECK(cuPointerSetAttribute(&on, 6, (address)small[1]));
         usleep(pause * 1000);
         CHECK(pthread_create(&thread, NULL, other, NULL));
         CHECK(pthread_join(thread, NULL));
@@ -130,9 +142,9 @@ int main(int argc, char **argv)
         int export = cudaGetExportTable(&table, handle) != 0 && cuGetExportTable(&table, handle) != 0 && !table;
         int refused = cudaGetLastError();
         printf("step %d: full %d, last %d %d %d, other thread %d, aligned %d; %d blocks, %d of %d, %d shared; %d %d; "
-               "refused %d %d %d, %d, last %d; %u\n",
+               "refused %d %d %d, %d, last %d; %u, wanted %d %d\n",
                i, full, peeked, last, none, quiet, aligned, blocks, grid, best, dynamic, warp, major, ipc, driver_ipc, graphics, export,
-               refused, run(f, p, i));
+               refused, run(f, p, i), fresh, wanted((address)small[1] + 7));
         fflush(stdout);
         for (int j = 0; j < 3; j++)
             CHECK(cudaFree(small[j]));

@@ -171,7 +171,9 @@ fn what_cuda_says_is_the_same_after_a_restart() {
         "{said}"
     );
     assert!(said.contains("step 1: full 2, last 2 2 0, other thread 0, aligned 1; "));
-    assert!(said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1\n"));
+    assert!(
+        said.contains("100000 shared; 32 9; refused 801 801 801, 1, last 801; 1, wanted 10 11\n")
+    );
     for name in [
         "cudaIpcGetMemHandle",
         "cuIpcGetMemHandle",

@@ -77,6 +77,7 @@ pub fn free(at: u64) -> Result<bool, i32> {
     let (place, managed) = {
         let mut model = model::lock();
         let place = place(&model).ok_or(INVALID_VALUE)?;
+        model.synchronous.remove(&at);
         (place, model.managed.remove(place))
     };
     give_back(at).inspect_err(|_| {

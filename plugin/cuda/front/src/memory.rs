@@ -162,6 +162,7 @@ pub fn release(at: u64) -> Result<(), i32> {
     // Before another pool can have the address.
     pool::gone(at);
     let mut model = model::lock();
+    model.synchronous.remove(&at);
     if let Some((base, region)) = model.arena.remove(at) {
         // SAFETY: the arena says that it is empty.
         if unsafe { unmap(base, &region) }.is_err() {
@@ -286,8 +287,16 @@ fn range(at: u64) -> Option<(u64, u64)> {
     found.or_else(|| vmm::mapping(at).map(|(base, len, _)| (base, len)))
 }
 
+/// Where an allocation of the program's begins.
+fn allocation(at: u64) -> Option<u64> {
+    let model = model::lock();
+    let of_managed = || Some(model.managed.iter().find(|m| m.holds(at))?.at);
+    model.arena.find(at).map(|a| a.0).or_else(of_managed)
+}
+
 /// Attributes of `cuPointerGetAttribute` that the model answers.
 const CONTEXT: i32 = 1;
+const SYNCHRONOUS: i32 = 6;
 const RANGE_START: i32 = 11;
 const RANGE_SIZE: i32 = 12;
 const POOL: i32 = 17;
@@ -312,6 +321,10 @@ pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
             RANGE_START if range(at).is_some() => put(out, range(at).map_or(0, |r| r.0)),
             RANGE_SIZE if range(at).is_some() => put(out, range(at).map_or(0, |r| r.1)),
             POOL => put(out, pool::of(at).unwrap_or(0)),
+            SYNCHRONOUS if allocation(at).is_some() => {
+                let base = allocation(at).unwrap_or(0);
+                put(out, model::lock().synchronous.contains(&base))
+            }
             _ => {
                 let args = [out, attribute as u64, at];
                 driver::forward(ix::cuPointerGetAttribute, Class::Forward, &args)
@@ -320,13 +333,55 @@ pub unsafe fn cuPointerGetAttribute(out: u64, attribute: i32, at: u64) -> i32 {
     })
 }
 
+pub unsafe fn cuPointerSetAttribute(value: u64, attribute: i32, at: u64) -> i32 {
+    inside(|| unsafe {
+        let args = [value, attribute as u64, at];
+        driver::forward(ix::cuPointerSetAttribute, Class::Forward, &args)?;
+        if let (SYNCHRONOUS, Some(base)) = (attribute, allocation(at)) {
+            // SAFETY: the program's number, which was just read.
+            let wanted = (value as *const u32).read() != 0;
+            let all = &mut model::lock().synchronous;
+            match wanted {
+                true => all.insert(base),
+                false => all.remove(&base),
+            };
+        }
+        Ok(())
+    })
+}
+
+/// What the program wants of its memory is told a fresh driver.
+///
+/// # Errors
+/// The driver's.
+///
+/// # Safety
+/// On the helper thread, with all memory there.
+pub unsafe fn replay_attributes() -> Result<(), i32> {
+    let all = model::lock().synchronous.clone();
+    for base in all
+        .into_iter()
+        .filter(|base| allocation(*base) == Some(*base))
+    {
+        let wanted = 1_u32;
+        let of = context_of(base).unwrap_or(0);
+        context::with(of, || {
+            context::ensure()?;
+            let args = [&raw const wanted as u64, SYNCHRONOUS as u64, base];
+            // SAFETY: a number, and memory that is there.
+            check(unsafe { lower::must(ix::cuPointerSetAttribute, &args) })
+        })?;
+    }
+    Ok(())
+}
+
 /// What an attribute of a pointer says where there is nothing to say: as many bytes of 0, and no device.
 fn nothing(attribute: i32) -> &'static [u8] {
     match attribute {
         CONTEXT | 3 | 4 | 7 | RANGE_START | RANGE_SIZE | 14 | POOL | 18..=20 => &[0; 8],
         5 => &[0; 16],              // tokens
         9 => &[254, 255, 255, 255], // CU_DEVICE_INVALID
-        2 | 6 | 8 | 16 => &[0; 4],
+        2 | 16 => &[0; 4],
         _ => &[0],
     }
 }

@@ -12,7 +12,7 @@ use super::host::Pinned;
 use super::managed::Managed;
 use super::record::Record;
 use super::runtime::register::Fatbins;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 
@@ -132,6 +132,8 @@ pub struct Model {
     pub arena: Arena,
     /// Managed memory, in the order of making.
     pub managed: Vec<Managed>,
+    /// Where memory begins of which the program wants `CU_POINTER_ATTRIBUTE_SYNC_MEMOPS`.
+    pub synchronous: BTreeSet<u64>,
     /// Host memory that the device knows.
     pub pinned: BTreeMap<u64, Pinned>,
     /// Variables of modules.
@@ -154,6 +156,7 @@ static MODEL: Mutex<Model> = Mutex::new(Model {
     devices: Vec::new(),
     arena: Arena::new(),
     managed: Vec::new(),
+    synchronous: BTreeSet::new(),
     pinned: BTreeMap::new(),
     globals: Vec::new(),
     fatbins: Fatbins::new(),

@@ -45,6 +45,7 @@ unsafe fn rebuild() -> Result<(), String> {
         vmm::replay().map_err(failed("mapping the program's memory"))?;
         managed_memory()?;
         pinned()?;
+        memory::replay_attributes().map_err(failed("cuPointerSetAttribute"))?;
         objects()?;
         graph::replay().map_err(failed("building a graph"))?;
         settings()?;
