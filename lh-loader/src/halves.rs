@@ -151,6 +151,7 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     // Directly behind the arguments: a program that writes a longer title over them goes on there.
     let (env_begin, env_end) = stack.block(env);
     let (args_begin, args_end) = stack.block(args);
+    stack.gap(window::random());
     stack.word(args().count());
     for (at, _) in placed(args_begin, args()) {
         stack.word(at);

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! low                                                                        high
-//! │ argc │ argv… 0 │ envp… 0 │ auxv… AT_NULL │  …  │ AT_RANDOM bytes │ strings │
+//! │ argc │ argv… 0 │ envp… 0 │ auxv… AT_NULL │  …  │ AT_RANDOM bytes │  gap  │ strings │
 //! ^ rsp (16-byte aligned)
 //! ```
 
 use core::ffi::CStr;
+
+/// Most bytes of the gap.
+const MAX_GAP: usize = 8192;
 
 /// Most pointers (argv, envp and auxv words together) that a stack can be given.
 const MAX_WORDS: usize = 1 << 16;
@@ -79,6 +82,12 @@ impl StackBuilder {
             at += p.len();
         }
         self.strings
+    }
+
+    /// Leaves a gap of a random size, as the kernel does (`arch_align_stack`). A loop's speed can depend on which lines of the
+    /// cache the stack shares with the program's other memory: that is by chance, and not always the same.
+    pub fn gap(&mut self, random: usize) {
+        self.room(random % MAX_GAP);
     }
 
     /// Copies a C string; its address goes to the vectors.

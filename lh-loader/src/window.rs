@@ -11,7 +11,8 @@ use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, PAGE, UPPER_BASE, 
 use crate::lhinfo;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// Huge pages: big mappings are aligned to them, as the kernel's own placement does.
+/// Huge pages. Mappings are aligned to them as the kernel's own placement does: anonymous ones only if their size is. If all
+/// large arrays of a program began at such an address, equal places in them would share sets of the TLB.
 const HUGE: usize = 2 << 20;
 /// Ranges remembered for reuse, a window.
 const FREE: usize = 64;
@@ -51,25 +52,21 @@ fn start(base: usize, cursor: &AtomicUsize) -> usize {
     if now != 0 {
         return now;
     }
-    let mut random = [0u8; 8];
-    // SAFETY: getrandom writes 8 bytes into `random`.
-    unsafe {
-        syscall6(
-            libc::SYS_getrandom as usize,
-            random.as_mut_ptr() as usize,
-            8,
-            0,
-            0,
-            0,
-            0,
-        )
-    };
     // The first 4 GiB are left to fixed placements by the loader.
-    let at = base + (4 << 30) + (usize::from_le_bytes(random) % RANDOM_SPAN) / PAGE * PAGE;
+    let at = base + (4 << 30) + (random() % RANDOM_SPAN) / PAGE * PAGE;
     match cursor.compare_exchange(0, at, Relaxed, Relaxed) {
         Ok(_) => at,
         Err(other) => other,
     }
+}
+
+/// The kernel's random number.
+pub fn random() -> usize {
+    let mut bytes = [0u8; 8];
+    let at = bytes.as_mut_ptr() as usize;
+    // SAFETY: getrandom writes 8 bytes.
+    unsafe { syscall6(libc::SYS_getrandom as usize, at, bytes.len(), 0, 0, 0, 0) };
+    usize::from_ne_bytes(bytes)
 }
 
 /// One range of `len` bytes from the cursor.
@@ -166,7 +163,9 @@ pub unsafe fn map(
         };
     }
     let mut size = page_up(len);
-    let mut align = if size >= HUGE { HUGE } else { PAGE };
+    let anonymous = flags & libc::MAP_ANONYMOUS as usize != 0;
+    let huge = size >= HUGE && (!anonymous || size.is_multiple_of(HUGE));
+    let mut align = if huge { HUGE } else { PAGE };
     if flags & libc::MAP_HUGETLB as usize != 0 {
         let shift = (flags >> 26) & 63;
         align = if shift == 0 { HUGE } else { 1 << shift };

@@ -117,7 +117,7 @@ fn memory_of_each_half_is_in_its_window() {
             let a = mmap(0, 10000, RW as i32, ANON as i32, -1, 0);
             assert_eq!(owner(a), who);
             (a as *mut u8).write(1);
-            let b = copy.generic(libc::SYS_mmap, [0, 3 << 20, RW, ANON, usize::MAX, 0]) as usize;
+            let b = copy.generic(libc::SYS_mmap, [0, 4 << 20, RW, ANON, usize::MAX, 0]) as usize;
             assert_eq!(owner(b), who);
             assert_eq!(b % (2 << 20), 0);
             let may_move = libc::MREMAP_MAYMOVE as usize;
@@ -126,7 +126,7 @@ fn memory_of_each_half_is_in_its_window() {
             assert_eq!(owner(moved), who);
             assert_eq!((moved as *const u8).read(), 1);
             assert_eq!(munmap(moved, 1 << 30), 0);
-            assert_eq!(munmap(b, 3 << 20), 0);
+            assert_eq!(munmap(b, 4 << 20), 0);
             let again = mmap(0, 4096, RW as i32, ANON as i32, -1, 0);
             assert_eq!(owner(again), who);
             assert_eq!(munmap(again, 4096), 0);
