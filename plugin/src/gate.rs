@@ -218,12 +218,14 @@ pub fn enter_stream(call: Call) -> Inside {
 
 /// Ends what [`enter_stream`] began.
 pub fn leave_stream(inside: Inside) {
-    if !inside.nested() {
+    let outermost = !inside.nested();
+    // First: as long as it is inside it is a guest, for [`has_guests`].
+    drop(inside);
+    if outermost {
         // SAFETY: as in `enter`.
         let admission = unsafe { &(*block::mine()).admission };
         admission.store(NOT_ASKED, Ordering::Relaxed);
     }
-    drop(inside);
 }
 
 impl Inside {

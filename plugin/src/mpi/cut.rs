@@ -54,7 +54,7 @@ fn agree() -> Result<(), String> {
     Ok(())
 }
 
-/// How many seconds a checkpoint waits for calls that must complete.
+/// How many seconds a cut waits.
 static PATIENCE: AtomicU64 = AtomicU64::new(60);
 
 /// The host waits no longer than this, nor does a cut.
@@ -62,7 +62,7 @@ pub fn wait_at_most(seconds: u64) {
     PATIENCE.fetch_min(seconds, Relaxed);
 }
 
-/// See [`PATIENCE`].
+/// For so long a checkpoint waits for calls that must complete.
 pub fn patience() -> Duration {
     Duration::from_secs(PATIENCE.load(Relaxed))
 }
