@@ -11,8 +11,9 @@ use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, PAGE, UPPER_BASE, 
 use crate::lhinfo;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// Huge pages. Mappings are aligned to them as the kernel's own placement does: anonymous ones only if their size is. If all
-/// large arrays of a program began at such an address, equal places in them would share sets of the TLB.
+/// Huge pages. Mappings are aligned to them as the kernel's own placement does: private anonymous ones if their size is, and
+/// large private ones of files. If all large arrays of a program began at such an address, equal places in them would share
+/// sets of the TLB.
 const HUGE: usize = 2 << 20;
 /// Ranges remembered for reuse, a window.
 const FREE: usize = 64;
@@ -163,8 +164,9 @@ pub unsafe fn map(
         };
     }
     let mut size = page_up(len);
+    let private = flags & libc::MAP_TYPE as usize == libc::MAP_PRIVATE as usize;
     let anonymous = flags & libc::MAP_ANONYMOUS as usize != 0;
-    let huge = size >= HUGE && (!anonymous || size.is_multiple_of(HUGE));
+    let huge = private && size >= HUGE && (!anonymous || size.is_multiple_of(HUGE));
     let mut align = if huge { HUGE } else { PAGE };
     if flags & libc::MAP_HUGETLB as usize != 0 {
         let shift = (flags >> 26) & 63;
