@@ -274,15 +274,25 @@ impl Job {
     /// The checkpoint of a restarted job: until it is up, nobody answers.
     #[track_caller]
     pub fn checkpoint_once_up(&mut self, scratch: &Scratch) {
+        assert!(self.is_checkpointed_once_up(scratch), "it is through");
+    }
+
+    /// The same, unless the program is through before.
+    #[track_caller]
+    pub fn is_checkpointed_once_up(&mut self, scratch: &Scratch) -> bool {
         wait_for("the restarted program's checkpoint", LIMIT, || {
+            let ended = self.ended();
             let done = self.try_checkpoint(scratch);
-            assert!(
-                done.status.success() || text(&done.stderr).contains("does not answer"),
-                "{}",
-                text(&done.stderr)
-            );
-            done.status.success().then_some(())
-        });
+            let why = text(&done.stderr);
+            if done.status.success() {
+                return Some(true);
+            }
+            if ended || why.contains("MPI_Finalize") {
+                return Some(false);
+            }
+            assert!(why.contains("does not answer"), "{why}");
+            None
+        })
     }
 
     /// `splitproc checkpoint --wait`, however it ends.

@@ -81,4 +81,9 @@ impl Resources {
         self.signals.arm(real_tid);
         Ok(())
     }
+
+    /// Signals that were pending for the process, as a mask.
+    pub fn pending_signals(&self) -> u64 {
+        self.signals.pending()
+    }
 }

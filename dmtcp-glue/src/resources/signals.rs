@@ -69,6 +69,15 @@ impl Signals {
         Ok(())
     }
 
+    /// What was pending for the process, as a mask.
+    pub fn pending(&self) -> u64 {
+        let bit = |info| 1_u64.checked_shl(number(info).wrapping_sub(1));
+        self.shared
+            .iter()
+            .filter_map(bit)
+            .fold(0, |set, bit| set | bit)
+    }
+
     /// Sends what was pending again; all threads still block everything.
     pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>) {
         for info in &self.shared {
@@ -170,11 +179,16 @@ fn drain(tid: u32) -> Result<Vec<Blob>> {
     Ok(infos.map(|i| Blob(i.to_vec())).collect())
 }
 
+/// The signal's number, the first int of a siginfo.
+fn number(info: &Blob) -> u32 {
+    info.0[..4].try_into().map_or(0, u32::from_ne_bytes)
+}
+
 /// Sends a signal to ourselves, or to one of our threads, as it was sent. What `kill` and the kernel sent can
 /// only be sent by `kill` again: then we are the sender.
 fn send(tid: Option<u32>, info: &Blob) {
     let pid = std::process::id() as usize;
-    let number = info.0[..4].try_into().map_or(0, i32::from_ne_bytes) as usize;
+    let number = number(info) as usize;
     let at = info.0.as_ptr() as usize;
     // SAFETY: the kernel reads one siginfo; a signal to ourselves that was there before.
     let _ = unsafe {
