@@ -116,162 +116,85 @@ unsafe fn derived(n: i32, t: i32, f: impl FnOnce(i32, usize) -> i32) -> i32 {
     code
 }
 
-/// `MPI_Accumulate`.
-pub unsafe extern "C" fn mpi_accumulate<A: Library>(
-    origin: usize,
-    n: i32,
-    t: i32,
-    rank: i32,
-    at: i64,
-    target_n: i32,
-    target_t: i32,
-    op: i32,
-    window: i32,
-) -> i32 {
-    type F = unsafe extern "C" fn(usize, i32, usize, i32, i64, i32, usize, usize, usize) -> i32;
-    let f: F = transmute(library(ix::Accumulate));
-    let (origin, rank) = (numbers::buffer::<A>(origin), A::rank_from_canonical(rank));
-    let (op, window) = (native(Kind::Op, op), native(Kind::Window, window));
-    let target_t = native(Kind::Datatype, target_t);
-    numbers::code::<A>(derived(n, t, |n, t| {
-        f(origin, n, t, rank, at, target_n, target_t, op, window)
-    }))
-}
-
-/// `MPI_Raccumulate`.
-pub unsafe extern "C" fn mpi_raccumulate<A: Library>(
-    origin: usize,
-    n: i32,
-    t: i32,
-    rank: i32,
-    at: i64,
-    target_n: i32,
-    target_t: i32,
-    op: i32,
-    window: i32,
-    request: usize,
-) -> i32 {
-    type F = unsafe extern "C" fn(
-        usize,
-        i32,
-        usize,
-        i32,
-        i64,
-        i32,
-        usize,
-        usize,
-        usize,
-        &mut usize,
-    ) -> i32;
-    let f: F = transmute(library(ix::Raccumulate));
-    let (origin, rank) = (numbers::buffer::<A>(origin), A::rank_from_canonical(rank));
-    let (op, window, mut made) = (native(Kind::Op, op), native(Kind::Window, window), 0);
-    let target_t = native(Kind::Datatype, target_t);
-    let code = derived(n, t, |n, t| {
-        f(
-            origin, n, t, rank, at, target_n, target_t, op, window, &mut made,
-        )
-    });
-    if code == 0 {
-        put(request, canonical(Kind::Request, made));
-    }
-    numbers::code::<A>(code)
-}
-
-/// `MPI_Get_accumulate`.
-pub unsafe extern "C" fn mpi_get_accumulate<A: Library>(
-    origin: usize,
-    origin_n: i32,
-    origin_t: i32,
-    result: usize,
-    result_n: i32,
-    result_t: i32,
-    rank: i32,
-    at: i64,
-    target_n: i32,
-    target_t: i32,
-    op: i32,
-    window: i32,
-) -> i32 {
-    type F = unsafe extern "C" fn(
-        usize,
-        i32,
-        usize,
-        usize,
-        i32,
-        usize,
-        i32,
-        i64,
-        i32,
-        usize,
-        usize,
-        usize,
-    ) -> i32;
-    let f: F = transmute(library(ix::Get_accumulate));
-    let what = [
-        (origin_n, origin_t),
-        (result_n, result_t),
-        (target_n, target_t),
-    ];
-    let Some([o, r, t]) = all_plain::<A>(what, op) else {
-        return refuse("Get_accumulate");
+/// `MPI_Accumulate`, and the form of it that gives a `request` of the library's, which is `made`.
+macro_rules! accumulate {
+    ($name:ident $index:ident $($request:ident $made:ident: $place:ty)?) => {
+        #[doc = concat!("`MPI_", stringify!($index), "`.")]
+        pub unsafe extern "C" fn $name<A: Library>(
+            origin: usize,
+            n: i32,
+            t: i32,
+            rank: i32,
+            at: i64,
+            target_n: i32,
+            target_t: i32,
+            op: i32,
+            window: i32,
+            $($request: usize,)?
+        ) -> i32 {
+            type F = unsafe extern "C" fn(
+                usize, i32, usize, i32, i64, i32, usize, usize, usize, $($place,)?
+            ) -> i32;
+            let f: F = transmute(library(ix::$index));
+            let (origin, rank) = (numbers::buffer::<A>(origin), A::rank_from_canonical(rank));
+            let (op, window) = (native(Kind::Op, op), native(Kind::Window, window));
+            let target_t = native(Kind::Datatype, target_t);
+            $(let mut $made = 0;)?
+            let code = derived(n, t, |n, t| {
+                f(origin, n, t, rank, at, target_n, target_t, op, window, $(&mut $made,)?)
+            });
+            $(if code == 0 {
+                put($request, canonical(Kind::Request, $made));
+            })?
+            numbers::code::<A>(code)
+        }
     };
-    let (origin, result) = (numbers::buffer::<A>(origin), numbers::buffer::<A>(result));
-    let rank = A::rank_from_canonical(rank);
-    let (op, window) = (native(Kind::Op, op), native(Kind::Window, window));
-    numbers::code::<A>(f(
-        origin, o.0, o.1, result, r.0, r.1, rank, at, t.0, t.1, op, window,
-    ))
 }
 
-/// `MPI_Rget_accumulate`.
-pub unsafe extern "C" fn mpi_rget_accumulate<A: Library>(
-    origin: usize,
-    origin_n: i32,
-    origin_t: i32,
-    result: usize,
-    result_n: i32,
-    result_t: i32,
-    rank: i32,
-    at: i64,
-    target_n: i32,
-    target_t: i32,
-    op: i32,
-    window: i32,
-    request: usize,
-) -> i32 {
-    type F = unsafe extern "C" fn(
-        usize,
-        i32,
-        usize,
-        usize,
-        i32,
-        usize,
-        i32,
-        i64,
-        i32,
-        usize,
-        usize,
-        usize,
-        &mut usize,
-    ) -> i32;
-    let f: F = transmute(library(ix::Rget_accumulate));
-    let what = [
-        (origin_n, origin_t),
-        (result_n, result_t),
-        (target_n, target_t),
-    ];
-    let Some([o, r, t]) = all_plain::<A>(what, op) else {
-        return refuse("Rget_accumulate");
+accumulate! { mpi_accumulate Accumulate }
+accumulate! { mpi_raccumulate Raccumulate request made: &mut usize }
+
+/// The same of `MPI_Get_accumulate`.
+macro_rules! get_accumulate {
+    ($name:ident $index:ident $($request:ident $made:ident: $place:ty)?) => {
+        #[doc = concat!("`MPI_", stringify!($index), "`.")]
+        pub unsafe extern "C" fn $name<A: Library>(
+            origin: usize,
+            origin_n: i32,
+            origin_t: i32,
+            result: usize,
+            result_n: i32,
+            result_t: i32,
+            rank: i32,
+            at: i64,
+            target_n: i32,
+            target_t: i32,
+            op: i32,
+            window: i32,
+            $($request: usize,)?
+        ) -> i32 {
+            type F = unsafe extern "C" fn(
+                usize, i32, usize, usize, i32, usize, i32, i64, i32, usize, usize, usize, $($place,)?
+            ) -> i32;
+            let f: F = transmute(library(ix::$index));
+            let what = [(origin_n, origin_t), (result_n, result_t), (target_n, target_t)];
+            let Some([o, r, t]) = all_plain::<A>(what, op) else {
+                return refuse(stringify!($index));
+            };
+            let (origin, result) = (numbers::buffer::<A>(origin), numbers::buffer::<A>(result));
+            let rank = A::rank_from_canonical(rank);
+            let (op, window) = (native(Kind::Op, op), native(Kind::Window, window));
+            $(let mut $made = 0;)?
+            let code = f(
+                origin, o.0, o.1, result, r.0, r.1, rank, at, t.0, t.1, op, window, $(&mut $made,)?
+            );
+            $(if code == 0 {
+                put($request, canonical(Kind::Request, $made));
+            })?
+            numbers::code::<A>(code)
+        }
     };
-    let (origin, result) = (numbers::buffer::<A>(origin), numbers::buffer::<A>(result));
-    let rank = A::rank_from_canonical(rank);
-    let (op, window, mut made) = (native(Kind::Op, op), native(Kind::Window, window), 0);
-    let code = f(
-        origin, o.0, o.1, result, r.0, r.1, rank, at, t.0, t.1, op, window, &mut made,
-    );
-    if code == 0 {
-        put(request, canonical(Kind::Request, made));
-    }
-    numbers::code::<A>(code)
 }
+
+get_accumulate! { mpi_get_accumulate Get_accumulate }
+get_accumulate! { mpi_rget_accumulate Rget_accumulate request made: &mut usize }
