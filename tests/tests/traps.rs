@@ -187,6 +187,17 @@ traps_over_both! { "trap_look" 2:
     the_others_test_and_look "busy";
 }
 
+traps_over_both! { "trap_alike" 2:
+    the_others_wait_for_receives_of_one_kind "windows";
+    the_others_wait_for_receives_of_one_kind_with_statuses "statuses";
+    receives_of_one_kind_of_which_one_has_failed "failed";
+    receives_of_one_kind_and_of_others "mixed";
+    the_others_wait_for_receives_of_several_kinds "owed";
+    the_others_wait_for_receives_in_another_order "turned";
+}
+
+traps_over_both! { "trap_alike" 3: threads_wait_for_receives_of_one_kind "windows"; }
+
 traps_over_both! { "trap_coll" 2:
     the_others_wait_for_all_requests "busy_waitall";
     the_others_wait_for_any_request "busy_waitany";

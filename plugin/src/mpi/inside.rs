@@ -76,7 +76,8 @@ pub fn testing() -> bool {
     let mut found = false;
     gate::each_inside(|b, _, _| {
         // SAFETY: as in `receives`.
-        found |= unsafe { (*b).function.load(Relaxed) } == ix::Testall as u32;
+        let function = unsafe { (*b).function.load(Relaxed) } as usize;
+        found |= matches!(function, ix::Testall | ix::Waitall);
     });
     found
 }

@@ -237,6 +237,13 @@ pub fn file_requests_are_safe() -> bool {
     !OPEN_MPI.load(Relaxed)
 }
 
+/// Does the library's `MPI_Waitall` come back where a request has failed before? Open MPI's (4.1) waits for ever, if it has
+/// locks.
+#[inline(always)]
+pub fn waits_for_failed_requests() -> bool {
+    !OPEN_MPI.load(Relaxed)
+}
+
 /// Has the library this function?
 pub fn has(index: usize) -> bool {
     TABLE[index].load(Relaxed) != missing as *const () as usize

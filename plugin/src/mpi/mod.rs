@@ -16,6 +16,7 @@ pub mod any;
 pub mod apart;
 pub mod assistant;
 pub mod attrs;
+pub mod batch;
 pub mod bsend;
 pub mod codes;
 pub mod coll;

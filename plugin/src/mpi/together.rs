@@ -5,18 +5,13 @@
 //! learn which are complete.
 
 use super::abi::*;
-use super::complete::{poll, settle, wait_one};
+use super::batch::{look, Gone, Look, Met, BATCH};
+use super::complete::{poll, wait_one};
 use super::front::{finish, put, put_status, slice_mut};
-use super::lower::{ix, must};
 use super::model::request::{self, Kind, Request, COMPLETE};
-use super::model::{lock, shared};
-use super::{inside, quick, sync};
+use super::{quick, sync};
 use crate::gate::{self, Call};
-use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::Relaxed;
 
-/// Most requests that are asked about in one call.
-const BATCH: usize = 64;
 /// So few are waited for one after the other, which costs less than a look at them.
 const FEW: usize = 2;
 /// Looks in a row after which the processor is offered to others: they may be who is waited for.
@@ -51,123 +46,6 @@ pub unsafe fn put_error(statuses: usize, i: usize, code: i32) {
     }
 }
 
-/// Requests of a batch that have been waited for, with their statuses stored.
-#[derive(Clone, Copy)]
-struct Gone(u64);
-
-const _: () = assert!(BATCH <= u64::BITS as usize);
-
-impl Gone {
-    fn add(&mut self, i: usize) {
-        self.0 |= 1 << i;
-    }
-
-    fn has(self, i: usize) -> bool {
-        i < BATCH && self.0 >> i & 1 != 0
-    }
-}
-
-/// What one look at a batch found.
-enum Look {
-    /// All are complete; they are gone.
-    Complete,
-    /// Not yet.
-    Pending,
-    /// Each has to be looked at by itself.
-    Apart,
-}
-
-/// Looks whether all of up to `BATCH` requests are complete. `errors`: the statuses' errors are set too, as MPICH's
-/// `MPI_Waitall` does. `gone`: their statuses are there.
-///
-/// Nothing says that the lower half has them but the note of the function, made before the gate is passed: as long
-/// as a thread is inside with it, the drain asks about no request (see `inside::testing`). So little is stored here
-/// because stores queue up behind the one that has just sent a message to another processor.
-///
-/// # Safety
-/// The handles and, unless ignored, the statuses are the application's.
-#[inline(always)]
-unsafe fn look(handles: &mut [i32], statuses: usize, errors: bool, gone: Gone) -> Look {
-    inside::function(ix::Testall);
-    let inside = gate::enter(Call::MustComplete);
-    if inside.nested() || shared() {
-        return Look::Apart;
-    }
-    let mut lower = [REQUEST_NULL; BATCH];
-    let mut requests = [const { None::<&'static Request> }; BATCH];
-    let mut open = false;
-    for ((handle, lower), request) in handles.iter().zip(&mut lower).zip(&mut requests) {
-        *request = request::open(*handle);
-        match request {
-            Some(r) => *lower = r.lower.load(Relaxed),
-            None if matches!(*handle, REQUEST_NULL | COMPLETE) => continue,
-            None => return Look::Apart,
-        }
-        open = true;
-    }
-    let mut own = [const { MaybeUninit::<Status>::uninit() }; BATCH];
-    if open {
-        let mut flag = 0i32;
-        let args = [
-            handles.len() as u64,
-            lower.as_mut_ptr() as u64,
-            &raw mut flag as u64,
-            own.as_mut_ptr() as u64,
-        ];
-        let code = must(ix::Testall, &args);
-        if code != SUCCESS {
-            if code & ERR_CLASS == ERR_IN_STATUS {
-                // SAFETY: the call has stored all statuses.
-                note(
-                    handles,
-                    std::slice::from_raw_parts(own.as_ptr().cast(), handles.len()),
-                );
-            }
-            return Look::Apart;
-        }
-        if flag == 0 {
-            return Look::Pending;
-        }
-    }
-    let guard = lock();
-    let wanted = !matches!(statuses, 0 | STATUS_IGNORE);
-    let all = handles.iter_mut().zip(&requests).zip(&mut own);
-    for (i, ((handle, request), own)) in all.enumerate() {
-        if let Some(r) = *request {
-            // SAFETY: as above.
-            settle(&guard, r, own.assume_init_mut(), false);
-            request::release(&guard, r);
-        } else {
-            own.write(Status::EMPTY);
-        }
-        if wanted && !gone.has(i) {
-            if errors && *handle != REQUEST_NULL {
-                put_error(statuses, i, SUCCESS);
-            }
-            // SAFETY: as above, or just stored.
-            put_at(statuses, i, own.assume_init());
-        }
-        *handle = REQUEST_NULL;
-    }
-    Look::Complete
-}
-
-/// Some are complete, at least one of them with an error.
-#[cold]
-fn note(handles: &[i32], own: &[Status]) {
-    let guard = lock();
-    for (handle, own) in handles.iter().zip(own) {
-        let mut own = *own;
-        match request::open(*handle) {
-            Some(r) if own.error & ERR_CLASS != ERR_PENDING => {
-                settle(&guard, r, &mut own, false);
-                r.complete(own);
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Waits until they are complete, or gives those that are when each other one has to be waited for by itself.
 ///
 /// Messages mostly come in the order of their receives. So the last receive is waited for, then one look mostly finds all
@@ -175,19 +53,22 @@ fn note(handles: &[i32], own: &[Status]) {
 unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> Result<(), Gone> {
     let mut gone = Gone(0);
     let (mut waits, mut looks) = (1, 0u32);
+    let mut met = Met::NONE;
     loop {
         let mut left = (0..handles.len()).rev();
         for _ in 0..waits {
             let open = |i: &usize| !matches!(handles[*i], REQUEST_NULL | COMPLETE);
             let Some(i) = left.find(open) else { break };
+            let last = request::open(handles[i]).and_then(Met::of);
             if !quick::wait_in(&mut handles[i], status_at(statuses, i)) {
                 waits = 0;
                 break;
             }
             gone.add(i);
+            met = last.unwrap_or(met);
         }
         waits *= 2;
-        match look(handles, statuses, true, gone) {
+        match look(handles, statuses, true, gone, met) {
             Look::Complete => return Ok(()),
             Look::Apart => return Err(gone),
             Look::Pending => looks = looks.wrapping_add(1),
@@ -273,7 +154,7 @@ unsafe fn one(i: usize, handles: &mut [i32], statuses: usize, failed: bool) -> b
 pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {
     let handles = slice_mut::<i32>(at, n.max(0) as usize);
     if handles.len() <= BATCH {
-        let found = look(handles, statuses, false, Gone(0));
+        let found = look(handles, statuses, false, Gone(0), Met::NONE);
         put(flag, matches!(found, Look::Complete) as i32);
         if !matches!(found, Look::Apart) {
             return SUCCESS;

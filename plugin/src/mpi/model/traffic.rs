@@ -41,6 +41,12 @@ impl Traffic {
             .store(self.received.load(Relaxed) + 1, Relaxed);
     }
 
+    /// Several messages have been received.
+    #[inline(always)]
+    pub fn receive_several(&self, n: usize) {
+        bump(&self.received, n as u64);
+    }
+
     /// It was not sent after all.
     pub fn unsend(&self) {
         bump(&self.sent, u64::MAX);
