@@ -45,7 +45,50 @@ static void nobody_carries_it_on(void)
     MPI_Op_free(&op);
 }
 
-static const struct trap traps[] = {
-    {"one_is_late", one_is_late}, {"nobody_carries_it_on", nobody_carries_it_on}, {NULL, NULL}};
+/* The root computes until GO. */
+static void slow(void *in, void *inout, int *n, MPI_Datatype *type)
+{
+    add(in, inout, n, type);
+    if (rank == 0 && !marked(0)) {
+        mark(0);
+        say_ready_of_all();
+        wait_for_go();
+    }
+}
+
+/* A reduction whose root computes inside the library; the others have left it, or wait for the root. */
+static void an_operator_computes(void (*reduce)(const int *, int *, MPI_Op))
+{
+    int sum = 0, one = 1;
+    MPI_Op op;
+    MPI_Op_create(slow, 1, &op);
+    if (rank != 0)
+        mark(rank);
+    reduce(&one, &sum, op);
+    CHECK(rank != 0 || sum == ranks);
+    MPI_Op_free(&op);
+}
+
+static void to_one(const int *one, int *sum, MPI_Op op)
+{
+    MPI_Reduce(one, sum, 1, MPI_INT, op, 0, MPI_COMM_WORLD);
+}
+
+static void by_itself(const int *one, int *sum, MPI_Op op)
+{
+    if (rank != 0)
+        return;
+    for (*sum = *one; *sum < ranks;)
+        MPI_Reduce_local(one, sum, 1, MPI_INT, op);
+}
+
+static void root_computes(void) { an_operator_computes(to_one); }
+static void one_computes(void) { an_operator_computes(by_itself); }
+
+static const struct trap traps[] = {{"one_is_late", one_is_late},
+                                    {"nobody_carries_it_on", nobody_carries_it_on},
+                                    {"root_computes", root_computes},
+                                    {"one_computes", one_computes},
+                                    {NULL, NULL}};
 
 int main(int argc, char **argv) { return run_trap(argc, argv, traps, MPI_THREAD_SINGLE); }

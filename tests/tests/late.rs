@@ -34,3 +34,19 @@ fn a_reduction_that_only_the_program_carries_on() {
         ],
     );
 }
+
+#[test]
+fn a_root_that_computes_with_its_own_operator() {
+    refused(
+        "root_computes",
+        &["MPI_Reduce on MPI_COMM_WORLD is under way on rank 0: ask again when it is complete"],
+    );
+}
+
+#[test]
+fn a_rank_that_computes_with_its_own_operator() {
+    refused(
+        "one_computes",
+        &["rank 0 computes with an operator of the program's in MPI_Reduce_local"],
+    );
+}

@@ -367,7 +367,9 @@ fn attempt() -> Result<(), String> {
     let outcome = begun.and_then(|()| targets()).and_then(|aims| {
         gate::close();
         // SAFETY: the gate is closed and this is the helper thread.
-        unsafe { drain::run(&aims).and_then(|()| reopen::settle()) }?;
+        unsafe { drain::run(&aims) }?;
+        // SAFETY: as above.
+        own::between(|| unsafe { reopen::settle() })??;
         agree()
     });
     assistant::end();
@@ -409,7 +411,7 @@ pub fn resume() {
         }
         drop(guard);
         // SAFETY: the lower half is up and the gate still closed, or never was.
-        unsafe { sweep() };
+        own::unless_any(|| unsafe { sweep() });
         if gate::closed() {
             unshare_when_quiet();
         }

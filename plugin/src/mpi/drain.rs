@@ -88,7 +88,9 @@ pub unsafe fn run(aims: &Aims) -> Result<(), String> {
     let mut rounds = 0u32;
     loop {
         own::unless_any(|| progress());
-        let busy = inside::busy().or_else(|| fileio::in_flight(&lock()));
+        let busy = own::computing()
+            .or_else(inside::busy)
+            .or_else(|| fileio::in_flight(&lock()));
         let busy = busy.or_else(assistant::flushing);
         let busy = busy.unwrap_or_default();
         // After the look at threads that must complete: one of these may have been it.

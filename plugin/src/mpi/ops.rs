@@ -5,6 +5,7 @@ use super::front::{forward, put, query};
 use super::lower::{self, ix, must, Fail};
 use super::model::objects::{find, Op, OPS};
 use super::model::{datatype, lock, serial, Guard};
+use super::own;
 use crate::crossing;
 use mpi_abi::OPERATORS;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -36,21 +37,25 @@ mpi_abi::thunks!(thunks: OPERATORS => operator);
 /// Calls the operator whose thunk is at `at`.
 unsafe extern "C" fn operator(a: usize, b: usize, n: *mut i32, t: *mut i32, at: usize) {
     crossing::upper(|| {
-        let slot = &SLOTS[thunks::number(at)];
-        let f = slot.function.load(Relaxed);
-        // SAFETY: the lower half's arguments are those of an MPI_User_function.
-        let (mut t, count) = unsafe { (virtual_type(*t), *n) };
-        match slot.caller.load(Relaxed) {
-            // SAFETY: the slot holds the function that the application registered, for counts of 64 bits.
-            0 if slot.large.load(Relaxed) => unsafe {
-                let f = std::mem::transmute::<usize, LargeFunction>(f);
-                f(a, b, &mut i64::from(count), &mut t)
-            },
-            // SAFETY: the slot holds the function that the application registered.
-            0 => unsafe { std::mem::transmute::<usize, Function>(f)(a, b, n, &mut t) },
-            // SAFETY: the front or the C++ library gave a function of this type.
-            caller => unsafe { std::mem::transmute::<usize, Caller>(caller)(a, b, count, t, f) },
-        }
+        own::computes(|| {
+            let slot = &SLOTS[thunks::number(at)];
+            let f = slot.function.load(Relaxed);
+            // SAFETY: the lower half's arguments are those of an MPI_User_function.
+            let (mut t, count) = unsafe { (virtual_type(*t), *n) };
+            match slot.caller.load(Relaxed) {
+                // SAFETY: the slot holds the function that the application registered, for counts of 64 bits.
+                0 if slot.large.load(Relaxed) => unsafe {
+                    let f = std::mem::transmute::<usize, LargeFunction>(f);
+                    f(a, b, &mut i64::from(count), &mut t)
+                },
+                // SAFETY: the slot holds the function that the application registered.
+                0 => unsafe { std::mem::transmute::<usize, Function>(f)(a, b, n, &mut t) },
+                // SAFETY: the front or the C++ library gave a function of this type.
+                caller => unsafe {
+                    std::mem::transmute::<usize, Caller>(caller)(a, b, count, t, f)
+                },
+            }
+        })
     });
 }
 

@@ -5,18 +5,29 @@
 //! uses too when it is not in MPI. So while such a reduction is under way neither of them calls the library: the program's
 //! threads carry it on, in their calls and where they are held (see `coll`), and the cut waits until it is complete.
 //! The library's own operators may run on any thread that rounds as the program does.
+//!
+//! As long as an operator of the program's computes, the library may let nobody in (see `turn`). So then, too, neither of
+//! them calls it, and while one of them is inside no such operator begins.
 
 use super::complete::poll_all;
+use super::lower::NAMES;
 use super::model::request::Kind;
+use super::model::WORLD_RANK;
+use super::{cut, turn};
 use crate::block;
 use crate::gate::{self, Call};
 use core::arch::asm;
 use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::time::{Duration, Instant};
 
 /// Reductions by operators of the program's that are under way.
 static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
 /// Threads of ours that are in the library.
 static HELPERS: AtomicU32 = AtomicU32::new(0);
+/// Operators of the program's that compute.
+static COMPUTING: AtomicU32 = AtomicU32::new(0);
+/// The function, by its index, in which the last of them does.
+static COMPUTES_IN: AtomicU32 = AtomicU32::new(0);
 /// How the program's floating-point units round and what they pass over: MXCSR and the x87 control word.
 static MXCSR: AtomicU32 = AtomicU32::new(0x1f80);
 static X87: AtomicU32 = AtomicU32::new(0x37f);
@@ -39,14 +50,65 @@ pub fn any() -> bool {
     UNDER_WAY.load(SeqCst) != 0
 }
 
-/// Runs `f`, which calls the library, on a thread of ours; not if a reduction is under way that is the program's own.
-pub fn unless_any(f: impl FnOnce()) {
-    HELPERS.fetch_add(1, SeqCst);
-    if !any() {
-        round_alike();
-        f();
+/// Runs an operator of the program's, which the library has called.
+pub fn computes(f: impl FnOnce()) {
+    // SAFETY: the block is this thread's own.
+    let b = unsafe { &*block::mine() };
+    COMPUTES_IN.store(b.function.load(Relaxed), Relaxed);
+    COMPUTING.fetch_add(1, SeqCst);
+    // Who is inside may wait for this thread's turn. If a reduction is under way the library may be half done here.
+    while b.exempt == 0 && !any() && HELPERS.load(SeqCst) != 0 {
+        turn::give_way_if_wanted();
+        std::thread::yield_now();
     }
+    f();
+    COMPUTING.fetch_sub(1, SeqCst);
+}
+
+/// Does an operator of the program's compute? In words.
+pub fn computing() -> Option<String> {
+    if COMPUTING.load(SeqCst) == 0 {
+        return None;
+    }
+    let (me, function) = (WORLD_RANK.load(Relaxed), COMPUTES_IN.load(Relaxed));
+    let name = NAMES.get(function as usize).unwrap_or(&"?");
+    Some(format!(
+        "rank {me} computes with an operator of the program's in MPI_{name}"
+    ))
+}
+
+/// Runs `f`, which calls the library, on a thread of ours; not if a reduction is under way that is the program's own, or its
+/// operator computes.
+pub fn unless_any(f: impl FnOnce()) {
+    inside(|| !any(), f);
+}
+
+/// Runs `f`, which calls the library, on a thread of ours, as soon as no operator of the program's computes.
+///
+/// # Errors
+/// One does, for longer than a cut waits.
+pub fn between<R>(mut f: impl FnMut() -> R) -> Result<R, String> {
+    let begin = Instant::now();
+    loop {
+        if let Some(done) = inside(|| true, &mut f) {
+            return Ok(done);
+        }
+        match computing() {
+            Some(what) if begin.elapsed() > cut::patience() => return Err(what),
+            _ => std::thread::sleep(Duration::from_micros(100)),
+        }
+    }
+}
+
+/// Runs `f` on a thread of ours that is inside, if it may and no operator of the program's computes.
+fn inside<R>(may: impl FnOnce() -> bool, f: impl FnOnce() -> R) -> Option<R> {
+    HELPERS.fetch_add(1, SeqCst);
+    let done = (COMPUTING.load(SeqCst) == 0 && may()).then(|| {
+        round_alike();
+        f()
+    });
     HELPERS.fetch_sub(1, SeqCst);
+    done
 }
 
 /// Carries them on, on a thread of the program's that is held outside the gate.
