@@ -126,8 +126,8 @@ static void nonblocking_8(int n)
     }
 }
 
-/* A stream of small messages one way, WINDOW at a time, and a word back. */
-static void stream_8(int n)
+/* A stream of small messages one way, WINDOW at a time, and a word back: each with a tag of its own, or all with one. */
+static void stream(int n, int own)
 {
     enum { WINDOW = 64 };
     MPI_Request r[WINDOW];
@@ -136,9 +136,9 @@ static void stream_8(int n)
     for (n = (n + WINDOW - 1) / WINDOW; n > 0; n--) {
         for (int i = 0; i < WINDOW; i++) {
             if (rank == 0)
-                MPI_Isend(buffer + 8 * i, 8, MPI_CHAR, 1, i, MPI_COMM_WORLD, &r[i]);
+                MPI_Isend(buffer + 8 * i, 8, MPI_CHAR, 1, own * i, MPI_COMM_WORLD, &r[i]);
             else
-                MPI_Irecv(buffer + 8 * i, 8, MPI_CHAR, 0, i, MPI_COMM_WORLD, &r[i]);
+                MPI_Irecv(buffer + 8 * i, 8, MPI_CHAR, 0, own * i, MPI_COMM_WORLD, &r[i]);
         }
         MPI_Waitall(WINDOW, r, MPI_STATUSES_IGNORE);
         if (rank == 0)
@@ -147,6 +147,9 @@ static void stream_8(int n)
             MPI_Send(buffer, 0, MPI_CHAR, 0, 0, MPI_COMM_WORLD);
     }
 }
+
+static void stream_8(int n) { stream(n, 1); }
+static void stream_of_one_tag(int n) { stream(n, 0); }
 
 static atomic_int *line;
 
@@ -204,6 +207,7 @@ int main(int argc, char **argv)
         measure("ping-pong-8", 2000, pingpong_8);
         measure("isend-irecv-waitall-8", 2000, nonblocking_8);
         measure("stream-8", 64 * 100, stream_8);
+        measure("stream-8-one-tag", 64 * 100, stream_of_one_tag);
         measure("allreduce-8", 2000, allreduce_8);
         measure("cache-line", 2000, hand_over);
     } else {
