@@ -85,10 +85,38 @@ static void by_itself(const int *one, int *sum, MPI_Op op)
 static void root_computes(void) { an_operator_computes(to_one); }
 static void one_computes(void) { an_operator_computes(by_itself); }
 
+/* The same with messages under way from it that nobody receives yet. */
+static void one_computes_and_sends(void)
+{
+    enum { LARGE = 1 << 22 };
+    int *all = malloc(LARGE * sizeof(int)), warm = 0;
+    MPI_Request r;
+    CHECK(all != NULL);
+    /* The ranks are connected. */
+    MPI_Allreduce(MPI_IN_PLACE, &warm, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    if (rank == 1)
+        MPI_Send(&warm, 1, MPI_INT, 0, 1, MPI_COMM_WORLD);
+    if (rank == 0) {
+        MPI_Recv(&warm, 1, MPI_INT, 1, 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        fill(all, LARGE, 7);
+        MPI_Isend(all, LARGE, MPI_INT, 1, 2, MPI_COMM_WORLD, &r);
+    }
+    one_computes();
+    if (rank == 0)
+        MPI_Wait(&r, MPI_STATUS_IGNORE);
+    if (rank == 1) {
+        wait_for_go();
+        MPI_Recv(all, LARGE, MPI_INT, 0, 2, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        verify(all, LARGE, 7);
+    }
+    free(all);
+}
+
 static const struct trap traps[] = {{"one_is_late", one_is_late},
                                     {"nobody_carries_it_on", nobody_carries_it_on},
                                     {"root_computes", root_computes},
                                     {"one_computes", one_computes},
+                                    {"one_computes_and_sends", one_computes_and_sends},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv) { return run_trap(argc, argv, traps, MPI_THREAD_SINGLE); }

@@ -102,6 +102,38 @@ static void failed(void)
     too_long(5, 0);
 }
 
+/* A test of all without statuses that finds one too long and one that has not come: the others' statuses are not lost. */
+static void tested(void)
+{
+    int in[3][3] = {{0}}, out[3] = {10 * rank, 10 * rank + 1, 10 * rank + 2}, flag = 0, count;
+    MPI_Request r[3];
+    MPI_Status s;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    for (int k = 0; k < 3; k++)
+        MPI_Irecv(in[k], k == 1 ? 1 : 3, MPI_INT, left(), k, MPI_COMM_WORLD, &r[k]);
+    MPI_Barrier(MPI_COMM_WORLD);
+    for (int k = 0; k < 2; k++)
+        MPI_Send(out, 3, MPI_INT, right(), k, MPI_COMM_WORLD);
+    MPI_Barrier(MPI_COMM_WORLD);
+    for (int n = 0; n < 100; n++)
+        if (MPI_Testall(3, r, &flag, MPI_STATUSES_IGNORE) != MPI_SUCCESS)
+            break;
+    CHECK(!flag && r[2] != MPI_REQUEST_NULL);
+    checkpoint_here();
+    /* Where the library has said that there is an error, they are gone. */
+    if (r[0] != MPI_REQUEST_NULL) {
+        CHECK(MPI_Wait(&r[0], &s) == MPI_SUCCESS && s.MPI_SOURCE == left() && s.MPI_TAG == 0);
+        MPI_Get_count(&s, MPI_INT, &count);
+        CHECK(count == 3);
+    }
+    if (r[1] != MPI_REQUEST_NULL)
+        CHECK(class_of(MPI_Wait(&r[1], &s)) == MPI_ERR_TRUNCATE);
+    MPI_Send(out, 3, MPI_INT, right(), 2, MPI_COMM_WORLD);
+    CHECK(MPI_Wait(&r[2], &s) == MPI_SUCCESS && s.MPI_TAG == 2);
+    for (int k = 0; k < 3; k++)
+        CHECK(k == 1 || (in[k][0] == 10 * left() && in[k][2] == 10 * left() + 2));
+}
+
 /* Receives of which the last is no later than the others, or of another kind. */
 static void mixed(void)
 {
@@ -192,6 +224,7 @@ int main(int argc, char **argv)
     static const struct trap traps[] = {{"windows", windows},
                                         {"statuses", with_statuses},
                                         {"failed", failed},
+                                        {"tested", tested},
                                         {"mixed", mixed},
                                         {"owed", owed},
                                         {"turned", turned},

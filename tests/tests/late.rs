@@ -2,14 +2,24 @@
 //! and the communicator are named as the program knows them, and what is to be done, when `--timeout` is over. Then the
 //! program goes on.
 
-use tests::{program, text, Job, Scratch};
+use std::process::Command;
+use tests::{bin, mpirun_of, program, text, Job, Mpi, Scratch};
 
 fn refused(trap: &str, words: &[&str]) {
+    refused_over((Mpi::Mpich, 3), trap, words);
+}
+
+fn refused_over((mpi, ranks): (Mpi, usize), trap: &str, words: &[&str]) {
     let app = program("late", "late", &[]);
-    let scratch = Scratch::new(&format!("late-{trap}"));
+    let scratch = Scratch::new(&format!("late-{trap}-{mpi:?}"));
     let go = scratch.file("go");
-    let options = ["--timeout", "8"].map(String::from);
-    let mut job = Job::launch_with(&scratch, 3, &options, &app, [trap.as_ref(), go.as_os_str()]);
+    let mut command = Command::new(bin("splitproc"));
+    command
+        .args(["launch", "--timeout", "8", "--ckpt-dir"])
+        .arg(scratch.ckpt());
+    command.arg("--").arg(app).arg(trap).arg(&go);
+    command.current_dir(scratch.path());
+    let mut job = Job::start(&scratch, mpirun_of(mpi, ranks, command));
     job.must_reach(1);
     job.try_checkpoint(&scratch).fails_with(words);
     std::fs::write(&go, "").expect("the go file");
@@ -49,4 +59,16 @@ fn a_rank_that_computes_with_its_own_operator() {
         "one_computes",
         &["rank 0 computes with an operator of the program's in MPI_Reduce_local"],
     );
+}
+
+/// What another rank would have to receive of it needs its library, in which nobody is let.
+#[test]
+fn a_rank_that_computes_with_its_own_operator_and_has_sent_much() {
+    for mpi in [Mpi::MpichTcp, Mpi::OpenMpiTcp] {
+        refused_over(
+            (mpi, 2),
+            "one_computes_and_sends",
+            &["rank 0 computes with an operator of the program's in MPI_Reduce_local"],
+        );
+    }
 }

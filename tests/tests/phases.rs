@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tests::{lines, mpirun, program, run, splitproc, text, wait_for, Job, Scratch, LIMIT};
+use tests::{lines, mpirun, program, run, splitproc, text, wait_for, Job, Mpi, Scratch, LIMIT};
 
 /// The job, waiting.
 fn start(scratch: &Scratch, ranks: usize, phase: &str, options: &[&str]) -> Job {
@@ -129,17 +129,27 @@ fn a_refusal_that_nobody_waits_for() {
 }
 
 /// One rank waits in a call of which no communicator's collectives tell, and the others are late for it.
-#[test]
-fn a_call_that_others_are_late_for() {
+fn others_are_late(mpi: Mpi, ranks: usize) {
     const ROUNDS: usize = 24;
     let app = program("late_bridge", "late_bridge", &[]);
-    let scratch = Scratch::new("late-bridge");
-    let mut job = Job::launch(&scratch, 3, &app, [ROUNDS.to_string()]);
+    let scratch = Scratch::new(&format!("late-bridge-{mpi:?}"));
+    let mut job = Job::launch_over(&scratch, (mpi, ranks), &app, [ROUNDS.to_string()]);
     for moment in [2, 5] {
         job.must_reach(moment);
         job.checkpoint(&scratch);
     }
     job.kill();
-    let done = Job::restart(&scratch, 3).finish().ok();
+    let done = Job::restart_over(&scratch, mpi, ranks).finish().ok();
     assert!(text(&done.stdout).ends_with(&format!("{}\n", ROUNDS - 1)));
+}
+
+#[test]
+fn a_call_that_others_are_late_for() {
+    others_are_late(Mpi::Mpich, 3);
+}
+
+/// Open MPI's own messages there are like the program's.
+#[test]
+fn a_call_that_others_are_late_for_over_open_mpi() {
+    others_are_late(Mpi::OpenMpi, 2);
 }

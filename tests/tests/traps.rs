@@ -191,6 +191,7 @@ traps_over_both! { "trap_alike" 2:
     the_others_wait_for_receives_of_one_kind "windows";
     the_others_wait_for_receives_of_one_kind_with_statuses "statuses";
     receives_of_one_kind_of_which_one_has_failed "failed";
+    receives_that_are_tested_without_statuses "tested";
     receives_of_one_kind_and_of_others "mixed";
     the_others_wait_for_receives_of_several_kinds "owed";
     the_others_wait_for_receives_in_another_order "turned";

@@ -374,8 +374,8 @@ impl Restored {
         };
         self.resources.arm(&real, &mut warn)?;
         let mut missing = Vec::new();
-        // What was already pending at the checkpoint is the program's, and what has come since it came up is not.
-        let programs = self.resources.pending_signals();
+        // What was already pending at the checkpoint is the program's, and so is what it ignores.
+        let programs = self.resources.expected_signals();
         let mut ended = false;
         let reply = events.request_while(RESTART, &[], |waited| {
             ended = waited >= REPLAY && pending() & !programs & ENDING != 0;

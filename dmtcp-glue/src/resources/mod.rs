@@ -82,8 +82,8 @@ impl Resources {
         Ok(())
     }
 
-    /// Signals that were pending for the process, as a mask.
-    pub fn pending_signals(&self) -> u64 {
-        self.signals.pending()
+    /// Signals that say nothing when they are pending for the process, as a mask.
+    pub fn expected_signals(&self) -> u64 {
+        self.signals.expected()
     }
 }

@@ -69,13 +69,15 @@ impl Signals {
         Ok(())
     }
 
-    /// What was pending for the process, as a mask.
-    pub fn pending(&self) -> u64 {
-        let bit = |info| 1_u64.checked_shl(number(info).wrapping_sub(1));
-        self.shared
-            .iter()
-            .filter_map(bit)
-            .fold(0, |set, bit| set | bit)
+    /// What says nothing when it is pending for the process, as a mask: what was, and what the program ignores.
+    pub fn expected(&self) -> u64 {
+        let bit = |number: u32| 1_u64.checked_shl(number.wrapping_sub(1)).unwrap_or(0);
+        let pending = self.shared.iter().map(number);
+        let ignored = (1..).zip(&self.actions);
+        let ignored = ignored.filter(|(_, action)| action[0] == libc::SIG_IGN as u64);
+        pending
+            .chain(ignored.map(|(number, _)| number))
+            .fold(0, |set, number| set | bit(number))
     }
 
     /// Sends what was pending again; all threads still block everything.
@@ -199,4 +201,26 @@ fn send(tid: Option<u32>, info: &Blob) {
                 .or_else(|_| raw(libc::SYS_tgkill, [pid, tid, number, 0, 0, 0])),
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pending_or_ignored_says_nothing() {
+        let mut signals = Signals {
+            actions: vec![[0; 4]; LAST],
+            ..Signals::default()
+        };
+        assert_eq!(signals.expected(), 0);
+        signals.actions[libc::SIGHUP as usize - 1][0] = libc::SIG_IGN as u64;
+        let mut info = vec![0; SIGINFO];
+        info[0] = libc::SIGTERM as u8;
+        signals.shared.push(Blob(info));
+        assert_eq!(
+            signals.expected(),
+            1 << (libc::SIGHUP - 1) | 1 << (libc::SIGTERM - 1)
+        );
+    }
 }

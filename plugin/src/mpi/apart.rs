@@ -10,7 +10,7 @@ use super::comms::{adopt, with_group};
 use super::front::{again, finish, forward_wanted, put};
 use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::{comm as comms, lock, Comm, WORLD_RANK};
-use super::{errs, groups};
+use super::{errs, groups, inside};
 use crate::gate::{Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -109,6 +109,8 @@ pub unsafe fn intercomm_create(
     tag: i32,
     out: usize,
 ) -> i32 {
+    // Before the gate is passed: see `inside::leading`.
+    inside::function(ix::Intercomm_create);
     forward_wanted(comm, || {
         let c = comms::get(comm)?;
         // Only the leader's peer communicator means anything.

@@ -216,8 +216,9 @@ impl Batch {
     }
 }
 
-/// Looks whether all of up to `BATCH` requests are complete. `errors`: the statuses' errors are set too, as MPICH's
-/// `MPI_Waitall` does. `gone`: their statuses are there. `met`: see there.
+/// Looks whether all of up to `BATCH` requests are complete. `waits`: for `MPI_Waitall`, which as MPICH's sets the statuses'
+/// errors too, and after which nobody can ask for statuses that it was not given. `gone`: their statuses are there. `met`:
+/// see there.
 ///
 /// Nothing says that the lower half has them but the note of the function, made before the gate is passed: as long
 /// as a thread is inside with it, the drain asks about no request (see `inside::testing`). So little is stored here
@@ -229,7 +230,7 @@ impl Batch {
 pub unsafe fn look(
     handles: &mut [i32],
     statuses: usize,
-    errors: bool,
+    waits: bool,
     gone: Gone,
     met: Met,
 ) -> Look {
@@ -242,7 +243,7 @@ pub unsafe fn look(
     if !batch.take(handles, met) {
         return Look::Apart;
     }
-    if batch.paired && matches!(statuses, 0 | STATUS_IGNORE) {
+    if waits && batch.paired && matches!(statuses, 0 | STATUS_IGNORE) {
         if batch.n > 0 {
             match batch.ask(STATUS_IGNORE as u64) {
                 (SUCCESS, true) => batch.end(&lock()),
@@ -256,7 +257,7 @@ pub unsafe fn look(
         handles.fill(REQUEST_NULL);
         return Look::Complete;
     }
-    look_with_statuses(&mut batch, handles, statuses, errors, gone)
+    look_with_statuses(&mut batch, handles, statuses, waits, gone)
 }
 
 /// The same where there are statuses.
@@ -264,7 +265,7 @@ unsafe fn look_with_statuses(
     batch: &mut Batch,
     handles: &mut [i32],
     statuses: usize,
-    errors: bool,
+    waits: bool,
     gone: Gone,
 ) -> Look {
     let mut own = [const { MaybeUninit::<Status>::uninit() }; BATCH];
@@ -295,7 +296,7 @@ unsafe fn look_with_statuses(
             request::release(&guard, r);
         }
         if !gone.has(i) {
-            if errors && *handle != REQUEST_NULL {
+            if waits && *handle != REQUEST_NULL {
                 put_error(statuses, i, SUCCESS);
             }
             put_at(statuses, i, status);

@@ -53,14 +53,23 @@ unsafe fn take_all(c: &Comm, receives: &[Receive]) {
     }
 }
 
-/// One round of progress.
-unsafe fn progress() {
+/// Must no rank take messages as long as this one is where it is? One of them may need this rank's library before it comes, or
+/// be the library's own.
+fn keeps_off() -> u64 {
+    u64::from(own::keeps_out() || inside::leading())
+}
+
+/// One round of progress; `takes`: messages are taken that no receive matches.
+unsafe fn progress(takes: bool) {
     if inside::testing() {
         return; // it comes out soon, and no other goes in
     }
     // Those before the cut are complete, and for those after it a rank that has them complete would have to be waited for.
     let collective = |kind| matches!(kind, Kind::Coll | Kind::Idup);
     poll_all(|kind| !collective(kind) && !matches!(kind, Kind::Generalized | Kind::Model));
+    if !takes {
+        return;
+    }
     let list = {
         let guard = lock();
         probe::drain_matched(&guard);
@@ -76,6 +85,12 @@ unsafe fn progress() {
     }
 }
 
+/// A number that a rank has said.
+fn word(said: &[Vec<u8>], rank: usize, i: usize) -> u64 {
+    let b = said[rank].get(8 * i..8 * i + 8).unwrap_or_default();
+    u64::from_le_bytes(b.try_into().unwrap_or_default())
+}
+
 /// Drains until nothing is in flight anywhere and no thread is in a call that must complete. Not if a rank has left a collective
 /// beyond the targets: then all ranks give up.
 ///
@@ -84,10 +99,11 @@ unsafe fn progress() {
 pub unsafe fn run(aims: &Aims) -> Result<(), String> {
     let begin = Instant::now();
     // No message is taken before every gate is closed: until then its sender can see it arrive.
-    host::exchange(&[]).map_err(|e| e.message)?;
+    let said = host::exchange(&keeps_off().to_le_bytes()).map_err(|e| e.message)?;
+    let mut takes = (0..said.len()).all(|rank| word(&said, rank, 0) == 0);
     let mut rounds = 0u32;
     loop {
-        own::unless_any(|| progress());
+        own::unless_any(|| progress(takes));
         let busy = own::computing()
             .or_else(inside::busy)
             .or_else(|| fileio::in_flight(&lock()));
@@ -100,16 +116,14 @@ pub unsafe fn run(aims: &Aims) -> Result<(), String> {
             .chain(all.iter().map(|t| &t.received))
             .chain(all.iter().map(|t| &t.drained))
             .map(|count| count.load(SeqCst))
-            .chain([sync::pending(), overtaken])
+            .chain([sync::pending(), overtaken, keeps_off()])
             .flat_map(u64::to_le_bytes)
             .collect();
         say.extend_from_slice(busy.as_bytes());
         let said = host::exchange(&say).map_err(|e| e.message)?;
         let n = said.len();
-        let word = |rank: usize, i: usize| {
-            let b = said[rank].get(8 * i..8 * i + 8).unwrap_or_default();
-            u64::from_le_bytes(b.try_into().unwrap_or_default())
-        };
+        let word = |rank, i| word(&said, rank, i);
+        takes = (0..n).all(|rank| word(rank, 3 * n + 2) == 0);
         let (mut waits_for, mut admission) = (None, u32::MAX);
         for (to, from) in (0..n).flat_map(|to| (0..n).map(move |from| (to, from))) {
             let sent = word(from, to);
@@ -121,7 +135,7 @@ pub unsafe fn run(aims: &Aims) -> Result<(), String> {
             }
         }
         for s in &said {
-            let text = s.get(8 * (3 * n + 2)..).unwrap_or_default();
+            let text = s.get(8 * (3 * n + 3)..).unwrap_or_default();
             for (why, admitted, _) in NEEDS {
                 if text.ends_with(why.as_bytes()) {
                     admission = admission.min(admitted);

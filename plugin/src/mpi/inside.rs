@@ -82,6 +82,16 @@ pub fn testing() -> bool {
     found
 }
 
+/// Is a thread in `MPI_Intercomm_create`? The library's own messages for that are, in Open MPI, like the program's.
+pub fn leading() -> bool {
+    let mut found = false;
+    gate::each_inside(|b, _, _| {
+        // SAFETY: as in `receives`.
+        found |= unsafe { (*b).function.load(Relaxed) } == ix::Intercomm_create as u32;
+    });
+    found
+}
+
 /// What [`busy`] says at the end of a thread that ends.
 pub const ENDS: &str = "runs its destructors";
 

@@ -6,8 +6,8 @@
 //! threads carry it on, in their calls and where they are held (see `coll`), and the cut waits until it is complete.
 //! The library's own operators may run on any thread that rounds as the program does.
 //!
-//! As long as an operator of the program's computes, the library may let nobody in (see `turn`). So then, too, neither of
-//! them calls it, and while one of them is inside no such operator begins.
+//! As long as an operator of the program's computes, a library that has one caller at a time lets nobody in (see `turn`). So
+//! then, too, neither of them calls it, and while one of them is inside no such operator begins.
 
 use super::complete::poll_all;
 use super::lower::NAMES;
@@ -57,12 +57,17 @@ pub fn computes(f: impl FnOnce()) {
     COMPUTES_IN.store(b.function.load(Relaxed), Relaxed);
     COMPUTING.fetch_add(1, SeqCst);
     // Who is inside may wait for this thread's turn. If a reduction is under way the library may be half done here.
-    while b.exempt == 0 && !any() && HELPERS.load(SeqCst) != 0 {
+    while b.exempt == 0 && turn::is_serialized() && !any() && HELPERS.load(SeqCst) != 0 {
         turn::give_way_if_wanted();
         std::thread::yield_now();
     }
     f();
     COMPUTING.fetch_sub(1, SeqCst);
+}
+
+/// Is there an operator of the program's that computes and keeps others out of the library?
+pub fn keeps_out() -> bool {
+    turn::is_serialized() && COMPUTING.load(SeqCst) != 0
 }
 
 /// Does an operator of the program's compute? In words.
@@ -78,12 +83,12 @@ pub fn computing() -> Option<String> {
 }
 
 /// Runs `f`, which calls the library, on a thread of ours; not if a reduction is under way that is the program's own, or its
-/// operator computes.
+/// operator keeps others out.
 pub fn unless_any(f: impl FnOnce()) {
     inside(|| !any(), f);
 }
 
-/// Runs `f`, which calls the library, on a thread of ours, as soon as no operator of the program's computes.
+/// Runs `f`, which calls the library, on a thread of ours, as soon as no operator of the program's keeps others out.
 ///
 /// # Errors
 /// One does, for longer than a cut waits.
@@ -100,10 +105,10 @@ pub fn between<R>(mut f: impl FnMut() -> R) -> Result<R, String> {
     }
 }
 
-/// Runs `f` on a thread of ours that is inside, if it may and no operator of the program's computes.
+/// Runs `f` on a thread of ours that is inside, if it may and no operator of the program's keeps it out.
 fn inside<R>(may: impl FnOnce() -> bool, f: impl FnOnce() -> R) -> Option<R> {
     HELPERS.fetch_add(1, SeqCst);
-    let done = (COMPUTING.load(SeqCst) == 0 && may()).then(|| {
+    let done = (!keeps_out() && may()).then(|| {
         round_alike();
         f()
     });

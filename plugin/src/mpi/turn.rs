@@ -69,6 +69,11 @@ fn use_lock(on: bool) {
     gate::take_turns(on);
 }
 
+/// Has this library one caller at a time?
+pub fn is_serialized() -> bool {
+    SERIALIZED.load(SeqCst)
+}
+
 /// The library has several callers at a time after all, and locks of its own.
 pub fn needless() {
     SERIALIZED.store(false, SeqCst);
