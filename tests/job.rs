@@ -217,23 +217,32 @@ impl Job {
         app: &Path,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        Self::start(
-            scratch,
-            mpirun(ranks, launching(scratch, options, app, args)),
-        )
+        Self::launch_over_with(scratch, (Mpi::Mpich, ranks), options, app, args)
     }
 
     /// The same, without options, by the launcher of this MPI.
     #[track_caller]
     pub fn launch_over<S: AsRef<OsStr>>(
         scratch: &Scratch,
+        by: (Mpi, usize),
+        app: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self::launch_over_with(scratch, by, &[], app, args)
+    }
+
+    /// The same with them.
+    #[track_caller]
+    pub fn launch_over_with<S: AsRef<OsStr>>(
+        scratch: &Scratch,
         (mpi, ranks): (Mpi, usize),
+        options: &[String],
         app: &Path,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
         Self::start(
             scratch,
-            mpirun_of(mpi, ranks, launching(scratch, &[], app, args)),
+            mpirun_of(mpi, ranks, launching(scratch, options, app, args)),
         )
     }
 

@@ -2,24 +2,19 @@
 //! and the communicator are named as the program knows them, and what is to be done, when `--timeout` is over. Then the
 //! program goes on.
 
-use std::process::Command;
-use tests::{bin, mpirun_of, program, text, Job, Mpi, Scratch};
+use tests::{program, text, Job, Mpi, Scratch};
 
 fn refused(trap: &str, words: &[&str]) {
     refused_over((Mpi::Mpich, 3), trap, words);
 }
 
-fn refused_over((mpi, ranks): (Mpi, usize), trap: &str, words: &[&str]) {
+fn refused_over(by: (Mpi, usize), trap: &str, words: &[&str]) {
     let app = program("late", "late", &[]);
-    let scratch = Scratch::new(&format!("late-{trap}-{mpi:?}"));
+    let scratch = Scratch::new(&format!("late-{trap}-{:?}", by.0));
     let go = scratch.file("go");
-    let mut command = Command::new(bin("splitproc"));
-    command
-        .args(["launch", "--timeout", "8", "--ckpt-dir"])
-        .arg(scratch.ckpt());
-    command.arg("--").arg(app).arg(trap).arg(&go);
-    command.current_dir(scratch.path());
-    let mut job = Job::start(&scratch, mpirun_of(mpi, ranks, command));
+    let options = ["--timeout", "8"].map(String::from);
+    let args = [trap.as_ref(), go.as_os_str()];
+    let mut job = Job::launch_over_with(&scratch, by, &options, &app, args);
     job.must_reach(1);
     job.try_checkpoint(&scratch).fails_with(words);
     std::fs::write(&go, "").expect("the go file");

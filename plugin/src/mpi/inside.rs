@@ -71,23 +71,23 @@ pub fn collective() -> Option<String> {
     found
 }
 
-/// Is a thread asking the lower half about requests of which the model does not say so? See `together`.
+/// Is a thread asking the lower half about requests of which the model does not say so? See `batch`.
 pub fn testing() -> bool {
-    let mut found = false;
-    gate::each_inside(|b, _, _| {
-        // SAFETY: as in `receives`.
-        let function = unsafe { (*b).function.load(Relaxed) } as usize;
-        found |= matches!(function, ix::Testall | ix::Waitall);
-    });
-    found
+    is_in(&[ix::Testall, ix::Waitall])
 }
 
 /// Is a thread in `MPI_Intercomm_create`? The library's own messages for that are, in Open MPI, like the program's.
 pub fn leading() -> bool {
+    is_in(&[ix::Intercomm_create])
+}
+
+/// Is a thread in one of these functions?
+fn is_in(functions: &[usize]) -> bool {
     let mut found = false;
     gate::each_inside(|b, _, _| {
         // SAFETY: as in `receives`.
-        found |= unsafe { (*b).function.load(Relaxed) } == ix::Intercomm_create as u32;
+        let function = unsafe { (*b).function.load(Relaxed) } as usize;
+        found |= functions.contains(&function);
     });
     found
 }
