@@ -158,20 +158,69 @@ const ASKING: &[&str] = &[
 /// Collectives that reduce the second buffer in place, where the first is MPI_IN_PLACE: its elements, and their type, follow.
 const REDUCTIONS: &[&str] = &["Allreduce", "Exscan", "Reduce", "Scan"];
 
-/// The usual way of a blocking collective, which does `call`; all others are those of the function `slowly`.
-fn quickly(function: &Function, comm: &str, in_place: &str, call: &str, slowly: &str) -> String {
-    let list: String = (0..function.params.len())
-        .map(|i| format!("a{i}, "))
+/// Where C passes arguments: pointers, and ints.
+const REGISTERS: [[&str; 2]; 6] = [
+    ["rdi", "edi"],
+    ["rsi", "esi"],
+    ["rdx", "edx"],
+    ["rcx", "ecx"],
+    ["r8", "r8d"],
+    ["r9", "r9d"],
+];
+
+/// The call of the lower half's function for `quick::collective`, on communicator `c`, with the application's handles.
+fn quick_call(name: &str, args: &str) -> String {
+    let is_int = |letter| rust_type(letter) == "i32";
+    if args.len() > REGISTERS.len() {
+        let word = |(i, letter)| match letter {
+            'C' => "c.low(), ".into(),
+            _ => format!("a{i} as u64, "),
+        };
+        let words: String = args.chars().enumerate().map(word).collect();
+        return format!("lower::call_marked(ix::{name}, &[{words}])");
+    }
+    let operand = |((i, letter), register): ((usize, char), &[&str; 2])| {
+        let value = match letter {
+            'C' => "c.low() as i32".into(),
+            _ => format!("a{i}"),
+        };
+        format!(
+            "in(\"{}\") {value}, ",
+            register[usize::from(is_int(letter))]
+        )
+    };
+    let operands: String = args
+        .chars()
+        .enumerate()
+        .zip(&REGISTERS)
+        .map(operand)
         .collect();
+    format!("lower::call_in_place!(ix::{name}, {operands})")
+}
+
+/// The usual way of a blocking collective; all others are those of the function `slowly`.
+fn quickly(function: &Function, args: &str, comm: &str, in_place: &str, slowly: &str) -> String {
+    let list =
+        |before: &str| -> String { (0..args.len()).map(|i| format!("{before}{i}, ")).collect() };
+    let kinds = args.char_indices().filter(|(_, c)| matches!(c, 'D' | 'O'));
+    let kinds: Vec<String> = kinds.map(|(i, _)| format!("a{i}")).collect();
+    let kinds = if kinds.is_empty() {
+        "0".into()
+    } else {
+        kinds.join(" | ")
+    };
+    let call = quick_call(&function.name, args);
     let quick = |in_place| {
         format!(
-            "match quick::collective({comm}, {in_place}, move {call}) {{ Some(code) => code, None => {slowly}({list}) }}"
+            "let mut given = ({}); match quick::collective({comm}, {in_place}, {kinds}, &mut given, move |c| {call}) {{ Some(code) => code, None => {slowly}({}) }}",
+            list("a"), list("given.")
         )
     };
     match REDUCTIONS.contains(&function.name.as_str()) {
         // One in place that keeps its input has more to do.
         true => format!(
-            "if {in_place} {{ return {slowly}({list}); }} {}",
+            "if {in_place} {{ return {slowly}({}); }} {}",
+            list("a"),
             quick("false")
         ),
         false => quick(in_place),
@@ -340,16 +389,14 @@ fn main() {
         };
         let params = if unseen { "" } else { &params };
         let lowercase = name.to_lowercase();
-        let body = if class == "coll" && twin.is_none() {
+        let body = if class == "coll" && twin.is_none() && arrays.is_empty() {
             let slowly = format!("mpi_{lowercase}_slowly");
             writeln!(
                 exports,
                 "#[cold]\n#[inline(never)]\nunsafe extern \"C\" fn {slowly}({params}) -> i32 {{\n    {body}\n}}"
             )
             .unwrap();
-            let lower = lower.replace(&format!("handle::comm({comm})?"), "c.low()");
-            let call = format!("|way, c| {{ {arrays}quick::call(way, ix::{name}, &[{lower}]) }}");
-            quickly(function, &comm, &in_place, &call, &slowly)
+            quickly(function, args, &comm, &in_place, &slowly)
         } else {
             body
         };

@@ -24,6 +24,8 @@ pub const LOADER_BASE: usize = 0x1000_0000_0000;
 pub const LOWER_BASE: usize = 0x2000_0000_0000;
 /// Most lower halves a process can have.
 pub const MAX_HALVES: usize = 8;
+/// The MPI half, if there is one: launchers load it right after half 0, the host.
+pub const MPI_HALF: usize = 1;
 /// Where lhInfo is mapped.
 pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
 /// Where the upper half's vDSO image is mapped.

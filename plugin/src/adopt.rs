@@ -1,10 +1,12 @@
 //! Adoption: which way threads cross into a half, a thread's first crossing into it, and its leave when it ends.
 
 use crate::block::{self, Way, NO_WAY};
-use crate::{raw, registry, tcb, ways};
+use crate::{crossing, raw, registry, tcb, ways};
 use core::ptr::{addr_of, addr_of_mut};
+use core::sync::atomic::Ordering;
 use lh_loader::arch;
 use lh_loader::elf::BuildIds;
+use lh_loader::layout::MPI_HALF;
 use lh_loader::lhinfo::{self, Half};
 
 /// Decides which halves must be entered on a borrowed TCB though they were loaded for the shared way: at the
@@ -81,6 +83,9 @@ pub fn adopt(half: usize) {
             long_entry,
             place,
         };
+        if shared && half == MPI_HALF && half == crossing::mpi_half() {
+            (*b).doing.known.store(block::QUICK, Ordering::Relaxed);
+        }
     }
 }
 
@@ -90,6 +95,7 @@ pub fn leave() {
     let fs = arch::fs_base();
     // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {
+        (*b).doing.known.store(block::KNOWN, Ordering::Relaxed);
         for half in 0..(*b).donors.len() {
             let (donor, way) = ((*b).donors[half], (*b).ways[half]);
             if donor != 0 {

@@ -79,13 +79,18 @@ pub struct Doing {
     pub turn: AtomicU8,
     /// 1 while it has the model to itself without having locked it, see `mpi::model::lock`.
     pub model: AtomicU8,
-    /// 1 once the thread is in the registry.
+    /// 0, `KNOWN` or `QUICK`.
     pub known: AtomicU8,
 }
 
-/// What a thread in the registry is doing, for [`set`] and [`is`].
+/// The thread is in the registry.
+pub const KNOWN: u8 = 1;
+/// And the MPI half has adopted it on the shared way: it may go the quick way, by a crossing in place.
+pub const QUICK: u8 = 2;
+
+/// What a thread that may go the quick way is doing, for [`set`] and [`is`].
 pub const fn doing(state: u8, turn: u8, model: u8) -> u32 {
-    u32::from_le_bytes([state, turn, model, 1])
+    u32::from_le_bytes([state, turn, model, QUICK])
 }
 
 /// The thread does nothing.
@@ -196,13 +201,12 @@ pub unsafe fn set<const DOING: u32>(b: *mut Block) {
 /// `b` must be the calling thread's block.
 #[inline(always)]
 pub unsafe fn is<const DOING: u32>(b: *mut Block) -> bool {
-    let now: u32;
     // SAFETY: as in `set`: one load of bytes that the thread itself writes.
     unsafe {
-        asm!("mov {now:e}, dword ptr [{b} + {at}]", b = in(reg) b, now = out(reg) now,
-             at = const offset_of!(Block, doing), options(nostack, readonly, preserves_flags));
+        asm!("cmp dword ptr [{b} + {at}], {doing}", "jne {not}", b = in(reg) b, at = const offset_of!(Block, doing),
+             doing = const DOING, not = label { return false }, options(nostack, readonly));
     }
-    now == DOING
+    true
 }
 
 /// The calling thread's block, whichever TCB the thread is on; null for a thread born in a lower half.

@@ -91,30 +91,6 @@ macro_rules! enter {
     }};
 }
 
-/// The arguments of MPI's calls about a message: its buffer, count, datatype, peer, tag and communicator. As ints, so that
-/// nothing has to be done to their registers' upper halves.
-pub type About = (usize, [i32; 5]);
-
-/// Goes in with what a call is about, and more operands.
-macro_rules! enter_about {
-    ($entry:literal, $way:expr, $f:expr, $about:expr, $($more:tt)*) => {{
-        let way: *mut Way = $way;
-        let (buffer, [count, datatype, peer, tag, comm]) = $about;
-        let (value, restarted): (i32, i32);
-        go!($entry, way, $f,
-            in("rdi") buffer,
-            in("esi") count,
-            inlateout("edx") datatype => restarted,
-            in("ecx") peer,
-            in("r8d") tag,
-            in("r9d") comm,
-            lateout("eax") value,
-            $($more)*
-        );
-        (value, restarted)
-    }};
-}
-
 /// The calling thread's way into a half.
 #[inline(always)]
 fn way(half: usize) -> *mut Way {
@@ -180,49 +156,6 @@ pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
 pub unsafe fn cross_must_by(way: *mut Way, f: usize, args: &[u64]) -> u64 {
     // SAFETY: as in `cross_by`.
     unsafe { enter!(way, f, args, [], []) }.0
-}
-
-/// [`cross_by`] about a message, with one more argument.
-///
-/// # Errors
-/// As [`cross`].
-///
-/// # Safety
-/// As [`cross_by`].
-#[inline(always)]
-pub unsafe fn cross_about_by(
-    way: *mut Way,
-    f: usize,
-    about: About,
-    more: usize,
-) -> Result<i32, Restarted> {
-    // SAFETY: as in `cross_by`.
-    let (value, restarted) = unsafe {
-        enter_about!(8, way, f, about, inlateout("r13") more => _, lateout("r14") _, lateout("r15") _,)
-    };
-    if restarted == 0 {
-        Ok(value)
-    } else {
-        Err(Restarted)
-    }
-}
-
-/// [`cross_must`] by a way that the thread has, about a message, with one more argument or none.
-///
-/// # Safety
-/// As [`cross_must`] and [`cross_by`].
-#[inline(always)]
-pub unsafe fn cross_must_about_by(
-    way: *mut Way,
-    f: usize,
-    about: About,
-    more: Option<usize>,
-) -> i32 {
-    // SAFETY: as in `cross_by`. Nothing but a restart changes r13.
-    match more {
-        None => unsafe { enter_about!(0, way, f, about,) }.0,
-        Some(more) => unsafe { enter_about!(8, way, f, about, in("r13") more,) }.0,
-    }
 }
 
 /// Does the thread go into the half on the shared way?

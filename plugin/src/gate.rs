@@ -8,6 +8,7 @@
 use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTHING, NOT_ASKED};
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WAITS_FOR_STREAM, WANTED, WANTED_BY_STREAM};
 use crate::{cancel, raw, registry, signal};
+use core::arch::asm;
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
@@ -65,7 +66,7 @@ pub fn enter(call: Call) -> Inside {
 }
 
 /// Goes in, `DOING` this, if there is nothing to wait for, nothing else to do, and nothing of `HEEDED` holds. Goes out by
-/// [`leave`].
+/// [`leave_quickly`].
 #[inline(always)]
 pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
     let b = block::mine();
@@ -76,10 +77,47 @@ pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
         }
         block::set::<DOING>(b);
         compiler_fence(Ordering::SeqCst);
-        if !heeds(CLOSED | CANCELS | HEEDED) {
+        if !heeds_now::<HEEDED, { CLOSED | CANCELS }>() {
             return true;
         }
         block::set::<NOTHING>(b);
+    }
+    false
+}
+
+/// As [`enter`] for a thread that is outside and known, if there is nothing to wait for and nothing else to do. Goes out by
+/// [`leave`].
+#[inline(always)]
+pub fn enter_at_once(call: Call) -> bool {
+    // SAFETY: the block is this thread's own; its state is atomic.
+    let doing = unsafe { &(*block::mine()).doing };
+    if doing.state.load(Ordering::Relaxed) != OUTSIDE || doing.known.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
+    doing.state.store(call as u8, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    if !heeds_now::<CLOSED, CANCELS>() {
+        return true;
+    }
+    doing.state.store(OUTSIDE, Ordering::Relaxed);
+    false
+}
+
+/// Ends the outermost call, which gave `value`. The thread has no turn.
+#[inline(always)]
+pub fn leave<T>(value: T) -> T {
+    compiler_fence(Ordering::SeqCst);
+    own_state().store(OUTSIDE, Ordering::Release);
+    left(value)
+}
+
+/// Does any of this or that hold? For what is known beforehand, in as few instructions as there can be.
+#[inline(always)]
+pub fn heeds_now<const WHAT: u32, const ALSO: u32>() -> bool {
+    // SAFETY: reads the word, of whose bits all that can be asked about are in its first byte.
+    unsafe {
+        asm!("test byte ptr [rip + {gate}], {what}", "jnz {holds}", gate = sym GATE, what = const WHAT | ALSO,
+             holds = label { return true }, options(nostack, readonly));
     }
     false
 }
@@ -112,14 +150,20 @@ pub fn set(call: Call) {
     own_state().store(call as u8, Ordering::Relaxed);
 }
 
-/// Ends the outermost call, which gave `value`. The thread has no turn, or one that ends with this (`mpi::turn`).
+/// Ends the outermost call, which gave `value`, of a thread that went in quickly and may go so again: there was no restart.
+/// It has no turn, or one that ends with this (`mpi::turn`).
 #[inline(always)]
-pub fn leave<T>(value: T) -> T {
+pub fn leave_quickly<T>(value: T) -> T {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: as in `enter`.
     unsafe { block::set::<NOTHING>(block::mine()) };
+    left(value)
+}
+
+#[inline(always)]
+fn left<T>(value: T) -> T {
     compiler_fence(Ordering::SeqCst);
-    if heeds(CANCELS) {
+    if heeds_now::<CANCELS, 0>() {
         return leave_cancelled(value);
     }
     value

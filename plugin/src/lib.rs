@@ -15,6 +15,7 @@ pub mod exports;
 pub mod gate;
 pub mod helper;
 pub mod host;
+mod in_place;
 pub mod interrupt;
 mod keys;
 pub mod mpi;

@@ -25,6 +25,7 @@
 //! what there is to put back; so `call` is set before FS changes and cleared after it has changed back.
 
 use crate::block::{Block, Way};
+use crate::in_place;
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::ptr::null_mut;
@@ -258,5 +259,5 @@ pub unsafe fn shared_place(call: usize) -> *mut usize {
 /// Is this address inside the crossing's own instructions?
 pub fn contains(rip: usize) -> bool {
     let start = splitproc_cross_begin as *const () as usize;
-    (start..splitproc_cross_end as *const () as usize).contains(&rip)
+    (start..splitproc_cross_end as *const () as usize).contains(&rip) || in_place::contains(rip)
 }

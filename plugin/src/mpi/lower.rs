@@ -1,11 +1,8 @@
 //! The lower half's functions: resolved once into a static table, called by index.
 
 use super::turn;
-use crate::block::{self, Block, Way};
-use crate::crossing::{self, About, Restarted};
-use lh_loader::layout::MAX_HALVES;
+use crate::crossing::{self, Restarted};
 use std::ffi::CString;
-use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 include!(concat!(env!("OUT_DIR"), "/table.rs"));
@@ -28,10 +25,9 @@ impl From<Restarted> for Fail {
 /// What calls into the lower half give.
 pub type Outcome = Result<i32, Fail>;
 
-static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
+/// The functions' addresses.
+pub(crate) static TABLE: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 static HALF: AtomicUsize = AtomicUsize::new(0);
-/// Where in a block the way into the half is.
-static WAY: AtomicUsize = AtomicUsize::new(offset_of!(Block, ways));
 static BIAS: AtomicUsize = AtomicUsize::new(0);
 /// The library is Open MPI.
 static OPEN_MPI: AtomicBool = AtomicBool::new(false);
@@ -46,8 +42,6 @@ pub fn resolve() {
     }
     crate::dmtcp::late::look_at_languages();
     HALF.store(half, Relaxed);
-    let ways = offset_of!(Block, ways);
-    WAY.store(ways + half % MAX_HALVES * size_of::<Way>(), Relaxed);
     for (slot, name) in TABLE.iter().zip(NAMES) {
         // The profiling names are the implementation; a tool in the lower half is not ours to call.
         let name = CString::new(format!("PMPI_{name}")).unwrap_or_default();
@@ -163,63 +157,94 @@ pub unsafe fn must(index: usize, args: &[u64]) -> i32 {
     code
 }
 
-/// The calling thread's way into the half, if that has adopted it.
-#[inline(always)]
-pub fn way() -> Option<*mut Way> {
-    // SAFETY: a place in this thread's own block.
-    unsafe {
-        let way: *mut Way = block::mine().byte_add(WAY.load(Relaxed)).cast();
-        ((*way).entry != 0).then_some(way)
+/// What a call gave that may be saved.
+#[derive(Clone, Copy)]
+pub struct Called {
+    /// Its code.
+    pub code: i32,
+    /// Not 0: none, there was a restart, and the call has not happened.
+    pub restarted: i32,
+}
+
+impl Called {
+    /// Has it happened, without an error?
+    #[inline(always)]
+    pub fn succeeded(self) -> bool {
+        self.code | self.restarted == 0
+    }
+
+    /// As other calls say it.
+    #[inline(always)]
+    pub fn outcome(self) -> Outcome {
+        match self.restarted {
+            0 => Ok(self.code),
+            _ => Err(Fail::Restarted),
+        }
     }
 }
 
-/// [`call`] by this way, in a turn that began at the gate and is to be ended.
+/// Calls a function by a crossing in place, in a turn that began at the gate and is to be ended: its index, then up to six
+/// arguments, each by the register that C has for it, an int by its lower half, so that nothing has to be done to the upper
+/// one. With a semicolon before it, the seventh argument. What it is gives [`Called`].
 ///
 /// # Safety
-/// As `call`; the way is this thread's own.
+/// As [`call`]; the thread has come through `gate::enter_quickly`.
+macro_rules! call_in_place {
+    ($index:expr, $($argument:tt)*) => {
+        $crate::mpi::lower::call_in_place!(@ "sub rsp, 8", $index, $($argument)*)
+    };
+    ($index:expr; $seventh:expr, $($argument:tt)*) => {
+        $crate::mpi::lower::call_in_place!(@ "push r10", $index, in("r10") $seventh, $($argument)*)
+    };
+    (@ $store:literal, $index:expr, $($argument:tt)*) => {{
+        $crate::mpi::inside::function($index);
+        let (code, restarted): (i32, i32);
+        $crate::in_place::may_be_saved!($crate::mpi::lower::TABLE, $index, $store, $crate::block::mine(),
+            $($argument)* lateout("eax") code, lateout("r10d") restarted,);
+        $crate::mpi::lower::Called { code, restarted }
+    }};
+}
+
+/// The same in a call that must complete: its code.
+///
+/// # Safety
+/// As [`must`]; the thread has come through `gate::enter_quickly`.
+macro_rules! must_in_place {
+    ($index:expr, $($argument:tt)*) => {
+        $crate::mpi::lower::must_in_place!(@ 16, "", $index, $($argument)*)
+    };
+    ($index:expr; $seventh:expr, $($argument:tt)*) => {
+        $crate::mpi::lower::must_in_place!(@ 32, "mov [rsp], r10", $index, in("r10") $seventh, $($argument)*)
+    };
+    (@ $room:literal, $store:literal, $index:expr, $($argument:tt)*) => {{
+        $crate::mpi::inside::function($index);
+        let code: i32;
+        $crate::in_place::must!($crate::mpi::lower::TABLE, $index, $room, $store, $crate::block::mine(),
+            $($argument)* lateout("eax") code,);
+        code
+    }};
+}
+
+pub(crate) use {call_in_place, must_in_place};
+
+/// [`call`] in a turn that began at the gate and is to be ended, with any number of arguments.
+///
+/// # Safety
+/// As `call`.
 #[inline(always)]
-pub unsafe fn call_by(way: *mut Way, index: usize, args: &[u64]) -> Result<i32, Restarted> {
+pub unsafe fn call_marked(index: usize, args: &[u64]) -> Called {
     let f = noted(index);
     // SAFETY: as in `call`.
-    unsafe { crossing::cross_by(way, f, args) }.map(|code| code as i32)
-}
-
-/// [`must`] by this way, in a turn that began at the gate and is to be ended.
-///
-/// # Safety
-/// As `must`; the way is this thread's own.
-#[inline(always)]
-pub unsafe fn must_by(way: *mut Way, index: usize, args: &[u64]) -> i32 {
-    let f = noted(index);
-    // SAFETY: as in `must`.
-    unsafe { crossing::cross_must_by(way, f, args) as i32 }
-}
-
-/// [`call_by`] about a message, with one more argument.
-///
-/// # Safety
-/// As `call`; the way is this thread's own.
-#[inline(always)]
-pub unsafe fn call_about_by(
-    way: *mut Way,
-    index: usize,
-    about: About,
-    more: usize,
-) -> Result<i32, Restarted> {
-    let f = noted(index);
-    // SAFETY: as in `call`.
-    unsafe { crossing::cross_about_by(way, f, about, more) }
-}
-
-/// [`must_by`] about a message, with one more argument or none.
-///
-/// # Safety
-/// As `must`; the way is this thread's own.
-#[inline(always)]
-pub unsafe fn must_about_by(way: *mut Way, index: usize, about: About, more: Option<usize>) -> i32 {
-    let f = noted(index);
-    // SAFETY: as in `must`.
-    unsafe { crossing::cross_must_about_by(way, f, about, more) }
+    match unsafe { crossing::cross(HALF.load(Relaxed), f, args) } {
+        Ok(code) => Called {
+            code: code as i32,
+            restarted: 0,
+        },
+        Err(Restarted) => Called {
+            code: 0,
+            restarted: 1,
+        },
+    }
 }
 
 /// Before the library is started: will it have one caller at a time? See `turn`.

@@ -102,7 +102,7 @@ pub unsafe fn init(
         // Without the lock, which this takes to see how many neighbours there are.
         icoll::hold_types(index, args, own, &mut extra);
         let guard = lock();
-        c.hold();
+        c.hold(&guard);
         let (h, r) = request::make(&guard, Kind::Coll, own, DATATYPE_NULL);
         r.persistent.set(true);
         r.function.set(index);

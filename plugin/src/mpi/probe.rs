@@ -133,8 +133,8 @@ unsafe fn take(
             }
         }
     };
-    c.hold();
     let guard = lock();
+    c.hold(&guard);
     put(
         out,
         V_MESSAGE

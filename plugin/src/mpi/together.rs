@@ -83,11 +83,11 @@ pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
     if n as usize > FEW {
         return waitall_of_many(n, at, statuses);
     }
-    let done = quick::waitall(n as usize, at as *mut i32, statuses);
-    if done == n as usize {
+    let left = quick::waitall(n as usize, at as *mut i32, statuses);
+    if left == 0 {
         return SUCCESS;
     }
-    few(n, done, at, statuses)
+    few(left, at, statuses)
 }
 
 /// More of them than a few, or a negative number.
@@ -106,9 +106,8 @@ unsafe fn waitall_of_many(n: i32, at: usize, statuses: usize) -> i32 {
 /// Waits for each of the rest by itself: for the sends first, which may be complete before anything has been received.
 #[cold]
 #[inline(never)]
-unsafe fn few(n: i32, done: usize, at: usize, statuses: usize) -> i32 {
-    let handles = &mut slice_mut::<i32>(at, n as usize)[done..];
-    let statuses = status_at(statuses, done);
+unsafe fn few(n: usize, at: usize, statuses: usize) -> i32 {
+    let handles = slice_mut::<i32>(at, n);
     let mut failed = false;
     let mut sends = 0u32;
     for i in 0..handles.len() {

@@ -8,7 +8,7 @@ use super::super::persistent::{self, Slot};
 use super::objects::Attr;
 use super::table::Table;
 use super::traffic::{self, Traffic};
-use super::{ghosts, lock, serial, Guard, Locked};
+use super::{ghosts, less_usual, lock, serial, Guard, Locked};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 
@@ -99,7 +99,7 @@ pub struct Comm {
     pub refused: AtomicU64,
     /// While a cut is taken: collectives beyond this are held.
     pub target: AtomicU64,
-    /// Uses: the application's handle and requests in flight.
+    /// Uses: the application's handle, which a predefined one always has, and requests in flight. Under the model's lock.
     pub refs: AtomicU32,
     /// The rest.
     pub meta: Locked<Meta>,
@@ -189,20 +189,18 @@ impl Comm {
         self.handle.load(Relaxed) & KIND_MASK == COMM_WORLD & KIND_MASK
     }
 
-    /// One more use; false for one that is there for ever.
+    /// One more use.
     #[inline(always)]
-    pub fn hold(&self) -> bool {
-        let counts = !self.predefined();
-        if counts {
-            self.refs.fetch_add(1, Relaxed);
-        }
-        counts
+    pub fn hold(&self, _guard: &Guard) {
+        self.refs.store(self.refs.load(Relaxed) + 1, Relaxed);
     }
 
     /// One use fewer; the last one frees the communicator in both halves.
     #[inline(always)]
     pub fn release(&self, guard: &Guard) {
-        if !self.predefined() && self.refs.fetch_sub(1, Relaxed) == 1 {
+        let left = self.refs.load(Relaxed) - 1;
+        self.refs.store(left, Relaxed);
+        if left == 0 {
             self.free(guard);
         }
     }
@@ -243,11 +241,6 @@ pub fn register(guard: &Guard, comm: Comm) -> (i32, &'static Comm) {
     comm.handle.store(handle, Relaxed);
     (handle, COMMS.put(i, comm))
 }
-
-/// Tells the compiler that what comes after another branch is to come first.
-#[cold]
-#[inline(never)]
-fn less_usual() {}
 
 /// The communicator that a handle names.
 #[inline(always)]

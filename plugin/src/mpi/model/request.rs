@@ -15,7 +15,13 @@ pub const COMPLETE: i32 = V_REQUEST | INDEX_MASK;
 /// adapter says it plainly. There is nothing to wait for, nor to be freed.
 #[inline(always)]
 pub fn is_complete(lower: i32) -> bool {
-    lower & KIND_MASK == BUILT_IN || lower == REQUEST_NULL
+    is_built_in(lower) || lower == REQUEST_NULL
+}
+
+/// Does it say so as MPICH does?
+#[inline(always)]
+pub fn is_built_in(lower: i32) -> bool {
+    lower & KIND_MASK == BUILT_IN
 }
 
 /// The bits of handles of requests that are built in.
@@ -87,7 +93,7 @@ pub struct Request {
     pub live: Cell<bool>,
     /// A plain send or receive: until it is `done` the lower half alone knows whether it is complete.
     pub quick: Cell<bool>,
-    /// Nothing but the request itself has to be given back.
+    /// Nothing but its communicator and the request itself has to be given back.
     light: Cell<bool>,
     /// Made by `MPI_*_init`.
     pub persistent: Cell<bool>,
@@ -133,10 +139,8 @@ pub struct Request {
 struct Four(u32);
 
 impl Four {
-    /// A receive that lasts until it is waited for, with nothing but itself to be given back.
-    const LIGHT_RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 1]);
-    /// The same with more to be given back.
-    const RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 0]);
+    /// A receive that lasts until it is waited for, of a predefined datatype.
+    const RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 1]);
     /// What differs between requests that only the lower half can complete.
     const ANY: Four = Four::of([u8::MAX, 0, 0, u8::MAX]);
     /// It is not active, or gone.
@@ -227,6 +231,15 @@ pub fn open(handle: i32) -> Option<&'static Request> {
     (quick && r.stage().get() == Four::POSTED).then_some(r)
 }
 
+/// The same for a receive.
+#[inline(always)]
+pub fn open_receive(handle: i32) -> Option<&'static Request> {
+    const LIGHT: u32 = Four::of([0, 0, 0, u8::MAX]).0;
+    let r = named(handle)?;
+    let receives = r.what().get().0 | LIGHT == Four::RECEIVE.0 | LIGHT;
+    (receives && r.stage().get() == Four::POSTED).then_some(r)
+}
+
 /// Makes a request; the communicator and datatype are held. It is not active before the lower half has it: the
 /// cut tests active requests.
 #[inline(always)]
@@ -240,7 +253,7 @@ pub fn make(
     r.kind.set(kind);
     r.live.set(true);
     r.quick.set(false);
-    let light = comm.predefined() && datatype::get(datatype).is_none();
+    let light = datatype::get(datatype).is_none();
     r.light
         .set(light && matches!(kind, Kind::Send | Kind::Recv));
     r.persistent.set(false);
@@ -251,8 +264,8 @@ pub fn make(
     r.comm.set(Some(comm));
     r.datatype.set(datatype);
     r.serial.set(serial());
+    comm.hold(guard);
     if !light {
-        comm.hold();
         datatype::hold(datatype);
     }
     (r.handle.get(), r)
@@ -271,11 +284,8 @@ fn free(guard: &Guard) -> Option<&'static Request> {
 #[inline(always)]
 pub fn make_receive(alone: &Alone, comm: &'static Comm, datatype: i32) -> Option<&'static Request> {
     let r = free(alone)?;
-    let what = match comm.hold() {
-        true => Four::RECEIVE,
-        false => Four::LIGHT_RECEIVE,
-    };
-    r.what().set(what);
+    comm.hold(alone);
+    r.what().set(Four::RECEIVE);
     r.stage().set(Four::MADE);
     r.comm.set(Some(comm));
     r.datatype.set(datatype);
@@ -305,6 +315,9 @@ pub fn release(guard: &Guard, r: &'static Request) {
     if !r.light.get() {
         give_back(guard, r);
     }
+    if let Some(c) = r.comm.take() {
+        c.release(guard);
+    }
     r.next.set(FREE.get(guard).replace(r));
 }
 
@@ -313,9 +326,6 @@ fn give_back(guard: &Guard, r: &'static Request) {
         FREED.fetch_sub(1, Relaxed);
     }
     super::super::sync::end(guard, r);
-    if let Some(c) = r.comm.take() {
-        c.release(guard);
-    }
     datatype::release(guard, r.datatype.get());
     if let Some(extra) = r.extra.take() {
         for t in extra.types {

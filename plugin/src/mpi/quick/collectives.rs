@@ -3,42 +3,29 @@
 use super::super::abi::*;
 use super::super::coll;
 use super::super::front::finish;
-use super::super::lower::{self, call_by, Fail, Outcome};
+use super::super::lower::Called;
 use super::super::model::{comm as comms, Comm};
-use super::{leave, leave_slowly, CALLS, WAITS};
-use crate::block::Way;
-use crate::crossing::Restarted;
+use super::{leave, leave_slowly, put_by, CALLS, WAITS};
 use crate::gate::{self, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// [`call_by`], for [`collective`].
-///
-/// # Safety
-/// As `call_by`.
-#[inline(always)]
-pub unsafe fn call(way: *mut Way, index: usize, args: &[u64]) -> Outcome {
-    match call_by(way, index, args) {
-        Ok(code) => Ok(code),
-        Err(Restarted) => restarted(),
-    }
-}
-
-/// Stands apart, so that the usual outcome is looked at where it comes.
-#[cold]
-#[inline(never)]
-fn restarted() -> Outcome {
-    Err(Fail::Restarted)
-}
-
 /// A blocking collective, which `f` calls. What is rare goes the other way, by `coll::blocking`, with nothing done: then there
-/// is no code.
+/// is no code. So do those with datatypes or an operator of the program's, whose handles, all in `kinds`, are negative.
+/// `given`: what the other way takes.
 #[inline(always)]
-pub fn collective(
+pub fn collective<T>(
     comm: i32,
     in_place: bool,
-    f: impl FnOnce(*mut Way, &Comm) -> Outcome,
+    kinds: i32,
+    given: &mut T,
+    f: impl FnOnce(&Comm) -> Called,
 ) -> Option<i32> {
-    let (way, c) = (lower::way()?, comms::get(comm).ok()?);
+    const { assert!(V_DATATYPE < 0 && V_OP < 0) }
+    put_by(given);
+    if kinds < 0 {
+        return None;
+    }
+    let c = comms::get(comm).ok()?;
     let is_in = match in_place {
         true => gate::enter_quickly::<CALLS, TURNS>(),
         false => gate::enter_quickly::<WAITS, TURNS>(),
@@ -49,9 +36,9 @@ pub fn collective(
     let Some(n) = coll::enter_unheld(c, in_place) else {
         return leave_slowly(None);
     };
-    match f(way, c) {
-        Ok(SUCCESS) if coll::depart(c, n, false) => {}
-        outcome => return collective_ended(c, n, outcome),
+    let called = f(c);
+    if !called.succeeded() || !coll::depart(c, n, false) {
+        return collective_ended(c, n, called);
     }
     Some(match in_place {
         true => leave::<CALLS, _>(SUCCESS),
@@ -62,9 +49,9 @@ pub fn collective(
 /// A collective has failed or was refused, or it has not happened: there was a restart.
 #[cold]
 #[inline(never)]
-fn collective_ended(c: &Comm, n: u64, outcome: Outcome) -> Option<i32> {
-    let happened = !matches!(outcome, Ok(SUCCESS) | Err(Fail::Restarted));
-    if happened && coll::over(c, n, &outcome, false) {
+fn collective_ended(c: &Comm, n: u64, called: Called) -> Option<i32> {
+    let outcome = called.outcome();
+    if matches!(outcome, Ok(code) if code != SUCCESS) && coll::over(c, n, &outcome, false) {
         leave_slowly(());
         return Some(finish(c.handle.load(Relaxed), outcome)); // an error handler may call MPI
     }

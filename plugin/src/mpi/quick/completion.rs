@@ -2,13 +2,13 @@
 
 use super::super::abi::*;
 use super::super::front::put_status;
-use super::super::lower::{self, call_by, ix, must_by};
+use super::super::lower::{call_in_place, ix, must_in_place, Called};
 use super::super::model::request::{self, Request, COMPLETE};
 use super::super::model::{alone, lock, Alone};
 use super::super::together::status_at;
 use super::super::{complete, turn};
-use super::{now, place, Place, CALLS, CONCLUDES, ORDINARY, PREPARES, WAITS};
-use crate::block::{Way, NOTHING};
+use super::{now, ordinarily, place, still, Place, CALLS, CONCLUDES, PREPARES, WAITS};
+use crate::block::NOTHING;
 use crate::gate::{self, SEVERAL, TURNS};
 
 /// `MPI_Wait`: false if this has to go the other way.
@@ -33,13 +33,16 @@ pub unsafe fn wait(at: usize, status: usize) -> bool {
     wait_for(handle, status, false)
 }
 
-/// `MPI_Waitall` for the first of `n` requests: how many are done, with their statuses.
+/// `MPI_Waitall` for the last of `n` requests: how many are left, before those that are done, with their statuses.
+///
+/// From the last one on, for that mostly is a send: what there is to do about it is done while the message is on its way that
+/// the first one is for.
 ///
 /// # Safety
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn waitall(n: usize, at: *mut i32, statuses: usize) -> usize {
-    for i in 0..n {
+    for i in (0..n).rev() {
         let (handle, status) = (&mut *at.add(i), status_at(statuses, i));
         if *handle == COMPLETE {
             *handle = REQUEST_NULL;
@@ -47,10 +50,10 @@ pub unsafe fn waitall(n: usize, at: *mut i32, statuses: usize) -> usize {
                 *(status as *mut Status) = Status::EMPTY;
             }
         } else if !wait_in(handle, status) {
-            return i;
+            return i + 1;
         }
     }
-    n
+    0
 }
 
 /// Waits for one of several receives; false if this has to go the other way.
@@ -65,18 +68,22 @@ pub unsafe fn wait_in(handle: &mut i32, status: usize) -> bool {
 /// Waits for a receive; false if this has to go the other way. `error`: of the status the error is set too.
 #[inline(always)]
 unsafe fn wait_for(handle: *mut i32, status: usize, error: bool) -> bool {
-    let Some((way, r)) = claim(*handle) else {
+    let Some(r) = claim(*handle) else {
         return false;
     };
+    if matches!(status, 0 | STATUS_IGNORE) && r.peer.get() >= 0 {
+        return wait_ignoring(handle, r);
+    }
     let mut own = Status::EMPTY;
     let at = place(status, r.peer.get(), &mut own);
     now::<WAITS>();
-    let args = [r.lower.as_ptr() as u64, at.given as u64];
-    let outcome = call_by(way, ix::Wait, &args);
-    turn::end_but_for_mark();
+    let called = call_in_place!(ix::Wait, in("rdi") r.lower.as_ptr(), in("rsi") at.given,);
+    if !called.succeeded() || !still::<WAITS>() {
+        return note(r, called.outcome().ok(), at);
+    }
     now::<CONCLUDES>();
-    let (Ok(SUCCESS), Some(alone)) = (outcome, alone()) else {
-        return note(r, outcome.ok(), at);
+    let Some(alone) = alone() else {
+        return note(r, Some(SUCCESS), at);
     };
     if !concludes(r, at, &alone) {
         return note(r, Some(SUCCESS), at);
@@ -85,23 +92,53 @@ unsafe fn wait_for(handle: *mut i32, status: usize, error: bool) -> bool {
         (*at.read).error = SUCCESS;
     }
     *handle = REQUEST_NULL;
-    gate::leave(true)
+    gate::leave_quickly(true)
 }
 
-/// The receive that a handle names, if only the lower half can say whether it is complete, with the way there: no other
-/// thread looks at it from now on, and the calling one is inside the gate, and works on the model.
+/// Waits for a receive from one process whose status nobody wants to know. As much as can be is done before: what comes
+/// after the message is what a program waits for.
 #[inline(always)]
-unsafe fn claim(handle: i32) -> Option<(*mut Way, &'static Request)> {
-    let way = lower::way()?;
+unsafe fn wait_ignoring(handle: *mut i32, r: &'static Request) -> bool {
+    let traffic = r.comm.get().and_then(|c| c.traffic(r.peer.get()));
+    now::<WAITS>();
+    let called = call_in_place!(ix::Wait, in("rdi") r.lower.as_ptr(), in("rsi") STATUS_IGNORE,);
+    if !called.succeeded() || !still::<WAITS>() {
+        return note_ignored(r, called);
+    }
+    now::<CONCLUDES>();
+    let Some(alone) = alone() else {
+        return note_ignored(r, called);
+    };
+    if let Some(traffic) = traffic {
+        traffic.receive_alone(&alone);
+    }
+    request::release(&alone, r);
+    *handle = REQUEST_NULL;
+    gate::leave_quickly(true)
+}
+
+/// [`note`] where the status is ignored.
+#[cold]
+#[inline(never)]
+unsafe fn note_ignored(r: &'static Request, called: Called) -> bool {
+    let mut own = Status::EMPTY;
+    let at = place(STATUS_IGNORE, r.peer.get(), &mut own);
+    note(r, called.outcome().ok(), at)
+}
+
+/// The receive that a handle names, if only the lower half can say whether it is complete: no other thread looks at it from
+/// now on, and the calling one is inside the gate, and works on the model.
+#[inline(always)]
+unsafe fn claim(handle: i32) -> Option<&'static Request> {
     if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL }>() {
         return None;
     }
-    let Some(r) = request::open(handle).filter(|r| r.receives()) else {
+    let Some(r) = request::open_receive(handle) else {
         now::<NOTHING>();
         return None;
     };
     r.waiting.set(true);
-    Some((way, r))
+    Some(r)
 }
 
 /// Counts a message that was received, and gives its request back; not if there may be none.
@@ -125,7 +162,7 @@ unsafe fn concludes(r: &'static Request, at: Place, alone: &Alone) -> bool {
 #[inline(always)]
 pub unsafe fn test(at: usize, flag: usize, status: usize) -> bool {
     let handle = at as *mut i32;
-    let Some((way, r)) = claim(*handle) else {
+    let Some(r) = claim(*handle) else {
         return false;
     };
     // The application's stays as it is as long as nothing has come.
@@ -136,8 +173,9 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> bool {
     };
     let place = place(to, r.peer.get(), &mut own);
     now::<CALLS>();
-    let (lower, done_at) = (r.lower.as_ptr() as u64, &raw mut done as u64);
-    let code = must_by(way, ix::Test, &[lower, done_at, place.given as u64]);
+    let code = must_in_place!(
+        ix::Test, in("rdi") r.lower.as_ptr(), in("rsi") &raw mut done, in("rdx") place.given,
+    );
     turn::end_but_for_mark();
     now::<CONCLUDES>();
     let (SUCCESS, Some(alone)) = (code, alone()) else {
@@ -146,21 +184,21 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> bool {
     (flag as *mut i32).write(done);
     if done == 0 {
         r.waiting.set(false);
-        return gate::leave(true);
+        return gate::leave_quickly(true);
     }
     if !concludes(r, place, &alone) {
         return note(r, Some(SUCCESS), place);
     }
     put_status(status, found);
     *handle = REQUEST_NULL;
-    gate::leave(true)
+    gate::leave_quickly(true)
 }
 
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.
 #[cold]
 #[inline(never)]
 unsafe fn note(r: &'static Request, code: Option<i32>, at: Place) -> bool {
-    now::<ORDINARY>();
+    ordinarily();
     let guard = lock();
     r.waiting.set(false);
     if let Some(error) = code {

@@ -1,23 +1,21 @@
 //! Messages and a look for them.
 
 use super::super::abi::*;
-use super::super::lower::{self, call_about_by, ix, must_about_by, must_by};
+use super::super::lower::{call_in_place, ix, must_in_place};
 use super::super::model::request::{self, Request, COMPLETE};
-use super::super::model::traffic::Traffic;
 use super::super::model::{alone_by_the_gate, comm as comms, lock, Comm};
 use super::super::start::{self, Message};
 use super::super::{errs, inside, p2p, probe, turn};
-use super::{failed, leave, leave_slowly, now, place, CALLS, PREPARES, WAITS};
+use super::{failed, leave, leave_slowly, now, place, put_by, CALLS, PREPARES, WAITS};
 use crate::block::NOTHING;
-use crate::crossing::About;
 use crate::gate::{self, DRAINED, SEVERAL, SYNC, TURNS};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A message that was counted has not been sent.
 #[cold]
 #[inline(never)]
-fn unsent(c: &Comm, traffic: Option<&Traffic>, code: i32) -> i32 {
-    if let Some(traffic) = traffic {
+fn unsent(c: &Comm, peer: i32, code: i32) -> i32 {
+    if let Some(traffic) = c.traffic(peer) {
         traffic.unsend();
     }
     failed(c, code)
@@ -44,10 +42,14 @@ fn plain(m: Message, comm: i32) -> Option<&'static Comm> {
     comms::get(comm).ok()
 }
 
-/// What a call is about, for the lower half.
-#[inline(always)]
-fn about(m: Message, comm: i32) -> About {
-    (m.buf, [m.n, m.t, m.peer, m.tag, comm])
+/// Calls a function about a message by one of the macros of `lower`, with one more argument or none.
+macro_rules! about {
+    ($call:ident, $index:expr $(; $more:expr)?, $m:expr, $low:expr) => {
+        $call!(
+            $index $(; $more)?, in("rdi") $m.buf, in("esi") $m.n, in("edx") $m.t, in("ecx") $m.peer,
+            in("r8d") $m.tag, in("r9d") $low,
+        )
+    };
 }
 
 /// The namesake, with what the application gave.
@@ -63,9 +65,6 @@ macro_rules! slowly {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(m: Message, comm: i32) -> i32 {
-    let Some(way) = lower::way() else {
-        return slowly!(p2p::send_slowly, m, comm);
-    };
     if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(p2p::send_slowly, m, comm);
     }
@@ -73,15 +72,14 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
         now::<NOTHING>();
         return slowly!(p2p::send_slowly, m, comm);
     };
-    let traffic = c.traffic(m.peer);
-    if let Some(traffic) = traffic {
+    if let Some(traffic) = c.traffic(m.peer) {
         traffic.send();
     }
     let low = c.lower.load(Relaxed);
     inside::about(low, m.peer, m.tag);
-    let code = must_about_by(way, ix::Send, about(m, low), None);
+    let code = about!(must_in_place, ix::Send, m, low);
     if code != SUCCESS {
-        return unsent(c, traffic, code);
+        return unsent(c, m.peer, code);
     }
     leave::<CALLS, _>(SUCCESS)
 }
@@ -92,9 +90,6 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
-    let Some(way) = lower::way() else {
-        return slowly!(start::isend_slowly, m, comm, out);
-    };
     if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
         return slowly!(start::isend_slowly, m, comm, out);
     }
@@ -102,23 +97,36 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
         now::<NOTHING>();
         return slowly!(start::isend_slowly, m, comm, out);
     };
-    let traffic = c.traffic(m.peer);
-    if let Some(traffic) = traffic {
+    if let Some(traffic) = c.traffic(m.peer) {
         traffic.send();
     }
+    let mut given = (m, out);
+    put_by(&mut given);
     let mut lower = REQUEST_NULL;
     let low = c.lower.load(Relaxed);
-    let place = &raw mut lower as usize;
-    let code = must_about_by(way, ix::Isend, about(m, low), Some(place));
-    if code != SUCCESS {
-        return unsent(c, traffic, code);
+    let place = &raw mut lower;
+    let code = about!(must_in_place, ix::Isend; place, m, low);
+    if code != SUCCESS || !request::is_built_in(lower) {
+        return sent_otherwise(c, &given, code, lower);
     }
-    if request::is_complete(lower) {
-        (out as *mut i32).write(COMPLETE);
-        return leave::<CALLS, _>(SUCCESS);
+    (given.1 as *mut i32).write(COMPLETE);
+    leave::<CALLS, _>(SUCCESS)
+}
+
+/// A message, for whose request there is a place, is not on its way at once.
+#[cold]
+#[inline(never)]
+unsafe fn sent_otherwise(c: &'static Comm, given: &(Message, usize), code: i32, lower: i32) -> i32 {
+    let (m, out) = *given;
+    if code != SUCCESS {
+        return unsent(c, m.peer, code);
     }
     turn::end();
-    (out as *mut i32).write(start::under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower));
+    let request = match request::is_complete(lower) {
+        true => COMPLETE,
+        false => start::under_way(c, m.buf, m.n, m.t, m.peer, m.tag, lower),
+    };
+    (out as *mut i32).write(request);
     gate::leave(SUCCESS)
 }
 
@@ -128,9 +136,6 @@ pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    let Some(way) = lower::way() else {
-        return slowly!(start::irecv_slowly, m, comm, out);
-    };
     if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL | DRAINED }>() {
         return slowly!(start::irecv_slowly, m, comm, out);
     }
@@ -146,7 +151,7 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
     now::<CALLS>();
     let low = c.lower.load(Relaxed);
     let place = r.lower.as_ptr() as usize;
-    let code = must_about_by(way, ix::Irecv, about(m, low), Some(place));
+    let code = about!(must_in_place, ix::Irecv; place, m, low);
     if code != SUCCESS {
         return not_posted(r, code);
     }
@@ -162,9 +167,6 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
 #[inline(always)]
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let mut own = Status::EMPTY;
-    let Some(way) = lower::way() else {
-        return slowly!(p2p::recv_slowly, m, comm, status);
-    };
     // The state comes before the look at what is drained: see `drain::take_all`.
     if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
         return slowly!(p2p::recv_slowly, m, comm, status);
@@ -177,7 +179,8 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     inside::about(low, m.peer, m.tag);
     let at = place(status, m.peer, &mut own);
     now::<WAITS>();
-    let Ok(code) = call_about_by(way, ix::Recv, about(m, low), at.given) else {
+    let called = about!(call_in_place, ix::Recv; at.given, m, low);
+    let Ok(code) = called.outcome() else {
         leave_slowly(());
         return slowly!(p2p::recv_slowly, m, comm, status);
     };
@@ -199,9 +202,6 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn iprobe(source: i32, tag: i32, comm: i32, flag: usize, status: usize) -> i32 {
-    let Some(way) = lower::way() else {
-        return probe::iprobe_slowly(source, tag, comm, flag, status);
-    };
     // The state comes before the look at what is drained: see `drain::take_all`.
     if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
         return probe::iprobe_slowly(source, tag, comm, flag, status);
@@ -214,14 +214,10 @@ pub unsafe fn iprobe(source: i32, tag: i32, comm: i32, flag: usize, status: usiz
         0 => STATUS_IGNORE,
         status => status,
     };
-    let args = [
-        source as u64,
-        tag as u64,
-        c.low(),
-        flag as u64,
-        given as u64,
-    ];
-    match must_by(way, ix::Iprobe, &args) {
+    let code = must_in_place!(
+        ix::Iprobe, in("edi") source, in("esi") tag, in("edx") c.lower.load(Relaxed), in("rcx") flag, in("r8") given,
+    );
+    match code {
         SUCCESS => leave::<CALLS, _>(SUCCESS),
         code => failed(c, code),
     }

@@ -9,7 +9,7 @@ mod collectives;
 mod completion;
 mod messages;
 
-pub use collectives::{call, collective};
+pub use collectives::collective;
 pub use completion::{test, wait, wait_in, waitall};
 pub use messages::{iprobe, irecv, isend, recv, send};
 
@@ -18,7 +18,8 @@ use super::errs;
 use super::model::Comm;
 use super::turn;
 use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
-use crate::gate;
+use crate::gate::{self, Call};
+use std::arch::asm;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What the thread does: it works on the model, and has its turn to call the library.
@@ -29,27 +30,42 @@ const CALLS: u32 = doing(MUST_COMPLETE, MARKED, 0);
 const WAITS: u32 = doing(REEXECUTABLE, MARKED, 0);
 /// It works on the model.
 const CONCLUDES: u32 = doing(MUST_COMPLETE, OUT, 1);
-/// It does what needs locks.
-const ORDINARY: u32 = doing(MUST_COMPLETE, OUT, 0);
 
-/// From now on the thread does this.
+/// From now on the thread does this. Only where there was no restart since it went in, else the fresh half does not know it:
+/// after a call that may be saved this is known if the thread is [`still`] at that.
 #[inline(always)]
 fn now<const DOING: u32>() {
     // SAFETY: the block is this thread's own.
     unsafe { block::set::<DOING>(block::mine()) };
 }
 
+/// Does the thread still do this? Then it has not given way to others meanwhile, nor was there a restart.
+#[inline(always)]
+fn still<const DOING: u32>() -> bool {
+    // SAFETY: the block is this thread's own.
+    unsafe { block::is::<DOING>(block::mine()) }
+}
+
 /// Ends the call, and with it the turn, if the thread does this and has not given way to others meanwhile.
 #[inline(always)]
 fn leave<const DOING: u32, T>(value: T) -> T {
-    // SAFETY: the block is this thread's own.
-    if unsafe { block::is::<DOING>(block::mine()) } {
-        gate::leave(value)
+    if still::<DOING>() {
+        gate::leave_quickly(value)
     } else {
         leave_slowly(value)
     }
 }
 
+/// From now on the thread does what needs locks, and has no turn. There may have been a restart.
+#[cold]
+fn ordinarily() {
+    gate::set(Call::MustComplete);
+    turn::end();
+    // SAFETY: the block is this thread's own; the byte is atomic.
+    unsafe { &(*block::mine()).doing.model }.store(0, Relaxed);
+}
+
+/// Ends the call, and with it the turn, whatever the thread does, and whether there was a restart or not.
 #[cold]
 #[inline(never)]
 fn leave_slowly<T>(value: T) -> T {
@@ -62,6 +78,13 @@ fn leave_slowly<T>(value: T) -> T {
 #[inline(never)]
 fn failed(c: &Comm, code: i32) -> i32 {
     errs::raise(c.handle.load(Relaxed), leave_slowly(code))
+}
+
+/// What only the other way needs is put by in memory: else it would be kept in registers, which have to be saved for that.
+#[inline(always)]
+fn put_by<T>(given: &mut T) {
+    // SAFETY: does nothing, of which the compiler does not know.
+    unsafe { asm!("/* {0} */", in(reg) given, options(nostack, preserves_flags)) };
 }
 
 /// Where the lower half stores the status of a receive.
