@@ -114,7 +114,24 @@ static void pingpong(int n, int bytes)
 static void pingpong_8(int n) { pingpong(n, 8); }
 static void pingpong_1m(int n) { pingpong(n, 1 << 20); }
 
-static void nonblocking_8(int n)
+/* The ping-pong, with Isend and Irecv, each waited for by Waitall. */
+static void nonblocking_pingpong_8(int n)
+{
+    if (rank > 1)
+        return;
+    while (n-- > 0)
+        for (int turn = 0; turn < 2; turn++) {
+            MPI_Request r[1];
+            if (turn == rank)
+                MPI_Isend(buffer, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, r);
+            else
+                MPI_Irecv(buffer, 8, MPI_CHAR, 1 - rank, 0, MPI_COMM_WORLD, r);
+            MPI_Waitall(1, r, MPI_STATUSES_IGNORE);
+        }
+}
+
+/* Both send to each other at once. */
+static void exchange_8(int n)
 {
     if (rank > 1)
         return;
@@ -205,7 +222,8 @@ int main(int argc, char **argv)
         share_line();
         measure("cache-line", 2000, hand_over);
         measure("ping-pong-8", 2000, pingpong_8);
-        measure("isend-irecv-waitall-8", 2000, nonblocking_8);
+        measure("ping-pong-isend-irecv-waitall-8", 1000, nonblocking_pingpong_8);
+        measure("exchange-isend-irecv-waitall-8", 2000, exchange_8);
         measure("stream-8", 64 * 100, stream_8);
         measure("stream-8-one-tag", 64 * 100, stream_of_one_tag);
         measure("allreduce-8", 2000, allreduce_8);

@@ -10,7 +10,7 @@ use super::table::Table;
 use super::traffic::{self, Traffic};
 use super::{ghosts, less_usual, lock, serial, Guard, Locked};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 
 /// A topology as the application made it.
 #[derive(Clone, Debug)]
@@ -99,8 +99,8 @@ pub struct Comm {
     pub refused: AtomicU64,
     /// While a cut is taken: collectives beyond this are held.
     pub target: AtomicU64,
-    /// Uses: the application's handle, which a predefined one always has, and requests in flight. Under the model's lock.
-    pub refs: AtomicU32,
+    /// Uses: the application's handle, which a predefined one always has, and requests in flight.
+    pub refs: Locked<u32>,
     /// The rest.
     pub meta: Locked<Meta>,
 }
@@ -136,7 +136,7 @@ impl Comm {
             held: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             target: AtomicU64::new(u64::MAX),
-            refs: AtomicU32::new(1),
+            refs: Locked::new(1),
             meta: Locked::new(Meta {
                 errhandler,
                 ..Meta::default()
@@ -191,16 +191,16 @@ impl Comm {
 
     /// One more use.
     #[inline(always)]
-    pub fn hold(&self, _guard: &Guard) {
-        self.refs.store(self.refs.load(Relaxed) + 1, Relaxed);
+    pub fn hold(&self, guard: &Guard) {
+        *self.refs.get(guard) += 1;
     }
 
     /// One use fewer; the last one frees the communicator in both halves.
     #[inline(always)]
     pub fn release(&self, guard: &Guard) {
-        let left = self.refs.load(Relaxed) - 1;
-        self.refs.store(left, Relaxed);
-        if left == 0 {
+        let refs = self.refs.get(guard);
+        *refs -= 1;
+        if *refs == 0 {
             self.free(guard);
         }
     }
