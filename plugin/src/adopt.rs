@@ -84,7 +84,7 @@ pub fn adopt(half: usize) {
             place,
         };
         if shared && half == MPI_HALF && half == crossing::mpi_half() {
-            (*b).doing.known.store(block::QUICK, Ordering::Relaxed);
+            (*b).in_place.store(1, Ordering::Relaxed);
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn leave() {
     let fs = arch::fs_base();
     // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {
-        (*b).doing.known.store(block::KNOWN, Ordering::Relaxed);
+        (*b).in_place.store(0, Ordering::Relaxed);
         for half in 0..(*b).donors.len() {
             let (donor, way) = ((*b).donors[half], (*b).ways[half]);
             if donor != 0 {

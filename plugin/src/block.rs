@@ -79,18 +79,13 @@ pub struct Doing {
     pub turn: AtomicU8,
     /// 1 while it has the model to itself without having locked it, see `mpi::model::lock`.
     pub model: AtomicU8,
-    /// 0, `KNOWN` or `QUICK`.
+    /// 1 once the thread is in the registry.
     pub known: AtomicU8,
 }
 
-/// The thread is in the registry.
-pub const KNOWN: u8 = 1;
-/// And the MPI half has adopted it on the shared way: it may go the quick way, by a crossing in place.
-pub const QUICK: u8 = 2;
-
-/// What a thread that may go the quick way is doing, for [`set`] and [`is`].
+/// What a thread in the registry is doing, for [`set`] and [`is`].
 pub const fn doing(state: u8, turn: u8, model: u8) -> u32 {
-    u32::from_le_bytes([state, turn, model, QUICK])
+    u32::from_le_bytes([state, turn, model, 1])
 }
 
 /// The thread does nothing.
@@ -153,6 +148,8 @@ pub struct Block {
     pub about: [AtomicI32; 3],
     /// From `NOT_ASKED` to `WAITS_FOR_STREAM`.
     pub admission: AtomicU32,
+    /// 1 while the MPI half has adopted the thread on the shared way, so that it may cross in place.
+    pub in_place: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Block>() <= 640);

@@ -9,6 +9,7 @@ use crate::block::{self, Block, ADMITTED, ADMITTING, ENDING, MUST_COMPLETE, NOTH
 use crate::block::{OUTSIDE, REEXECUTABLE, WAITS, WAITS_FOR_STREAM, WANTED, WANTED_BY_STREAM};
 use crate::{cancel, raw, registry, signal};
 use core::arch::asm;
+use core::mem::offset_of;
 use core::sync::atomic::{compiler_fence, AtomicU32, AtomicU8, Ordering};
 
 /// What there is to heed on the way in: bits.
@@ -50,12 +51,16 @@ pub struct Inside {
     before: u8,
 }
 
-/// Goes in; waits in the upper half while the gate is closed. Nested calls always go in.
+/// Goes in; waits in the upper half while the gate is closed. Nested calls always go in; within one that must complete they
+/// must, too.
 #[inline(always)]
 pub fn enter(call: Call) -> Inside {
     // SAFETY: the block is this thread's own; its state is atomic.
     let b = unsafe { &*block::mine() };
     let before = b.doing.state.load(Ordering::Relaxed);
+    if before == MUST_COMPLETE {
+        return Inside { before };
+    }
     b.doing.state.store(call as u8, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let mark = cancel::own_word().load(Ordering::Relaxed);
@@ -65,8 +70,10 @@ pub fn enter(call: Call) -> Inside {
     Inside { before }
 }
 
-/// Goes in, `DOING` this, if there is nothing to wait for, nothing else to do, and nothing of `HEEDED` holds. Goes out by
-/// [`leave_quickly`].
+/// Goes in, `DOING` this, if there is nothing to wait for, nothing else to do, and nothing of `HEEDED` holds, to cross in
+/// place. Goes out by [`leave_quickly`].
+///
+/// Whether the thread may is asked last: before it was inside there can have been a restart.
 #[inline(always)]
 pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
     let b = block::mine();
@@ -77,12 +84,23 @@ pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
         }
         block::set::<DOING>(b);
         compiler_fence(Ordering::SeqCst);
-        if !heeds_now::<HEEDED, { CLOSED | CANCELS }>() {
+        if !heeds_now::<HEEDED, { CLOSED | CANCELS }>() && crosses_in_place(b) {
             return true;
         }
         block::set::<NOTHING>(b);
     }
     false
+}
+
+/// Has the MPI half adopted the thread on the shared way?
+#[inline(always)]
+fn crosses_in_place(b: *mut Block) -> bool {
+    // SAFETY: one load of a word of the thread's own block.
+    unsafe {
+        asm!("cmp dword ptr [{b} + {at}], 0", "je {not}", b = in(reg) b, at = const offset_of!(Block, in_place),
+             not = label { return false }, options(nostack, readonly));
+    }
+    true
 }
 
 /// As [`enter`] for a thread that is outside and known, if there is nothing to wait for and nothing else to do. Goes out by
@@ -150,8 +168,8 @@ pub fn set(call: Call) {
     own_state().store(call as u8, Ordering::Relaxed);
 }
 
-/// Ends the outermost call, which gave `value`, of a thread that went in quickly and may go so again: there was no restart.
-/// It has no turn, or one that ends with this (`mpi::turn`).
+/// Ends the outermost call, which gave `value`, of a thread that went in quickly. It has no turn, or one that ends with this
+/// (`mpi::turn`).
 #[inline(always)]
 pub fn leave_quickly<T>(value: T) -> T {
     compiler_fence(Ordering::SeqCst);
@@ -279,10 +297,12 @@ impl Inside {
         self.before != OUTSIDE
     }
 
-    /// Changes what a checkpoint may do with the thread.
+    /// Changes what a checkpoint may do with the thread, if that is not settled by the call that this one is within.
     #[inline(always)]
     pub fn set(&self, call: Call) {
-        set(call);
+        if self.before != MUST_COMPLETE {
+            set(call);
+        }
     }
 
     /// What [`Self::again`] takes, for a library that leaves by a call of its own.

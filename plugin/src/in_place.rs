@@ -1,7 +1,7 @@
 //! The shared way's crossing into the MPI half, in place: for calls that are over in a few nanoseconds, of which a call, a
 //! jump and the registers that an entry of `ways` saves would be a good part.
 //!
-//! Only for a thread whose block says that it may (`block::QUICK`). The frame is that of `ways`, with more above it:
+//! Only for a thread whose block says that it may (`Block::in_place`). The frame is that of `ways`, with more above it:
 //!
 //! ```text
 //! [call + 32]  r13
@@ -14,7 +14,8 @@
 //! [call - 24]  the seventh argument; the lower half's frames follow
 //! ```
 //!
-//! A call that must complete is never saved, so its frame has the last two only, and is smaller.
+//! A call that must complete is never saved: its frame has the last two only, the `Way` at `call - 16` and an argument where
+//! the stack ends.
 //!
 //! [`contains`] tells where the instructions are of calls that may be saved: a thread that is among them itself, and not
 //! in the lower half, has called already or not yet, so it can't be saved there.
@@ -42,6 +43,8 @@ macro_rules! must {
             "jne 5f",
             "4:",
             "mov [r12 + {call}], rsp", // from here on a signal handler swaps
+            "cmp rax, fs:[8]", // one that came before may have moved the DTV
+            "jne 22f",
             "mov fs:[8], r11",
             concat!("sub rsp, ", $room),
             $store,
@@ -53,8 +56,13 @@ macro_rules! must {
             "6:",
             "mov rcx, [r12 + {upper_dtv}]",
             "mov fs:[8], rcx",
+            "cmp rcx, [r12 + {upper_dtv}]", // a handler that has just come may have moved the DTV
+            "jne 6b",
             "mov qword ptr [r12 + {call}], 0",
             ".pushsection .text.splitproc_rare,\"ax\",@progbits",
+            "22:",
+            "mov qword ptr [r12 + {call}], 0",
+            "mov rax, fs:[8]",
             "5:",
             "mov [r12 + {upper_dtv}], rax",
             "jmp 4b",
@@ -95,8 +103,10 @@ macro_rules! may_be_saved {
             "cmp rax, [r12 + {upper_dtv}]",
             "jne 5f",
             "4:",
-            "lea rax, [rsp + 24]",
-            "mov [r12 + {call}], rax", // from here on a signal handler swaps
+            "lea r10, [rsp + 24]",
+            "mov [r12 + {call}], r10", // from here on a signal handler swaps
+            "cmp rax, fs:[8]", // one that came before may have moved the DTV
+            "jne 22f",
             "mov fs:[8], r11",
             "call qword ptr [rip + {table} + {at}]",
             "mov rcx, fs:[8]", // __tls_get_addr may have moved the DTV
@@ -105,6 +115,8 @@ macro_rules! may_be_saved {
             "6:",
             "mov rcx, [r12 + {upper_dtv}]",
             "mov fs:[8], rcx",
+            "cmp rcx, [r12 + {upper_dtv}]", // a handler that has just come may have moved the DTV
+            "jne 6b",
             "mov qword ptr [r12 + {call}], 0",
             "xor r10d, r10d",
             "add rsp, 64",
@@ -116,6 +128,9 @@ macro_rules! may_be_saved {
             "pop r13",
             "mov r10d, 1",
             "jmp 9b",
+            "22:",
+            "mov qword ptr [r12 + {call}], 0",
+            "mov rax, fs:[8]",
             "5:",
             "mov [r12 + {upper_dtv}], rax",
             "jmp 4b",
@@ -125,6 +140,7 @@ macro_rules! may_be_saved {
             "8:",
             ".popsection",
             ".pushsection splitproc_in_place,\"aR\",@progbits",
+            ".p2align 2",
             ".long 2b - ., 9b - ., 3b - ., 8b - .",
             ".popsection",
             way = const $crate::in_place::WAY,

@@ -42,7 +42,7 @@ pub fn register() {
             (*b).next = HEAD.load(Ordering::Relaxed);
             HEAD.store(b, Ordering::Relaxed);
             (*b).registered = 1;
-            (*b).doing.known.store(block::KNOWN, Ordering::Relaxed);
+            (*b).doing.known.store(1, Ordering::Relaxed);
         });
     }
 }
@@ -112,7 +112,7 @@ pub fn forget_adoptions() {
         // SAFETY: every other thread is held until the replay is done.
         unsafe {
             (*b).ways = [block::NO_WAY; lh_loader::layout::MAX_HALVES];
-            (*b).doing.known.store(block::KNOWN, Ordering::Relaxed);
+            (*b).in_place.store(0, Ordering::Relaxed);
             (*b).donors = [0; lh_loader::layout::MAX_HALVES];
             keys::forget((*b).fs);
         }

@@ -43,14 +43,27 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             return; // born in a lower half: it takes none of the application's signals
         }
         let call = (*b).call;
-        if signal == CANCEL
-            && (call != 0 || (*b).doing.state.load(Ordering::Relaxed) != block::OUTSIDE)
-        {
+        let state = &(*b).doing.state;
+        if signal == CANCEL && (call != 0 || state.load(Ordering::Relaxed) != block::OUTSIDE) {
             return cancel::put_off(b);
         }
+        // The thread can't be saved where it is, so it can't be either where the handler goes from here.
+        let context: *mut libc::ucontext_t = context.cast();
+        let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+        let held = state.load(Ordering::Relaxed) == block::REEXECUTABLE
+            && (call == 0 || ways::contains(rip));
+        if held {
+            state.store(block::MUST_COMPLETE, Ordering::Relaxed);
+        }
+        let over = || {
+            if held {
+                state.store(block::REEXECUTABLE, Ordering::Relaxed);
+            }
+            interrupt::note(context);
+        };
         if call == 0 {
-            handler(signal, info, context);
-            return interrupt::note(context.cast());
+            handler(signal, info, context.cast());
+            return over();
         }
         let place = tcb::current();
         if place != (*b).fs {
@@ -60,23 +73,29 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         // On a borrowed TCB's thread it is always the upper half's.
         let upper = (*b).upper_dtv;
         let found = tcb::swap_dtv(upper);
+        // The half may move its DTV, as it may have since the call began, in calls that the handler makes.
+        let halfs = ways::shared_place(call).as_mut().filter(|_| found != upper);
+        let halfs = halfs.map(|dtv| {
+            *dtv = found;
+            dtv
+        });
         (*b).call = 0;
         let before = generation();
         compiler_fence(Ordering::SeqCst);
-        handler(signal, info, context);
+        handler(signal, info, context.cast());
         compiler_fence(Ordering::SeqCst);
         if generation() != before {
-            return call_again(b, call, context.cast());
+            return call_again(b, call, context);
         }
         let now = tcb::dtv();
         (*b).upper_dtv = now;
         compiler_fence(Ordering::SeqCst);
         (*b).call = call;
-        tcb::swap_dtv(if found == upper { now } else { found });
+        tcb::swap_dtv(halfs.map_or(now, |dtv| *dtv));
         if place != (*b).fs {
             tcb::go(place);
         }
-        interrupt::note(context.cast());
+        over();
     }
 }
 

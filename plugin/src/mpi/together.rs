@@ -80,6 +80,9 @@ unsafe fn wait_batch(handles: &mut [i32], statuses: usize) -> Result<(), Gone> {
 }
 
 pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
+    if request::care_is_needed() {
+        return waitall_with_care(n, at, statuses);
+    }
     if n as usize > FEW {
         return waitall_of_many(n, at, statuses);
     }
@@ -88,6 +91,21 @@ pub unsafe fn waitall(n: i32, at: usize, statuses: usize) -> i32 {
         return SUCCESS;
     }
     few(left, at, statuses)
+}
+
+/// Asks about each in turn, so that all are carried on: what a wait for one alone waits for may be that another is.
+#[cold]
+#[inline(never)]
+unsafe fn waitall_with_care(n: i32, at: usize, statuses: usize) -> i32 {
+    let handles = slice_mut::<i32>(at, n.max(0) as usize);
+    let mut looks = 0u32;
+    while !ready(handles) {
+        looks = looks.wrapping_add(1);
+        if looks > PATIENCE && looks.is_multiple_of(16) {
+            std::thread::yield_now();
+        }
+    }
+    apart(0, handles, statuses, Gone(0))
 }
 
 /// More of them than a few, or a negative number.

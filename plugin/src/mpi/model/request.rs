@@ -51,6 +51,22 @@ pub enum Kind {
     Model,
 }
 
+impl Kind {
+    /// Is it carried on by nothing but waits and tests of its own?
+    pub fn needs_care(self) -> bool {
+        matches!(self, Kind::File | Kind::Model)
+    }
+}
+
+/// Number of requests that need care.
+static CARE: AtomicU32 = AtomicU32::new(0);
+
+/// Are there requests that need care?
+#[inline(always)]
+pub fn care_is_needed() -> bool {
+    CARE.load(Relaxed) != 0
+}
+
 /// What only some requests have.
 #[derive(Default)]
 pub struct Extra {
@@ -268,6 +284,9 @@ pub fn make(
     if !light {
         datatype::hold(datatype);
     }
+    if kind.needs_care() {
+        CARE.fetch_add(1, Relaxed);
+    }
     (r.handle.get(), r)
 }
 
@@ -322,6 +341,9 @@ pub fn release(guard: &Guard, r: &'static Request) {
 }
 
 fn give_back(guard: &Guard, r: &'static Request) {
+    if r.kind.get().needs_care() {
+        CARE.fetch_sub(1, Relaxed);
+    }
     if r.freed.replace(false) {
         FREED.fetch_sub(1, Relaxed);
     }

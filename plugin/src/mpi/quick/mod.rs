@@ -31,8 +31,7 @@ const WAITS: u32 = doing(REEXECUTABLE, MARKED, 0);
 /// It works on the model.
 const CONCLUDES: u32 = doing(MUST_COMPLETE, OUT, 1);
 
-/// From now on the thread does this. Only where there was no restart since it went in, else the fresh half does not know it:
-/// after a call that may be saved this is known if the thread is [`still`] at that.
+/// From now on the thread does this.
 #[inline(always)]
 fn now<const DOING: u32>() {
     // SAFETY: the block is this thread's own.
