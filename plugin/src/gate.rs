@@ -464,3 +464,53 @@ pub fn busy<T>(describe: impl Fn(*mut Block) -> T) -> Option<T> {
     });
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{doing, OUT};
+
+    const CALLS: u32 = doing(MUST_COMPLETE, OUT, 0);
+
+    /// A thread that is not known to the fresh halves, though it looked as if it did nothing before a restart, does not cross
+    /// in place.
+    #[test]
+    fn who_crosses_in_place() {
+        let b = block::mine();
+        // SAFETY: the block is this thread's own, which calls no lower half.
+        let (is, set) = unsafe {
+            (
+                || block::is::<NOTHING>(b),
+                |n| (*b).in_place.store(n, Ordering::Relaxed),
+            )
+        };
+        unsafe { block::set::<NOTHING>(b) };
+        set(0);
+        assert!(!enter_quickly::<CALLS, 0>() && is());
+        set(1);
+        assert!(enter_quickly::<CALLS, 0>() && !is());
+        leave_quickly(());
+        assert!(is());
+        set(0);
+    }
+
+    /// What is called within a call that must complete must complete.
+    #[test]
+    fn nested_in_what_must_complete() {
+        let state = || own_state().load(Ordering::Relaxed);
+        let outer = enter(Call::MustComplete);
+        let inner = enter(Call::Reexecutable);
+        assert_eq!(state(), MUST_COMPLETE);
+        inner.set(Call::Reexecutable);
+        assert_eq!(state(), MUST_COMPLETE);
+        drop(inner);
+        assert_eq!(state(), MUST_COMPLETE);
+        drop(outer);
+        assert_eq!(state(), OUTSIDE);
+        let inner = (enter(Call::Reexecutable), enter(Call::Reexecutable));
+        assert_eq!(state(), REEXECUTABLE);
+        drop(inner.1);
+        drop(inner.0);
+        assert_eq!(state(), OUTSIDE);
+    }
+}

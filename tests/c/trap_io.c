@@ -452,12 +452,48 @@ static void busy_write(void) { busy(writes); }
 static void busy_open(void) { busy(opens); }
 static void busy_close(void) { busy(closes); }
 
+/*
+ * Rank 0 waits for a collective write and for a message that comes when the other ranks have done theirs: in both orders, of
+ * two and of three requests. Only a wait or test of its own carries the write on.
+ */
+static void beside(void)
+{
+    enum { PIECES = 4096, PIECE = 16, LONG = PIECES * PIECE };
+    static int out[LONG];
+    MPI_File f;
+    MPI_Datatype strided;
+    fill(out, LONG, 70 + rank);
+    CHECK(MPI_File_open(MPI_COMM_WORLD, "beside", MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL, &f) == MPI_SUCCESS);
+    MPI_Type_vector(PIECES, PIECE, ranks * PIECE, MPI_INT, &strided);
+    MPI_Type_commit(&strided);
+    MPI_File_set_view(f, rank * PIECE * sizeof *out, MPI_INT, strided, "native", MPI_INFO_NULL);
+    for (int round = 0; round < 4; round++) {
+        int n = 2 + round / 2, word = round;
+        MPI_Request r[3] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL};
+        MPI_File_seek(f, 0, MPI_SEEK_SET);
+        CHECK(MPI_File_iwrite_all(f, out, LONG, MPI_INT, &r[round % 2]) == MPI_SUCCESS);
+        if (rank == 0) {
+            word = -1;
+            MPI_Irecv(&word, 1, MPI_INT, ranks - 1, round, MPI_COMM_WORLD, &r[1 - round % 2]);
+        }
+        if (round == 1)
+            checkpoint_here();
+        MPI_Waitall(n, r, MPI_STATUSES_IGNORE);
+        if (rank == ranks - 1)
+            MPI_Send(&word, 1, MPI_INT, 0, round, MPI_COMM_WORLD);
+        CHECK(word == round);
+    }
+    MPI_File_close(&f);
+    MPI_Type_free(&strided);
+}
+
 int main(int argc, char **argv)
 {
     static const struct trap traps[] = {
         {"offsets", offsets},       {"pointers", pointers},   {"shared", shared},         {"views", views},
         {"in_flight", in_flight},   {"split", split},         {"state", state},           {"errors", errors},
         {"busy_write", busy_write}, {"busy_open", busy_open}, {"busy_close", busy_close}, {"odd", odd},
+        {"beside", beside},
         {NULL, NULL},
     };
     return run_trap(argc, argv, traps, MPI_THREAD_SINGLE);

@@ -337,6 +337,7 @@ traps! { "trap_io" 2:
 traps_over_both! { "trap_io" 2:
     files_seen_through_derived_types "views";
     files_errors_and_their_handlers "errors";
+    a_message_that_comes_after_a_collective_write "beside";
 }
 
 traps_over_both! { "trap_io" 3:
