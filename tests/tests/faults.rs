@@ -343,7 +343,7 @@ fn a_folder_that_becomes_read_only_fails_the_checkpoint_and_not_the_program() {
 #[test]
 fn a_restart_from_a_read_only_folder() {
     let scratch = Scratch::new("read-only-restart");
-    let case = Case::heat2d(&scratch, 2, 1);
+    let case = Case::heat2d_of(&scratch, 2, 1, 1024);
     let Some(_disk) = Tmpfs::mount(scratch.ckpt(), "64m") else {
         return;
     };
