@@ -430,8 +430,9 @@ pub fn open() {
 }
 
 /// Is the gate closed?
+#[inline(always)]
 pub fn closed() -> bool {
-    heeds(CLOSED)
+    heeds_now::<CLOSED, 0>()
 }
 
 /// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:

@@ -37,8 +37,11 @@ pub fn collective<T>(
         return leave_slowly(None);
     };
     let called = f(c);
-    if !called.succeeded() || !coll::depart(c, n, false) {
+    if !called.succeeded() {
         return collective_ended(c, n, called);
+    }
+    if !coll::depart(c, n, false) {
+        return take_back(c, n);
     }
     Some(match in_place {
         true => leave::<CALLS, _>(SUCCESS),
@@ -55,6 +58,13 @@ fn collective_ended(c: &Comm, n: u64, called: Called) -> Option<i32> {
         leave_slowly(());
         return Some(finish(c.handle.load(Relaxed), outcome)); // an error handler may call MPI
     }
+    take_back(c, n)
+}
+
+/// A collective has not happened.
+#[cold]
+#[inline(never)]
+fn take_back(c: &Comm, n: u64) -> Option<i32> {
     coll::take_back(c, n);
     leave_slowly(None)
 }
