@@ -91,6 +91,9 @@ pub const fn doing(state: u8, turn: u8, model: u8) -> u32 {
 /// The thread does nothing.
 pub const NOTHING: u32 = doing(OUTSIDE, OUT, 0);
 
+/// The thread is in a call that must complete, without a turn, and has locks for what it needs.
+pub const ORDINARY: u32 = doing(MUST_COMPLETE, OUT, 0);
+
 /// A thread's way into a half.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -114,23 +114,11 @@ fn way(half: usize) -> *mut Way {
 /// `f` must be a function of that half that takes these arguments.
 #[inline(always)]
 pub unsafe fn cross(half: usize, f: usize, args: &[u64]) -> Result<u64, Restarted> {
-    // SAFETY: the way is the thread's; the rest is the caller's.
-    unsafe { cross_by(way(half), f, args) }
-}
-
-/// [`cross`] by a way that the thread has.
-///
-/// # Errors
-/// As [`cross`].
-///
-/// # Safety
-/// As [`cross`], and `way` must be the calling thread's way into the half, which has adopted it.
-#[inline(always)]
-pub unsafe fn cross_by(way: *mut Way, f: usize, args: &[u64]) -> Result<u64, Restarted> {
     // SAFETY: the block is this thread's own, and a way's fields were set together. The caller vouches for
     // `f` and its arguments.
-    let (value, restarted) =
-        unsafe { enter!(way, f, args, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,]) };
+    let (value, restarted) = unsafe {
+        enter!(way(half), f, args, [lateout("r13") _,], [lateout("r14") _, lateout("r15") _,])
+    };
     if restarted == 0 {
         Ok(value)
     } else {
@@ -144,18 +132,8 @@ pub unsafe fn cross_by(way: *mut Way, f: usize, args: &[u64]) -> Result<u64, Res
 /// As [`cross`], and the gate must be entered so.
 #[inline(always)]
 pub unsafe fn cross_must(half: usize, f: usize, args: &[u64]) -> u64 {
-    // SAFETY: the way is the thread's; the rest is the caller's.
-    unsafe { cross_must_by(way(half), f, args) }
-}
-
-/// [`cross_by`] inside a gate entered as must-complete.
-///
-/// # Safety
-/// As [`cross_by`] and [`cross_must`].
-#[inline(always)]
-pub unsafe fn cross_must_by(way: *mut Way, f: usize, args: &[u64]) -> u64 {
-    // SAFETY: as in `cross_by`.
-    unsafe { enter!(way, f, args, [], []) }.0
+    // SAFETY: as in `cross`.
+    unsafe { enter!(way(half), f, args, [], []) }.0
 }
 
 /// Does the thread go into the half on the shared way?
@@ -183,16 +161,8 @@ pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
             "mov rbp, rsp",
             "sub rsp, 24", // 16-byte aligned
             "mov [rbp - 16], r11", // where `shared_place` looks
-            "mov rax, fs:[8]",
-            "mov rcx, [r11 + {place}]",
+            ways::shared_in!("rcx", "r11 + {place}", "rbp"),
             "mov [rbp - 24], rcx",
-            "cmp rax, [r12 + {upper_dtv}]",
-            "jne 5f",
-            "4:",
-            "mov [r12 + {call}], rbp",
-            "cmp rax, fs:[8]", // a handler that came before may have moved the DTV
-            "jne 22f",
-            "mov fs:[8], rcx",
             "mov rdi, [rdx]",
             "mov rsi, [rdx + 8]",
             "mov rdx, [rdx + 16]",
@@ -201,21 +171,12 @@ pub unsafe fn cross_shared(half: usize, f: usize, args: *const u64) -> u64 {
             "mov rdx, fs:[8]",
             "cmp rdx, [rbp - 24]",
             "jne 7f",
-            "6:",
-            "mov rcx, [r12 + {upper_dtv}]",
-            "mov fs:[8], rcx",
-            "cmp rcx, [r12 + {upper_dtv}]",
-            "jne 6b",
+            ways::shared_out!(),
             "mov qword ptr [r12 + {call}], 0",
             "add rsp, 24",
             "pop rbp",
             ".pushsection .text.splitproc_rare,\"ax\",@progbits",
-            "22:",
-            "mov qword ptr [r12 + {call}], 0",
-            "mov rax, fs:[8]",
-            "5:",
-            "mov [r12 + {upper_dtv}], rax",
-            "jmp 4b",
+            ways::shared_rare!(),
             "7:",
             "mov rcx, [rbp - 16]",
             "mov [rcx + {place}], rdx",

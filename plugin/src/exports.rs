@@ -2,6 +2,7 @@
 //!
 //! All of it runs as the upper half. A program that was not started by splitproc finds no half.
 
+use crate::block::ORDINARY;
 use crate::gate::{self, Call, Inside};
 use crate::service::{self, Function};
 use crate::{adopt, crossing, raw};
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn splitproc_call(
         let half = half as usize;
         let args = if count == 0 { NOTHING.as_ptr() } else { args };
         let few = count as u32 <= 3 && args as usize % PAGE <= PAGE - 3 * 8;
-        if few && crossing::is_shared(half) && gate::enter_at_once(Call::MustComplete) {
+        if few && crossing::is_shared(half) && gate::enter_quickly::<ORDINARY, 0>() {
             let value = crossing::cross_shared(half, function as usize, args.cast());
             return gate::leave(value) as c_long;
         }

@@ -70,10 +70,8 @@ pub fn enter(call: Call) -> Inside {
     Inside { before }
 }
 
-/// Goes in, `DOING` this, if there is nothing to wait for, nothing else to do, and nothing of `HEEDED` holds, to cross in
-/// place. Goes out by [`leave_quickly`].
-///
-/// Whether the thread may is asked last: before it was inside there can have been a restart.
+/// Goes in, `DOING` this, if the thread is outside and known, there is nothing to wait for, nothing else to do, and nothing
+/// of `HEEDED` holds. Goes out by [`leave`].
 #[inline(always)]
 pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
     let b = block::mine();
@@ -84,11 +82,26 @@ pub fn enter_quickly<const DOING: u32, const HEEDED: u32>() -> bool {
         }
         block::set::<DOING>(b);
         compiler_fence(Ordering::SeqCst);
-        if !heeds_now::<HEEDED, { CLOSED | CANCELS }>() && crosses_in_place(b) {
+        if !heeds::<HEEDED, { CLOSED | CANCELS }>() {
             return true;
         }
         block::set::<NOTHING>(b);
     }
+    false
+}
+
+/// The same, to cross in place. Whether the thread may is asked once it is inside: before that there can have been a restart.
+#[inline(always)]
+pub fn enter_in_place<const DOING: u32, const HEEDED: u32>() -> bool {
+    if !enter_quickly::<DOING, HEEDED>() {
+        return false;
+    }
+    let b = block::mine();
+    if crosses_in_place(b) {
+        return true;
+    }
+    // SAFETY: the block is this thread's own.
+    unsafe { block::set::<NOTHING>(b) };
     false
 }
 
@@ -103,47 +116,39 @@ fn crosses_in_place(b: *mut Block) -> bool {
     true
 }
 
-/// As [`enter`] for a thread that is outside and known, if there is nothing to wait for and nothing else to do. Goes out by
-/// [`leave`].
-#[inline(always)]
-pub fn enter_at_once(call: Call) -> bool {
-    // SAFETY: the block is this thread's own; its state is atomic.
-    let doing = unsafe { &(*block::mine()).doing };
-    if doing.state.load(Ordering::Relaxed) != OUTSIDE || doing.known.load(Ordering::Relaxed) == 0 {
-        return false;
-    }
-    doing.state.store(call as u8, Ordering::Relaxed);
-    compiler_fence(Ordering::SeqCst);
-    if !heeds_now::<CLOSED, CANCELS>() {
-        return true;
-    }
-    doing.state.store(OUTSIDE, Ordering::Relaxed);
-    false
-}
-
-/// Ends the outermost call, which gave `value`. The thread has no turn.
+/// Ends the outermost call, which gave `value`, of a thread that is known. It has no turn, or one that ends with this
+/// (`mpi::turn`).
 #[inline(always)]
 pub fn leave<T>(value: T) -> T {
     compiler_fence(Ordering::SeqCst);
-    own_state().store(OUTSIDE, Ordering::Release);
-    left(value)
+    // SAFETY: as in `enter`.
+    unsafe { block::set::<NOTHING>(block::mine()) };
+    compiler_fence(Ordering::SeqCst);
+    if heeds::<CANCELS, 0>() {
+        return leave_cancelled(value);
+    }
+    value
+}
+
+/// Somebody has been cancelled: perhaps the thread itself.
+#[cold]
+#[inline(never)]
+fn leave_cancelled<T>(value: T) -> T {
+    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED != 0 {
+        cancel::deliver();
+    }
+    value
 }
 
 /// Does any of this or that hold? For what is known beforehand, in as few instructions as there can be.
 #[inline(always)]
-pub fn heeds_now<const WHAT: u32, const ALSO: u32>() -> bool {
+pub fn heeds<const WHAT: u32, const ALSO: u32>() -> bool {
     // SAFETY: reads the word, of whose bits all that can be asked about are in its first byte.
     unsafe {
         asm!("test byte ptr [rip + {gate}], {what}", "jnz {holds}", gate = sym GATE, what = const WHAT | ALSO,
              holds = label { return true }, options(nostack, readonly));
     }
     false
-}
-
-/// Does any of this hold?
-#[inline(always)]
-pub fn heeds(what: u32) -> bool {
-    GATE.load(Ordering::Relaxed) & what != 0
 }
 
 /// From now on this holds, or does not. Who has to be sure that all threads heed it makes them pass a fence.
@@ -166,35 +171,6 @@ fn own_state() -> &'static AtomicU8 {
 #[inline(always)]
 pub fn set(call: Call) {
     own_state().store(call as u8, Ordering::Relaxed);
-}
-
-/// Ends the outermost call, which gave `value`, of a thread that went in quickly. It has no turn, or one that ends with this
-/// (`mpi::turn`).
-#[inline(always)]
-pub fn leave_quickly<T>(value: T) -> T {
-    compiler_fence(Ordering::SeqCst);
-    // SAFETY: as in `enter`.
-    unsafe { block::set::<NOTHING>(block::mine()) };
-    left(value)
-}
-
-#[inline(always)]
-fn left<T>(value: T) -> T {
-    compiler_fence(Ordering::SeqCst);
-    if heeds_now::<CANCELS, 0>() {
-        return leave_cancelled(value);
-    }
-    value
-}
-
-/// Somebody has been cancelled: perhaps the thread itself.
-#[cold]
-#[inline(never)]
-fn leave_cancelled<T>(value: T) -> T {
-    if cancel::own_word().load(Ordering::Relaxed) & cancel::CANCELLED != 0 {
-        cancel::deliver();
-    }
-    value
 }
 
 /// The slow way in: the thread's first, or the gate is closed, or the thread has been cancelled.
@@ -432,7 +408,7 @@ pub fn open() {
 /// Is the gate closed?
 #[inline(always)]
 pub fn closed() -> bool {
-    heeds_now::<CLOSED, 0>()
+    heeds::<CLOSED, 0>()
 }
 
 /// Calls `f` for every other thread that is inside, with its block, its state and the crossing it is in (0:
@@ -487,10 +463,10 @@ mod tests {
         };
         unsafe { block::set::<NOTHING>(b) };
         set(0);
-        assert!(!enter_quickly::<CALLS, 0>() && is());
+        assert!(!enter_in_place::<CALLS, 0>() && is());
         set(1);
-        assert!(enter_quickly::<CALLS, 0>() && !is());
-        leave_quickly(());
+        assert!(enter_in_place::<CALLS, 0>() && !is());
+        leave(());
         assert!(is());
         set(0);
     }

@@ -30,6 +30,53 @@ use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 
+/// The shared way in: only the DTV changes, to the half's, which is at `$place` and goes into register `$dtv`; `$frame` is the
+/// frame. What need not be written is not, for a store that the next crossing's load waits for costs more than a comparison.
+macro_rules! shared_in {
+    ($dtv:literal, $place:literal, $frame:literal) => {
+        concat!(
+            "mov rax, fs:[8]\n",
+            concat!("mov ", $dtv, ", [", $place, "]\n"),
+            "cmp rax, [r12 + {upper_dtv}]\n",
+            "jne 5f\n",
+            "4:\n",
+            concat!("mov [r12 + {call}], ", $frame, "\n"), // from here on a signal handler swaps
+            "cmp rax, fs:[8]\n", // one that came before may have moved the DTV
+            "jne 22f\n",
+            concat!("mov fs:[8], ", $dtv, "\n"),
+        )
+    };
+}
+
+/// The shared way out, where the half's DTV has not moved; keeps rax.
+macro_rules! shared_out {
+    () => {
+        concat!(
+            "6:\n",
+            "mov rcx, [r12 + {upper_dtv}]\n",
+            "mov fs:[8], rcx\n",
+            "cmp rcx, [r12 + {upper_dtv}]\n", // a handler that has just come may have moved the DTV
+            "jne 6b\n",
+        )
+    };
+}
+
+/// What is rare on the shared way in; `7:`, where the half's DTV has moved, is its neighbour.
+macro_rules! shared_rare {
+    () => {
+        concat!(
+            "22:\n",
+            "mov qword ptr [r12 + {call}], 0\n",
+            "mov rax, fs:[8]\n",
+            "5:\n",
+            "mov [r12 + {upper_dtv}], rax\n",
+            "jmp 4b\n",
+        )
+    };
+}
+
+pub(crate) use {shared_in, shared_out, shared_rare};
+
 global_asm!(
     ".pushsection .text.splitproc_cross,\"ax\",@progbits",
     ".p2align 6",
@@ -88,27 +135,13 @@ global_asm!(
     "jnz 2b",
     "jmp \\name\\()_go",
     ".endm",
-    // Shared: only the DTV changes. What need not be written is not, for a store that the next crossing's
-    // load waits for costs more than a comparison.
     ".macro splitproc_enter_shared",
-    "mov rax, fs:[8]",
-    "mov rbx, [r11 + {place}]", // the half's DTV
-    "cmp rax, [r12 + {upper_dtv}]",
-    "jne 5f",
-    "4:",
-    "mov [r12 + {call}], rbp", // from here on a signal handler swaps
-    "cmp rax, fs:[8]",         // one that came before may have moved the DTV
-    "jne 22f",
-    "mov fs:[8], rbx",
+    shared_in!("rbx", "r11 + {place}", "rbp"),
     ".endm",
     ".macro splitproc_leave_shared",
     "cmp rbx, fs:[8]", // __tls_get_addr may have moved the DTV
     "jne 7f",
-    "6:",
-    "mov rcx, [r12 + {upper_dtv}]",
-    "mov fs:[8], rcx",
-    "cmp rcx, [r12 + {upper_dtv}]", // one that has just come may have
-    "jne 6b",
+    shared_out!(),
     ".endm",
     // Borrowed: first of all the thread's own FS base is kept, in rbx.
     ".macro splitproc_enter_wrfsbase",
@@ -154,12 +187,7 @@ global_asm!(
     "pop rax",
     ".endm",
     "splitproc_way splitproc_cross_shared, r11, splitproc_enter_shared, splitproc_leave_shared",
-    "22:",
-    "mov qword ptr [r12 + {call}], 0",
-    "mov rax, fs:[8]",
-    "5:",
-    "mov [r12 + {upper_dtv}], rax",
-    "jmp 4b",
+    shared_rare!(),
     "7:",
     "mov rcx, fs:[8]",
     "mov rdx, [rbp - 16]",

@@ -188,7 +188,7 @@ impl Called {
 /// one. With a semicolon before it, the seventh argument. What it is gives [`Called`].
 ///
 /// # Safety
-/// As [`call`]; the thread has come through `gate::enter_quickly`.
+/// As [`call`]; the thread has come through `gate::enter_in_place`.
 macro_rules! call_in_place {
     ($index:expr, $($argument:tt)*) => {
         $crate::mpi::lower::call_in_place!(@ "sub rsp, 8", $index, $($argument)*)
@@ -208,7 +208,7 @@ macro_rules! call_in_place {
 /// The same in a call that must complete: its code.
 ///
 /// # Safety
-/// As [`must`]; the thread has come through `gate::enter_quickly`.
+/// As [`must`]; the thread has come through `gate::enter_in_place`.
 macro_rules! must_in_place {
     ($index:expr, $($argument:tt)*) => {
         $crate::mpi::lower::must_in_place!(@ 16, "", $index, $($argument)*)

@@ -69,7 +69,7 @@ pub fn ready(r: &Request) -> bool {
 /// Are there synchronous sends that the application has not completed?
 #[inline(always)]
 pub fn any() -> bool {
-    gate::heeds(gate::SYNC)
+    gate::heeds::<{ gate::SYNC }, 0>()
 }
 
 /// Counts a message, before it is sent.

@@ -148,7 +148,7 @@ pub fn end() {
     }
 }
 
-/// The same for a turn that began at the gate (`gate::enter_quickly`): the mark stays, if the thread still has it, and
+/// The same for a turn that began at the gate (`gate::enter_in_place`): the mark stays, if the thread still has it, and
 /// is to be taken away by the next store of what the thread does.
 #[inline(always)]
 pub fn end_but_for_mark() {

@@ -29,7 +29,7 @@ static LEN: AtomicUsize = AtomicUsize::new(0);
 /// Is there any?
 #[inline(always)]
 pub fn any() -> bool {
-    gate::heeds(gate::DRAINED)
+    gate::heeds::<{ gate::DRAINED }, 0>()
 }
 
 /// How many there are.

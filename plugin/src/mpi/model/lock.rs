@@ -179,7 +179,7 @@ pub fn unshare() {
 /// True if several threads may use the model.
 #[inline(always)]
 pub fn shared() -> bool {
-    gate::heeds_now::<SEVERAL, 0>()
+    gate::heeds::<SEVERAL, 0>()
 }
 
 /// Data that is only touched under the model's lock.

@@ -157,8 +157,6 @@ struct Four(u32);
 impl Four {
     /// A receive that lasts until it is waited for, of a predefined datatype.
     const RECEIVE: Four = Four::of([Kind::Recv as u8, 1, 1, 1]);
-    /// What differs between requests that only the lower half can complete.
-    const ANY: Four = Four::of([u8::MAX, 0, 0, u8::MAX]);
     /// It is not active, or gone.
     const MADE: Four = Four(0);
     /// The lower half has it.
@@ -242,18 +240,23 @@ pub fn get(handle: i32) -> Option<&'static Request> {
 /// The request that a handle names, if only the lower half can say whether it is complete, and no thread waits for it.
 #[inline(always)]
 pub fn open(handle: i32) -> Option<&'static Request> {
-    let r = named(handle)?;
-    let quick = r.what().get().0 | Four::ANY.0 == Four::RECEIVE.0 | Four::ANY.0;
-    (quick && r.stage().get() == Four::POSTED).then_some(r)
+    open_but_for(handle, [u8::MAX, 0, 0, u8::MAX])
 }
 
 /// The same for a receive.
 #[inline(always)]
 pub fn open_receive(handle: i32) -> Option<&'static Request> {
-    const LIGHT: u32 = Four::of([0, 0, 0, u8::MAX]).0;
+    open_but_for(handle, [0, 0, 0, u8::MAX])
+}
+
+/// The request that a handle names, if it is as a receive that the lower half has and no thread waits for, but for the
+/// bits of `any` in what it is.
+#[inline(always)]
+fn open_but_for(handle: i32, any: [u8; 4]) -> Option<&'static Request> {
+    let any = Four::of(any).0;
     let r = named(handle)?;
-    let receives = r.what().get().0 | LIGHT == Four::RECEIVE.0 | LIGHT;
-    (receives && r.stage().get() == Four::POSTED).then_some(r)
+    let same = r.what().get().0 | any == Four::RECEIVE.0 | any;
+    (same && r.stage().get() == Four::POSTED).then_some(r)
 }
 
 /// Makes a request; the communicator and datatype are held. It is not active before the lower half has it: the

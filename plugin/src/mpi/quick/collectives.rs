@@ -27,8 +27,8 @@ pub fn collective<T>(
     }
     let c = comms::get(comm).ok()?;
     let is_in = match in_place {
-        true => gate::enter_quickly::<CALLS, TURNS>(),
-        false => gate::enter_quickly::<WAITS, TURNS>(),
+        true => gate::enter_in_place::<CALLS, TURNS>(),
+        false => gate::enter_in_place::<WAITS, TURNS>(),
     };
     if !is_in {
         return None;
@@ -54,7 +54,7 @@ pub fn collective<T>(
 #[inline(never)]
 fn collective_ended(c: &Comm, n: u64, called: Called) -> Option<i32> {
     let outcome = called.outcome();
-    if matches!(outcome, Ok(code) if code != SUCCESS) && coll::over(c, n, &outcome, false) {
+    if coll::over(c, n, &outcome, false) {
         leave_slowly(());
         return Some(finish(c.handle.load(Relaxed), outcome)); // an error handler may call MPI
     }

@@ -7,8 +7,8 @@ use super::super::model::request::{self, Request, COMPLETE};
 use super::super::model::{alone, lock, Alone};
 use super::super::together::status_at;
 use super::super::{complete, turn};
-use super::{now, ordinarily, place, still, Place, CALLS, CONCLUDES, PREPARES, WAITS};
-use crate::block::NOTHING;
+use super::{now, place, still, Place, CALLS, CONCLUDES, PREPARES, WAITS};
+use crate::block::{NOTHING, ORDINARY};
 use crate::gate::{self, SEVERAL, TURNS};
 
 /// `MPI_Wait`: false if this has to go the other way.
@@ -92,7 +92,7 @@ unsafe fn wait_for(handle: *mut i32, status: usize, error: bool) -> bool {
         (*at.read).error = SUCCESS;
     }
     *handle = REQUEST_NULL;
-    gate::leave_quickly(true)
+    gate::leave(true)
 }
 
 /// Waits for a receive from one process whose status nobody wants to know. As much as can be is done before: what comes
@@ -114,7 +114,7 @@ unsafe fn wait_ignoring(handle: *mut i32, r: &'static Request) -> bool {
     }
     request::release(&alone, r);
     *handle = REQUEST_NULL;
-    gate::leave_quickly(true)
+    gate::leave(true)
 }
 
 /// [`note`] where the status is ignored.
@@ -130,7 +130,7 @@ unsafe fn note_ignored(r: &'static Request, called: Called) -> bool {
 /// now on, and the calling one is inside the gate, and works on the model.
 #[inline(always)]
 unsafe fn claim(handle: i32) -> Option<&'static Request> {
-    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL }>() {
+    if !gate::enter_in_place::<PREPARES, { TURNS | SEVERAL }>() {
         return None;
     }
     let Some(r) = request::open_receive(handle) else {
@@ -184,21 +184,22 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> bool {
     (flag as *mut i32).write(done);
     if done == 0 {
         r.waiting.set(false);
-        return gate::leave_quickly(true);
+        return gate::leave(true);
     }
     if !concludes(r, place, &alone) {
         return note(r, Some(SUCCESS), place);
     }
     put_status(status, found);
     *handle = REQUEST_NULL;
-    gate::leave_quickly(true)
+    gate::leave(true)
 }
 
 /// Notes what the lower half said of a request, for the other way to find: nothing, if there was a restart.
 #[cold]
 #[inline(never)]
 unsafe fn note(r: &'static Request, code: Option<i32>, at: Place) -> bool {
-    ordinarily();
+    turn::end_but_for_mark();
+    now::<ORDINARY>();
     let guard = lock();
     r.waiting.set(false);
     if let Some(error) = code {

@@ -65,7 +65,7 @@ macro_rules! slowly {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn send(m: Message, comm: i32) -> i32 {
-    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
+    if !gate::enter_in_place::<CALLS, { TURNS | SYNC }>() {
         return slowly!(p2p::send_slowly, m, comm);
     }
     let Some(c) = plain(m, comm) else {
@@ -90,7 +90,7 @@ pub unsafe fn send(m: Message, comm: i32) -> i32 {
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn isend(m: Message, comm: i32, out: usize) -> i32 {
-    if !gate::enter_quickly::<CALLS, { TURNS | SYNC }>() {
+    if !gate::enter_in_place::<CALLS, { TURNS | SYNC }>() {
         return slowly!(start::isend_slowly, m, comm, out);
     }
     let Some(c) = plain(m, comm) else {
@@ -136,7 +136,7 @@ unsafe fn sent_otherwise(c: &'static Comm, given: &(Message, usize), code: i32, 
 /// As the MPI standard says of the arguments.
 #[inline(always)]
 pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
-    if !gate::enter_quickly::<PREPARES, { TURNS | SEVERAL | DRAINED }>() {
+    if !gate::enter_in_place::<PREPARES, { TURNS | SEVERAL | DRAINED }>() {
         return slowly!(start::irecv_slowly, m, comm, out);
     }
     let Some(c) = plain(m, comm) else {
@@ -168,7 +168,7 @@ pub unsafe fn irecv(m: Message, comm: i32, out: usize) -> i32 {
 pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
     let mut own = Status::EMPTY;
     // The state comes before the look at what is drained: see `drain::take_all`.
-    if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
+    if !gate::enter_in_place::<CALLS, { TURNS | DRAINED }>() {
         return slowly!(p2p::recv_slowly, m, comm, status);
     }
     let Some(c) = plain(m, comm) else {
@@ -203,7 +203,7 @@ pub unsafe fn recv(m: Message, comm: i32, status: usize) -> i32 {
 #[inline(always)]
 pub unsafe fn iprobe(source: i32, tag: i32, comm: i32, flag: usize, status: usize) -> i32 {
     // The state comes before the look at what is drained: see `drain::take_all`.
-    if !gate::enter_quickly::<CALLS, { TURNS | DRAINED }>() {
+    if !gate::enter_in_place::<CALLS, { TURNS | DRAINED }>() {
         return probe::iprobe_slowly(source, tag, comm, flag, status);
     }
     let Ok(c) = comms::get(comm) else {

@@ -18,7 +18,7 @@ use super::errs;
 use super::model::Comm;
 use super::turn;
 use crate::block::{self, doing, MARKED, MUST_COMPLETE, OUT, REEXECUTABLE};
-use crate::gate::{self, Call};
+use crate::gate;
 use std::arch::asm;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -49,19 +49,10 @@ fn still<const DOING: u32>() -> bool {
 #[inline(always)]
 fn leave<const DOING: u32, T>(value: T) -> T {
     if still::<DOING>() {
-        gate::leave_quickly(value)
+        gate::leave(value)
     } else {
         leave_slowly(value)
     }
-}
-
-/// From now on the thread does what needs locks, and has no turn. There may have been a restart.
-#[cold]
-fn ordinarily() {
-    gate::set(Call::MustComplete);
-    turn::end();
-    // SAFETY: the block is this thread's own; the byte is atomic.
-    unsafe { &(*block::mine()).doing.model }.store(0, Relaxed);
 }
 
 /// Ends the call, and with it the turn, whatever the thread does, and whether there was a restart or not.
