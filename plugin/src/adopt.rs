@@ -52,6 +52,16 @@ pub fn check(half: usize) {
 pub fn adopt(half: usize) {
     check(half);
     registry::register();
+    let mask = raw::block_signals();
+    // SAFETY: the block is this thread's own.
+    if unsafe { (*block::mine()).ways[half].entry } == 0 {
+        adopt_now(half);
+    } // else a handler that has just come has called the half
+    raw::restore_signals(mask);
+}
+
+/// See [`adopt`]: signals are blocked.
+fn adopt_now(half: usize) {
     let fs = arch::fs_base();
     let b = block::mine();
     let mut place = 0usize;
@@ -93,7 +103,8 @@ pub fn adopt(half: usize) {
 pub fn leave() {
     let b = block::mine();
     let fs = arch::fs_base();
-    // SAFETY: the block is the calling thread's own, which is about to end.
+    let mask = raw::block_signals(); // a handler that called a half meanwhile would be adopted again
+                                     // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {
         (*b).in_place.store(0, Ordering::Relaxed);
         for half in 0..(*b).donors.len() {
@@ -111,6 +122,7 @@ pub fn leave() {
             }
         }
     }
+    raw::restore_signals(mask);
 }
 
 fn half_entry(half: usize) -> *const Half {

@@ -6,7 +6,7 @@
 //! `signal` wraps.
 
 use crate::block::{self, Block, Way};
-use crate::{adopt, raw, tcb, ways};
+use crate::{adopt, raw, signal, tcb, ways};
 use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{compiler_fence, AtomicUsize, Ordering};
@@ -223,17 +223,34 @@ pub fn upper<R>(body: impl FnOnce() -> R) -> R {
         }
         let tcb = tcb::current();
         let place = ways::shared_place(call);
+        let upper = &raw mut (*b).upper_dtv;
         match place.as_mut() {
             None => tcb::go((*b).fs),
-            Some(dtv) => *dtv = tcb::swap_dtv((*b).upper_dtv),
+            Some(dtv) => {
+                *dtv = tcb::dtv();
+                // A handler that has just come may have moved the DTV.
+                while tcb::dtv() != upper.read_volatile() {
+                    tcb::swap_dtv(upper.read_volatile());
+                }
+            }
         }
         compiler_fence(Ordering::SeqCst);
-        (*b).call = 0;
+        (&raw mut (*b).call).write_volatile(0);
+        let before = signal::generation();
         let result = outlined(body);
-        (*b).upper_dtv = tcb::dtv();
-        compiler_fence(Ordering::SeqCst);
-        (*b).call = call;
-        compiler_fence(Ordering::SeqCst);
+        loop {
+            upper.write_volatile(tcb::dtv());
+            (&raw mut (*b).call).write_volatile(call);
+            compiler_fence(Ordering::SeqCst);
+            if tcb::dtv() == upper.read_volatile() {
+                break;
+            }
+            (&raw mut (*b).call).write_volatile(0);
+        }
+        if signal::generation() != before {
+            // What has called us is gone, and nobody takes the result.
+            ways::reenter(call);
+        }
         match place.as_mut() {
             None => tcb::go(tcb),
             Some(dtv) => {

@@ -124,9 +124,13 @@ pub unsafe extern "C" fn splitproc_call(
         let half = half as usize;
         let args = if count == 0 { NOTHING.as_ptr() } else { args };
         let few = count as u32 <= 3 && args as usize % PAGE <= PAGE - 3 * 8;
-        if few && crossing::is_shared(half) && gate::enter_quickly::<ORDINARY, 0>() {
-            let value = crossing::cross_shared(half, function as usize, args.cast());
-            return gate::leave(value) as c_long;
+        if few && gate::enter_quickly::<ORDINARY, 0>() {
+            // Asked inside: before that there can have been a restart.
+            if crossing::is_shared(half) {
+                let value = crossing::cross_shared(half, function as usize, args.cast());
+                return gate::leave(value) as c_long;
+            }
+            gate::leave(());
         }
         call(half, function as usize, count, args)
     }

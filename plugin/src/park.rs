@@ -148,7 +148,6 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         (*thread).in_call = match (state, call) {
             _ if in_kernel_vdso(rip) => 2,
             (OUTSIDE, 0) => 0,
-            _ if (*b).exempt != 0 && call == 0 => 0,
             (REEXECUTABLE, c) if c != 0 && !ways::contains(rip) => 1,
             _ => 2,
         };

@@ -97,13 +97,26 @@ pub fn take_only_own_signals(more: u64) {
     set_mask(!(bit(stop_signal()) | bit(32) | bit(33) | more));
 }
 
+/// Blocks the host's stop signal, or lets it in.
+pub fn block_stop(on: bool) {
+    let how = if on {
+        libc::SIG_BLOCK
+    } else {
+        libc::SIG_UNBLOCK
+    };
+    change_mask(how, 1 << (stop_signal() - 1));
+}
+
 fn set_mask(mask: u64) -> u64 {
+    change_mask(libc::SIG_SETMASK, mask)
+}
+
+fn change_mask(how: i32, mask: u64) -> u64 {
     let mut old = 0u64;
-    let how = libc::SIG_SETMASK as usize;
     // SAFETY: the kernel reads and writes one 8-byte mask.
     unsafe {
         let (new, old) = (&raw const mask as usize, &raw mut old as usize);
-        syscall(libc::SYS_rt_sigprocmask, [how, new, old, 8, 0, 0]);
+        syscall(libc::SYS_rt_sigprocmask, [how as usize, new, old, 8, 0, 0]);
     }
     old
 }

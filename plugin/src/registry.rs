@@ -39,6 +39,9 @@ pub fn register() {
         libc::pthread_setspecific(key(), b as *const c_void);
         (*b).fs = arch::fs_base();
         locked(|| {
+            if (*b).registered != 0 {
+                return; // by a handler that has just come
+            }
             (*b).next = HEAD.load(Ordering::Relaxed);
             HEAD.store(b, Ordering::Relaxed);
             (*b).registered = 1;

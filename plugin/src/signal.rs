@@ -4,7 +4,7 @@
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
 use crate::block::{self, Block};
-use crate::{cancel, interrupt, tcb, ways};
+use crate::{cancel, interrupt, raw, tcb, ways};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -62,6 +62,7 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             interrupt::note(context);
         };
         if call == 0 {
+            let_stop_in(signal, true);
             handler(signal, info, context.cast());
             return over();
         }
@@ -82,7 +83,9 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         (*b).call = 0;
         let before = generation();
         compiler_fence(Ordering::SeqCst);
+        let_stop_in(signal, true);
         handler(signal, info, context.cast());
+        let_stop_in(signal, false);
         compiler_fence(Ordering::SeqCst);
         if generation() != before {
             return call_again(b, call, context);
@@ -96,6 +99,15 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             tcb::go(place);
         }
         over();
+    }
+}
+
+/// The trampoline comes in with the host's stop signal blocked, and lets it in while the handler runs. A thread that was
+/// stopped in the trampoline itself, in a lower half's call, would be saved as one that has not called: the handler's frame,
+/// and the mask in it, would be lost. The handler of the stop signal itself runs with it blocked, as any.
+fn let_stop_in(signal: i32, on: bool) {
+    if signal != raw::stop_signal() {
+        raw::block_stop(!on);
     }
 }
 

@@ -198,6 +198,8 @@ global_asm!(
     ".globl splitproc_cross_restarted",
     ".hidden splitproc_cross_restarted",
     "splitproc_cross_restarted:", // FS is the thread's own; the DTV may be a half's that is gone
+    "cld",
+    "emms", // the half may have been computing with long doubles: its x87 registers are not ours to keep
     "mov r12, fs:[0]",
     "add r12, [rip + splitproc_block@gottpoff]",
     "mov rcx, [r12 + {upper_dtv}]",
@@ -281,6 +283,17 @@ pub const SAVED: usize = 8;
 /// Where a thread that was saved in a call comes in after a restart.
 pub fn reentry() -> usize {
     splitproc_cross_restarted as *const () as usize
+}
+
+/// Comes in there, out of a function that a lower half had called which is gone.
+///
+/// # Safety
+/// `call` must be the frame of the call that the thread was in, and no longer be needed what is on the stack below it.
+pub unsafe fn reenter(call: usize) -> ! {
+    // SAFETY: the caller's; the frame is laid out as above.
+    unsafe {
+        asm!("mov rsp, {0}", "jmp splitproc_cross_restarted", in(reg) call - SAVED, options(noreturn));
+    }
 }
 
 /// Where the DTV of the half is kept that the thread is in, for the frame at `call`; null on a borrowed way.

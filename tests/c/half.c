@@ -208,3 +208,13 @@ long half_sleep_until(atomic_int *out, atomic_long *turns)
     *out = 2;
     return 77;
 }
+
+/* Computes until told to come out, with four numbers in x87 registers all the while; downwards, by the direction flag. */
+long half_compute_until(atomic_int *out, atomic_long *turns)
+{
+    __asm__ volatile("fldpi; fldpi; fldpi; fldpi; std" ::: "memory");
+    while (!*out)
+        ++*turns;
+    __asm__ volatile("cld; fstp %%st(0); fstp %%st(0); fstp %%st(0); fstp %%st(0)" ::: "memory");
+    return 77;
+}

@@ -9,22 +9,36 @@ const WAYS: &[&str] = &["shared", "borrowed", "borrowed-prctl"];
 /// A mode of the program, on every way.
 fn crossing(mode: &str, threads: usize, flags: &[&str]) {
     for way in WAYS {
-        crossing_by(way, mode, threads, flags, &["one", "two"]);
+        crossing_by("crossing", way, mode, threads, flags, &["one", "two"]);
+    }
+}
+
+/// A mode of `tests/c/cut_short.c`, on every way.
+fn cut_short(mode: &str, threads: usize) {
+    for way in WAYS {
+        crossing_by("cut_short", way, mode, threads, &[], &["one", "two"]);
     }
 }
 
 /// Runs a mode: ready, a checkpoint, and either on or killed and restarted; then it must find all as it should be.
-fn crossing_by(way: &str, mode: &str, threads: usize, flags: &[&str], halves: &[&str]) {
+fn crossing_by(
+    source: &str,
+    way: &str,
+    mode: &str,
+    threads: usize,
+    flags: &[&str],
+    halves: &[&str],
+) {
     let dir = half_libraries();
-    let name = format!("crossing{}", flags.concat());
-    let app = program("crossing", &name, &[&[STACK_PROTECTORS], flags].concat());
+    let name = format!("{source}{}", flags.concat());
+    let app = program(source, &name, &[&[STACK_PROTECTORS], flags].concat());
     let half = dir.join("half.so").display().to_string();
     let mut options = vec!["--crossing".to_owned(), way.to_owned()];
     for name in halves {
         options.extend(["--half".to_owned(), format!("{name}={half}")]);
     }
     for restart in [false, true] {
-        let scratch = Scratch::new(&format!("crossing-{mode}-{threads}-{way}"));
+        let scratch = Scratch::new(&format!("{source}-{mode}-{threads}-{way}"));
         let go = scratch.file("go");
         let count = threads.to_string();
         let args = [
@@ -127,10 +141,25 @@ fn threads_that_end_after_a_restart_without_another_call() {
     crossing("idle", 8, &[]);
 }
 
+#[test]
+fn no_signal_for_a_waiting_thread_is_lost() {
+    cut_short("rain", 48);
+}
+
+#[test]
+fn threads_that_wait_in_a_callback_call_again_after_a_restart() {
+    cut_short("back", 8);
+}
+
+#[test]
+fn threads_that_compute_in_a_lower_half_leave_no_numbers_in_registers() {
+    cut_short("x87", 2);
+}
+
 /// The TLS hole has room for four; the others are entered on borrowed TCBs, in the same process.
 #[test]
 fn seven_halves_on_two_ways() {
     let names = ["a", "b", "two", "c", "d", "one", "e"];
-    crossing_by("auto", "tls", 6, &[], &names);
-    crossing_by("auto", "callbacks", 6, &[], &names);
+    crossing_by("crossing", "auto", "tls", 6, &[], &names);
+    crossing_by("crossing", "auto", "callbacks", 6, &[], &names);
 }

@@ -383,6 +383,7 @@ fn a_lower_half_installs_no_handler_and_the_upper_keeps_its_own() {
             ),
             0
         );
+        assert_eq!(old[3], 0);
         old[0]
     };
     let before = kernel();
@@ -396,6 +397,8 @@ fn a_lower_half_installs_no_handler_and_the_upper_keeps_its_own() {
     assert_eq!((set(&upper, 0xabcd), set(&upper, 0xdcba)), (0, 0xabcd));
     assert_eq!(kernel()[0], 0x9999);
     assert!(kernel()[1] & libc::SA_SIGINFO as u64 != 0);
+    // The trampoline begins with the parking signal blocked, and the program does not see that.
+    assert_eq!(kernel()[3], 1 << (lhinfo::PARK_SIGNAL - 1));
     assert_eq!(set(&upper, 0), 0xdcba);
     assert_eq!(kernel()[0], 0);
     info.upper.signal_trampoline.store(0, SeqCst);

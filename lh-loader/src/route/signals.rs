@@ -62,7 +62,7 @@ pub fn init(attached: bool) {
         splitproc_libc_signal as *const () as u64,
         flags,
         restorer,
-        0,
+        bit(PARK_SIGNAL),
     ];
     if !attached {
         inherited();
@@ -289,7 +289,12 @@ unsafe fn upper_action(r: &Regs, signal: i32, new: *const Action, old: *mut Acti
                 kernel_new[0] = trampoline;
                 kernel_new[1] |= libc::SA_SIGINFO as u64;
             }
-            kernel_new[3] &= !bit(PARK_SIGNAL);
+            // The trampoline itself lets it in, where the thread can be parked.
+            if trampoline != 0 && kernel_new[0] == trampoline {
+                kernel_new[3] |= bit(PARK_SIGNAL);
+            } else {
+                kernel_new[3] &= !bit(PARK_SIGNAL);
+            }
             new_at = &raw const kernel_new as usize;
         }
         let result = syscall6(r.rax, r.rdi, new_at, &raw mut kernel_old as usize, 8, 0, 0);

@@ -79,9 +79,11 @@ pub unsafe extern "C" fn sigaction(
             action = new.read();
             if action.sa_sigaction > libc::SIG_IGN {
                 let flags = action.sa_flags as u64;
-                entry.write_volatile([action.sa_sigaction as u64, flags, 0, 0]);
+                let mask = &raw mut action.sa_mask;
+                entry.write_volatile([action.sa_sigaction as u64, flags, 0, *mask.cast()]);
                 action.sa_sigaction = trampoline();
                 action.sa_flags |= libc::SA_SIGINFO;
+                libc::sigaddset(mask, raw::stop_signal()); // the trampoline itself lets it in
             }
             passed = &raw const action;
         }
@@ -104,6 +106,8 @@ fn show(recorded: &Action, found: &mut libc::sigaction) {
     if found.sa_sigaction == trampoline() {
         found.sa_sigaction = recorded[0] as usize;
         found.sa_flags = recorded[1] as c_int;
+        // SAFETY: the mask's first word is the kernel's.
+        unsafe { (&raw mut found.sa_mask).cast::<u64>().write(recorded[3]) };
     }
 }
 
