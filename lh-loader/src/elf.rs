@@ -22,6 +22,8 @@ pub struct Image {
     pub phnum: usize,
     /// PT_INTERP's path, NUL terminated; empty for none.
     pub interp: [u8; 256],
+    /// It wants a stack that code may run on (PT_GNU_STACK).
+    pub executable_stack: bool,
 }
 
 /// A change to PT_TLS made in memory before `ld.so` reads it, so that the half's static TLS begins
@@ -327,6 +329,8 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         // SAFETY: the headers were just mapped, privately.
         unsafe { patch_tls(phdrs, phnum, slot)? };
     }
+    let on_stack = |p: &Elf64_Phdr| p.p_type == libc::PT_GNU_STACK && p.p_flags & libc::PF_X != 0;
+    let executable_stack = (0..phnum).map(phdr).any(|p| on_stack(&p));
     for p in loads().filter(|p| p.p_flags & libc::PF_X != 0) {
         let at = page_down(bias.wrapping_add(p.p_vaddr as usize));
         let off = page_down(p.p_offset as usize);
@@ -343,6 +347,7 @@ pub fn load(path: &CStr, owner: Owner, tls: Option<TlsSlot>) -> Result<Image, Er
         phdrs,
         phnum,
         interp,
+        executable_stack,
     })
 }
 

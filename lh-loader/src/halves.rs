@@ -7,7 +7,7 @@
 use crate::arch::{self, Context};
 use crate::args::{HalfPlan, Plan, Start};
 use crate::elf::{self, Image, TlsSlot};
-use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, VDSO_BASE, WINDOW_LEN};
+use crate::layout::{lower_window, Owner, MAX_HALVES, VDSO_BASE, WINDOW_LEN};
 use crate::lhinfo::{self, Half, HalfStart, HALF_READY};
 use crate::stack::{placed, StackBuilder};
 use crate::{die, shown, window};
@@ -141,7 +141,7 @@ pub fn start_upper(start: &Start, plan: &Plan) -> ! {
     let interp = load_interp(&program, plan.exe, owner);
     let execfn = plan.execfn.unwrap_or(plan.exe);
     name_process(execfn);
-    let mut stack = new_stack(owner, upper_stack_len());
+    let mut stack = upper_stack(program.executable_stack);
     // Two variables are ours; the kernel shows the user's.
     let mut preload = start
         .var(b"SPLITPROC_PRELOAD")
@@ -254,8 +254,39 @@ fn new_stack(owner: Owner, len: usize) -> StackBuilder {
     unsafe { StackBuilder::new(base + guard, base + guard + len) }
 }
 
-/// The upper half's stack is as large as its limit says; "unlimited" is 1 GiB (reserved, not used).
-fn upper_stack_len() -> usize {
+/// The room that the upper half's stack has to grow in.
+const STACK_ROOM: usize = 64 << 30;
+
+/// The upper half's stack, which grows as the kernel's own do: as far as the limit says at that time, and ld.so can make it
+/// executable for a library that wants it so. What is there from the beginning is as large as the limit, but not more than
+/// arguments need.
+fn upper_stack(executable: bool) -> StackBuilder {
+    let (owner, len) = (Owner::Upper, stack_limit().clamp(1 << 20, 64 << 20));
+    let base = match window::reserve(owner, STACK_ROOM) {
+        Ok(base) => base,
+        Err(e) => die!(126, "no room for a stack: errno {}", e),
+    };
+    let (at, top) = (base + STACK_ROOM - len, base + STACK_ROOM);
+    let exec = if executable { libc::PROT_EXEC } else { 0 };
+    let prot = libc::PROT_READ | libc::PROT_WRITE | exec;
+    let flags = libc::MAP_PRIVATE
+        | libc::MAP_ANONYMOUS
+        | libc::MAP_FIXED
+        | libc::MAP_NORESERVE
+        | libc::MAP_STACK
+        | libc::MAP_GROWSDOWN;
+    // SAFETY: the range was reserved for this stack; no other mapping is placed in what it leaves free, below the cursor.
+    unsafe {
+        if elf::map(at, len, prot, flags, -1, 0).is_err() {
+            die!(126, "no room for a stack");
+        }
+        arch::syscall6(libc::SYS_munmap as usize, base, at - base, 0, 0, 0, 0);
+        StackBuilder::new(at, top)
+    }
+}
+
+/// How large the program's stack may be.
+fn stack_limit() -> usize {
     let mut limit = [0u64; 2];
     // SAFETY: prlimit64 writes two words.
     unsafe {
@@ -270,7 +301,7 @@ fn upper_stack_len() -> usize {
             0,
         )
     };
-    page_up((limit[0] as usize).clamp(1 << 20, 1 << 30))
+    crate::layout::page_down(limit[0] as usize)
 }
 
 /// Writes the auxiliary vector: the kernel's, with what describes the program replaced.

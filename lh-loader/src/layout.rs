@@ -16,7 +16,7 @@
 //! 0x4800_0000_0000  device memory: what the CPU device places itself (the same)
 //! ```
 
-/// Size of a window: 1 TiB.
+/// Size of a lower half's window: 1 TiB.
 pub const WINDOW_LEN: usize = 1 << 40;
 /// The loader's own window.
 pub const LOADER_BASE: usize = 0x1000_0000_0000;
@@ -32,6 +32,8 @@ pub const LHINFO_BASE: usize = 0x2f00_0000_0000;
 pub const VDSO_BASE: usize = 0x2f80_0000_0000;
 /// The upper half's window.
 pub const UPPER_BASE: usize = 0x3000_0000_0000;
+/// Size of the upper half's window: 16 TiB. Programs reserve address space by the TiB.
+pub const UPPER_LEN: usize = DEVICE_BASE - UPPER_BASE;
 /// Where device memory is.
 pub const DEVICE_BASE: usize = 0x4000_0000_0000;
 /// How many addresses it has: the lower half is the CUDA front's to choose from, the upper half the CPU device's.
@@ -110,7 +112,7 @@ pub const fn owner(addr: usize) -> Owner {
         Owner::Lower((addr - LOWER_BASE) / WINDOW_LEN)
     } else if addr >= LHINFO_BASE && addr < LHINFO_BASE + WINDOW_LEN {
         Owner::Shared
-    } else if addr >= UPPER_BASE && addr < UPPER_BASE + WINDOW_LEN {
+    } else if addr >= UPPER_BASE && addr < UPPER_BASE + UPPER_LEN {
         Owner::Upper
     } else if addr >= DEVICE_BASE && addr < DEVICE_BASE + DEVICE_LEN {
         Owner::Device
@@ -153,7 +155,7 @@ mod tests {
         assert_eq!(owner(lower_window(1) - 1), Owner::Lower(0));
         assert_eq!(owner(LHINFO_BASE + 4096), Owner::Shared);
         assert_eq!(owner(VDSO_BASE), Owner::Shared);
-        assert_eq!(owner(UPPER_BASE + WINDOW_LEN - 1), Owner::Upper);
+        assert_eq!(owner(UPPER_BASE + UPPER_LEN - 1), Owner::Upper);
         assert_eq!(owner(DEVICE_BASE + DEVICE_LEN - 1), Owner::Device);
         assert_eq!(owner(DEVICE_BASE + DEVICE_LEN), Owner::Elsewhere);
         assert_eq!(owner(0x40_0000), Owner::Elsewhere);

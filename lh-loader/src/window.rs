@@ -2,13 +2,16 @@
 //!
 //! Every window has a cursor that only rises (a random start keeps ASLR) and a small table of ranges
 //! that were unmapped, for reuse. Both are hints: a range is taken by `MAP_FIXED_NOREPLACE`, so the
-//! kernel has the last word and a wrong hint costs a retry. Nothing here ever waits for a lock, for a
+//! kernel has the last word and a wrong hint costs a retry. Where they find nothing the list of what is mapped is read for
+//! a gap. Nothing here ever waits for a lock, for a
 //! signal handler may come in at any instruction. The upper half's cursor lives in lhInfo and
 //! survives a restart.
 
 use crate::arch::{is_err, syscall6};
-use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, PAGE, UPPER_BASE, WINDOW_LEN};
+use crate::layout::{lower_window, page_up, Owner, MAX_HALVES, PAGE};
+use crate::layout::{UPPER_BASE, UPPER_LEN, WINDOW_LEN};
 use crate::lhinfo;
+use crate::route::maps;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Huge pages. Mappings are aligned to them as the kernel's own placement does: private anonymous ones if their size is, and
@@ -19,8 +22,10 @@ const HUGE: usize = 2 << 20;
 const FREE: usize = 64;
 /// Random start: up to this far into the window, the upper quarter is never reached by it.
 const RANDOM_SPAN: usize = 1 << 36;
-/// Tries before a window counts as full.
-const TRIES: usize = 4096;
+/// The beginning of a window, which is left to fixed placements by the loader.
+const FIXED: usize = 4 << 30;
+/// Tries before the list of what is mapped is read, and after that, before a window counts as full.
+const TRIES: usize = 64;
 
 struct Window {
     cursor: AtomicUsize,
@@ -36,7 +41,15 @@ static WINDOWS: [Window; MAX_HALVES + 1] = [const {
     }
 }; MAX_HALVES + 1];
 
-/// A window's index, its base and its cursor.
+/// How long a window is.
+fn length(owner: Owner) -> usize {
+    match owner {
+        Owner::Lower(_) => WINDOW_LEN,
+        _ => UPPER_LEN,
+    }
+}
+
+/// A window, its base and its cursor.
 fn of(owner: Owner) -> (&'static Window, usize, &'static AtomicUsize) {
     match owner {
         Owner::Lower(i) => (&WINDOWS[i], lower_window(i), &WINDOWS[i].cursor),
@@ -53,8 +66,7 @@ fn start(base: usize, cursor: &AtomicUsize) -> usize {
     if now != 0 {
         return now;
     }
-    // The first 4 GiB are left to fixed placements by the loader.
-    let at = base + (4 << 30) + (random() % RANDOM_SPAN) / PAGE * PAGE;
+    let at = base + FIXED + (random() % RANDOM_SPAN) / PAGE * PAGE;
     match cursor.compare_exchange(0, at, Relaxed, Relaxed) {
         Ok(_) => at,
         Err(other) => other,
@@ -77,13 +89,21 @@ fn bump(owner: Owner, len: usize, align: usize) -> Option<usize> {
     loop {
         let at = now.checked_add(align - 1)? & !(align - 1);
         let end = at.checked_add(len)?;
-        if end > base + WINDOW_LEN {
+        if end > base + length(owner) {
             return None;
         }
         match cursor.compare_exchange_weak(now, end, Relaxed, Relaxed) {
             Ok(_) => return Some(at),
             Err(other) => now = other,
         }
+    }
+}
+
+/// A mapping has grown in place up to `end`: what comes next comes behind it.
+pub fn grown(owner: Owner, end: usize) {
+    let (_, base, cursor) = of(owner);
+    if cursor.load(Relaxed) != 0 && end > base && end <= base + length(owner) {
+        cursor.fetch_max(page_up(end), Relaxed);
     }
 }
 
@@ -115,7 +135,7 @@ fn reuse(owner: Owner, len: usize, align: usize) -> Option<usize> {
 pub fn free(owner: Owner, addr: usize, len: usize) {
     let (w, base, _) = of(owner);
     let len = page_up(len);
-    let inside = addr >= base && addr.saturating_add(len) <= base + WINDOW_LEN;
+    let inside = addr >= base && addr.saturating_add(len) <= base + length(owner);
     if len == 0 || !inside || w.busy.swap(true, core::sync::atomic::Ordering::Acquire) {
         return;
     }
@@ -143,6 +163,13 @@ pub fn free(owner: Owner, addr: usize, len: usize) {
     w.busy.store(false, core::sync::atomic::Ordering::Release);
 }
 
+/// A gap between what is mapped in the window, which another thread may take first; the highest, for low in the upper half is
+/// the room that its stack grows in.
+fn gap(owner: Owner, len: usize, align: usize) -> Option<usize> {
+    let (_, base, _) = of(owner);
+    maps::gap([base + FIXED, base + length(owner)], len, align)
+}
+
 /// Maps memory at a free place of the owner's window. `flags` must not hold `MAP_FIXED`.
 /// The result is the kernel's: the address, or `-errno`.
 ///
@@ -156,7 +183,7 @@ pub unsafe fn map(
     fd: usize,
     off: usize,
 ) -> isize {
-    if len == 0 || len > WINDOW_LEN {
+    if len == 0 || len > length(owner) {
         return if len == 0 {
             -(libc::EINVAL as isize)
         } else {
@@ -175,13 +202,13 @@ pub unsafe fn map(
     }
     let drop = (libc::MAP_32BIT | libc::MAP_FIXED) as usize;
     let flags = flags & !drop | libc::MAP_FIXED_NOREPLACE as usize;
-    for attempt in 0..TRIES {
-        let hint = if attempt < 4 {
-            reuse(owner, size, align)
-        } else {
-            None
+    for attempt in 0..2 * TRIES {
+        let hint = match attempt {
+            0..4 => reuse(owner, size, align),
+            _ => None,
         };
-        let Some(at) = hint.or_else(|| bump(owner, size, align)) else {
+        let next = || bump(owner, size, align).filter(|_| attempt < TRIES);
+        let Some(at) = hint.or_else(next).or_else(|| gap(owner, size, align)) else {
             break;
         };
         // SAFETY: NOREPLACE touches nothing that is mapped; the rest is the caller's.

@@ -111,7 +111,7 @@ pub fn event(op: u32) -> Result<String, String> {
                 String::new()
             };
             if let Err(why) = cuda::presuspend() {
-                mpi::resume();
+                mpi::end_cut();
                 return Err(why);
             }
             Ok(said)
@@ -121,7 +121,7 @@ pub fn event(op: u32) -> Result<String, String> {
                 cuda::resume();
             }
             if mpi::active() {
-                mpi::resume();
+                mpi::end_cut();
             }
             gate::open();
             done

@@ -4,7 +4,7 @@
 //! lhInfo. A signal handler: no TLS but the switch block, no allocation.
 
 use crate::block::{self, Block};
-use crate::{cancel, interrupt, raw, tcb, ways};
+use crate::{cancel, interrupt, park, raw, tcb, ways};
 use core::ffi::c_void;
 use core::ptr::addr_of;
 use core::sync::atomic::{compiler_fence, Ordering};
@@ -62,8 +62,11 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
             interrupt::note(context);
         };
         if call == 0 {
+            let in_vdso = u32::from(park::in_kernel_vdso(rip));
+            (*b).in_vdso += in_vdso;
             let_stop_in(signal, true);
             handler(signal, info, context.cast());
+            (*b).in_vdso -= in_vdso;
             return over();
         }
         let place = tcb::current();

@@ -67,6 +67,10 @@ restored! {
     threads_that_wait_and_their_ids "state" "threads";
     clocks_and_whatever_goes_by_an_id "state" "ids";
     a_command_line "kernel" "command-line";
+    code_on_the_stack "room" "nested";
+    a_stack_that_grows_with_its_limit "room" "stack";
+    address_space_by_the_tib "room" "addresses";
+    a_child_with_the_number_of_a_thread "room" "child";
     a_pending_signal "state" "pending";
     a_pipe_with_contents "state" "pipe";
     a_socketpair_with_contents "state" "socketpair";

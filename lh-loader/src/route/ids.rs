@@ -33,7 +33,6 @@ fn arguments(nr: i64) -> [bool; 2] {
     match nr {
         libc::SYS_kill
         | libc::SYS_rt_sigqueueinfo
-        | libc::SYS_wait4
         | libc::SYS_getpgid
         | libc::SYS_getsid
         | libc::SYS_pidfd_open
@@ -81,6 +80,7 @@ pub fn routed(nr: i64) -> bool {
                 | libc::SYS_getppid
                 | libc::SYS_getpgrp
                 | libc::SYS_set_tid_address
+                | libc::SYS_wait4
                 | libc::SYS_waitid
                 | libc::SYS_getpriority
                 | libc::SYS_setpriority
@@ -176,7 +176,27 @@ pub fn pid_in(pid: usize) -> usize {
     if pid == info().upper.ppid.load(Relaxed) as i32 {
         return PARENT.load(Relaxed) as usize;
     }
+    if is_child(pid) {
+        return pid as usize;
+    }
     tid_in(pid as usize)
+}
+
+/// The id of a child or (negative) of a group that is waited for, as the kernel knows it. After a restart the kernel may give a
+/// child the number that a thread of ours goes by, or that we do: nobody waits for those.
+fn child_in(pid: usize) -> usize {
+    match pid as i32 {
+        ..0 => pid_in(pid),
+        _ => pid,
+    }
+}
+
+/// Has this process a child of this number?
+fn is_child(pid: i32) -> bool {
+    let which = libc::P_PID as usize;
+    let how = (libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) as usize;
+    // SAFETY: only asks, and wants no answer but that there is one.
+    unsafe { syscall6(libc::SYS_waitid as usize, which, pid as usize, 0, how, 0, 0) == 0 }
 }
 
 /// A kernel's pid as the application knows it.
@@ -259,8 +279,12 @@ pub unsafe fn call(r: &Regs) -> isize {
             libc::SYS_gettid | libc::SYS_set_tid_address => tid_out(native(r)),
             libc::SYS_getppid => parent(native(r)),
             libc::SYS_getpgrp | libc::SYS_getpgid | libc::SYS_getsid => pid_out(native(&c)),
+            libc::SYS_wait4 => {
+                c.rdi = child_in(r.rdi);
+                native(&c)
+            }
             libc::SYS_waitid => {
-                if r.rdi == libc::P_PID as usize || r.rdi == libc::P_PGID as usize {
+                if r.rdi == libc::P_PGID as usize {
                     c.rsi = pid_in(r.rsi);
                 }
                 native(&c)

@@ -36,7 +36,37 @@ impl Mapping {
 
 /// The mapping that holds `addr`.
 pub fn find(addr: usize) -> Option<Mapping> {
-    let file = File::open(c"/proc/thread-self/maps").ok()?;
+    let mut found = None;
+    lines(|line| {
+        found = parse(line).filter(|m| m.start <= addr && addr < m.end);
+        found.is_none()
+    });
+    found
+}
+
+/// The highest place within `[begin, end)` where nothing is mapped for `len` bytes, at a multiple of `align`.
+pub fn gap([begin, end]: [usize; 2], len: usize, align: usize) -> Option<usize> {
+    let fits = |from: usize, to: usize| {
+        let at = from.checked_next_multiple_of(align)?;
+        (at.checked_add(len)? <= to).then_some(at)
+    };
+    let (mut found, mut free) = (None, begin);
+    lines(|line| {
+        let Some([start, past]) = range(line) else {
+            return false;
+        };
+        found = fits(free, start.min(end)).or(found);
+        free = free.max(past);
+        start < end
+    });
+    fits(free, end).or(found)
+}
+
+/// Calls `f` for each line of the list, until it gives false.
+fn lines(mut f: impl FnMut(&[u8]) -> bool) {
+    let Ok(file) = File::open(c"/proc/thread-self/maps") else {
+        return;
+    };
     let mut buffer = [0u8; PAGE];
     let mut len = 0;
     loop {
@@ -45,32 +75,39 @@ pub fn find(addr: usize) -> Option<Mapping> {
         // SAFETY: the kernel writes into the buffer's rest.
         let got = unsafe { syscall6(nr, file.number() as usize, to, room.len(), 0, 0, 0) };
         if is_err(got) || got == 0 {
-            return None;
+            return;
         }
         len += got as usize;
         let mut done = 0;
         while let Some(end) = buffer[done..len].iter().position(|&b| b == b'\n') {
-            let found = parse(&buffer[done..done + end]);
-            if let Some(m) = found.filter(|m| m.start <= addr && addr < m.end) {
-                return Some(m);
+            if !f(&buffer[done..done + end]) {
+                return;
             }
             done += end + 1;
         }
         buffer.copy_within(done..len, 0);
         len -= done;
         if len == buffer.len() {
-            return None;
+            return;
         }
     }
 }
 
-/// Reads a line: `start-end rwxp offset dev inode   name`.
+fn hex(digits: &[u8]) -> Option<usize> {
+    usize::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// A line's first word: `start-end`.
+fn range(line: &[u8]) -> Option<[usize; 2]> {
+    let mut ends = line.split(|&b| b == b' ').next()?.split(|&b| b == b'-');
+    Some([hex(ends.next()?)?, hex(ends.next()?)?])
+}
+
+/// Parses a line: `start-end rwxp offset dev inode   name`.
 fn parse(line: &[u8]) -> Option<Mapping> {
+    let [start, end] = range(line)?;
     let mut words = line.split(|&b| b == b' ').filter(|w| !w.is_empty());
-    let hex = |b: &[u8]| usize::from_str_radix(core::str::from_utf8(b).ok()?, 16).ok();
-    let mut range = words.next()?.split(|&b| b == b'-');
-    let (start, end) = (hex(range.next()?)?, hex(range.next()?)?);
-    let rights = words.next()?;
+    let rights = words.nth(1)?;
     let offset = hex(words.next()?)? as u64;
     let mut name = Text::new();
     if let Some(at) = line.iter().position(|&b| b == b'/') {
@@ -98,6 +135,18 @@ mod tests {
         let m = find(&raw const word as usize).expect("mapped");
         assert!(!m.executable && !m.is_private_file());
         assert!(find(0).is_none());
+    }
+
+    #[test]
+    fn gaps_are_where_nothing_is_mapped() {
+        let all = [0x1000, 0x7fff_ffff_f000];
+        let at = gap(all, 1 << 30, 2 << 20).expect("a gap");
+        assert!(
+            at.is_multiple_of(2 << 20) && find(at).is_none() && find(at + (1 << 30) - 1).is_none()
+        );
+        let here = find(find as *const () as usize).expect("mapped");
+        assert_eq!(gap([here.start, here.end], PAGE, PAGE), None);
+        assert_eq!(gap(all, 0x7fff_ffff_0000, PAGE), None);
     }
 
     #[test]

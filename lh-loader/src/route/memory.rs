@@ -4,7 +4,7 @@ use super::entry::Regs;
 use super::policy::native;
 use super::{maps, segment};
 use crate::arch::{is_err, syscall6};
-use crate::layout::{self, page_up, Owner, MAX_HALVES, UPPER_BASE, WINDOW_LEN};
+use crate::layout::{self, page_up, Owner, MAX_HALVES, UPPER_BASE, UPPER_LEN};
 use crate::{lhinfo, window};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -26,7 +26,7 @@ pub unsafe fn mmap(owner: Owner, r: &Regs) -> isize {
             result = native(r);
         } else {
             let in_window =
-                hint >= UPPER_BASE && hint < UPPER_BASE + WINDOW_LEN - len.min(WINDOW_LEN);
+                hint >= UPPER_BASE && hint < UPPER_BASE + UPPER_LEN - len.min(UPPER_LEN);
             if upper && in_window {
                 let wish = flags | libc::MAP_FIXED_NOREPLACE;
                 let at = layout::page_down(hint);
@@ -175,6 +175,9 @@ pub unsafe fn mremap(owner: Owner, r: &Regs) -> isize {
             let stay = (flags & !libc::MREMAP_MAYMOVE) as usize;
             let result = syscall6(r.rax, old, old_len, new_len, stay, 0, 0);
             if result != -(libc::ENOMEM as isize) {
+                if !is_err(result) {
+                    window::grown(layout::owner(old), old.saturating_add(new_len));
+                }
                 return result;
             }
         }

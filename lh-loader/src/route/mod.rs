@@ -13,7 +13,7 @@ mod fds;
 pub mod fronts;
 pub mod ids;
 pub mod limits;
-mod maps;
+pub mod maps;
 mod memory;
 pub mod patch;
 mod paths;

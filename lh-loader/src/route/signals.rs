@@ -193,7 +193,9 @@ pub fn set_mask(mask: u64) -> u64 {
 /// As for the system call.
 pub unsafe fn sigprocmask(owner: Owner, r: &Regs) -> isize {
     let how = r.rdi as i32;
-    if r.rsi == 0 || r.r10 != 8 {
+    let known = [libc::SIG_BLOCK, libc::SIG_UNBLOCK, libc::SIG_SETMASK].contains(&how);
+    // By a wrong `how` programs ask the kernel whether an address can be read.
+    if r.rsi == 0 || r.r10 != 8 || !known {
         // SAFETY: the caller's.
         return unsafe { native(r) };
     }

@@ -317,10 +317,12 @@ fn targets() -> Result<Aims, String> {
 }
 
 /// Has this rank left a collective, after the targets were met, that comes after the cut? A root may have been in the middle of a
-/// broadcast for which others are late.
+/// broadcast for which others are late. Or has it one open that comes before the cut? A thread that was about to begin one
+/// may have said that it had entered, and not yet that it was in it.
 pub fn overtaken(aims: &Aims) -> bool {
     let target = |e: &Entry| aims.targets.get(&e.id).copied().unwrap_or(0);
-    local().iter().any(|e| e.must > target(e))
+    let is_amiss = |e: &Entry| e.must > target(e) || e.met < target(e);
+    local().iter().any(is_amiss)
 }
 
 /// Prepares the process to be saved: targets, gate, drain. On an error the program just goes on. Where a rank was
@@ -390,8 +392,9 @@ fn whole(guard: &Guard) -> Result<(), String> {
         .iter()
         .filter(|(_, r)| unborn(r))
         .count();
-    // One that its members are making has not been left, see `apart`.
-    let without = |c: &&Comm| c.lower.load(SeqCst) == COMM_NULL && c.blocking.load(SeqCst) == 0;
+    // One that its members are making has not been left, see `apart`, or its first collective not yet begun.
+    let is_made = |c: &Comm| c.blocking.load(SeqCst) == 0 && c.entered.load(SeqCst) != 0;
+    let without = |c: &&Comm| c.lower.load(SeqCst) == COMM_NULL && is_made(c);
     if comms::all(guard).into_iter().filter(without).count() > unborn {
         return Err(
             "a communicator has no handle in the MPI library, which is a defect of splitproc"
@@ -399,6 +402,14 @@ fn whole(guard: &Guard) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// The host says that the checkpoint is over. One that was refused has been ended already: the program runs, and the model
+/// and the library are its own again.
+pub fn end_if_cutting() {
+    if OWNER.load(SeqCst) == CUTTING {
+        resume();
+    }
 }
 
 /// The checkpoint is over: held collectives and the gate are let go.

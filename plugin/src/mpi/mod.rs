@@ -78,7 +78,7 @@ pub mod views;
 pub mod win_attrs;
 pub mod windows;
 
-pub use cut::{presuspend, resume, wait_at_most};
+pub use cut::{end_if_cutting as end_cut, presuspend, wait_at_most};
 pub use describe::describe;
 pub use env::active;
 pub use replay::restart;

@@ -199,6 +199,7 @@ pub unsafe fn settle() -> Result<(), String> {
             let posted = start::post_recv(ours, answer);
             r.ack
                 .set(posted.map_err(|_| "a receive of our own can't be posted")?);
+            r.status.set(Status::EMPTY);
             r.done.set(false);
         }
     }
