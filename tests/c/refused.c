@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
@@ -210,9 +211,32 @@ static void with_user(void)
     CHECK(seteuid(0) == 0);
 }
 
+/* Memory without a name, of which a process that is no child has a mapping too. */
+static void with_shared_memory(void)
+{
+    FILE *file = fopen("shared", "w+");
+    CHECK(file && ftruncate(fileno(file), 4096) == 0);
+    char *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
+    CHECK(at != MAP_FAILED && fclose(file) == 0 && unlink("shared") == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (fork() == 0) {
+            while (access(go, F_OK) != 0)
+                pause_a_little();
+            strcpy(at, "told");
+        }
+        _exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, NULL, 0) == child);
+    checkpoint_here();
+    while (strcmp(at, "told") != 0)
+        pause_a_little();
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
+        {"shared", with_shared_memory},
         {"robust", with_robust_mutex},
         {"pi", with_pi_mutex},
         {"sysv", with_sysv},

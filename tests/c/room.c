@@ -114,9 +114,38 @@ static void with_child(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* Named as the file GO is. */
+static char *shared_by_name(char *name, size_t size)
+{
+    snprintf(name, size, "/%s", go);
+    for (char *c = name + 1; *c; c++)
+        if (*c == '/')
+            *c = '-';
+    int shm = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+    CHECK(shm >= 0 && ftruncate(shm, 8192) == 0);
+    char *at = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, shm, 0);
+    CHECK(at != MAP_FAILED && close(shm) == 0);
+    return at;
+}
+
+/* A reboot, or the program itself when it goes on after the checkpoint, takes the bytes away. */
+static void with_named_memory(void)
+{
+    char name[256];
+    char *at = shared_by_name(name, sizeof name);
+    strcpy(at, "first");
+    strcpy(at + 4096, "second");
+    checkpoint_here();
+    CHECK(strcmp(at, "first") == 0 && strcmp(at + 4096, "second") == 0);
+    int again = shm_open(name, O_RDWR, 0);
+    CHECK(again >= 0 && pwrite(again, "other", 6, 4096) == 6 && strcmp(at + 4096, "other") == 0);
+    CHECK(shm_unlink(name) == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
+        {"named", with_named_memory},
         {"nested", with_nested_function},
         {"stack", with_larger_stack},
         {"addresses", with_address_space},

@@ -122,6 +122,28 @@ refused! {
     a_udp_socket "refused" "udp" ["UDP"];
     a_directory_that_is_gone "refused" "lost-directory" ["working directory"];
     a_file_under_another_name "refused" "other-name" ["one"];
+    memory_shared_with_another_process "refused" "shared" ["shared with process"];
+}
+
+/// After a reboot, and after the program itself has gone on from the checkpoint and changed it.
+#[test]
+fn memory_that_has_a_name_is_as_it_was() {
+    let (scratch, mut job) = start("room", "named");
+    let name = scratch.file("go").display().to_string().replace('/', "-");
+    let file = std::path::Path::new("/dev/shm").join(name);
+    assert_eq!(std::fs::metadata(&file).expect("it has a name").len(), 8192);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(&file, [b'?'; 8192]).expect("it is changed");
+    let mut job = Job::restart(&scratch, 0);
+    job.checkpoint_once_up(&scratch);
+    job.kill();
+    std::fs::remove_file(&file).expect("it is gone");
+    std::fs::write(scratch.file("go"), "").expect("the go file");
+    assert_eq!(
+        text(&Job::restart(&scratch, 0).finish().ok().stdout),
+        "ok\n"
+    );
 }
 
 /// libc counts threads, and ends the process with the last one that it knows.

@@ -22,6 +22,7 @@ mod peers;
 mod restore;
 mod save;
 mod service;
+mod shared;
 mod stop;
 mod trigger;
 mod turn;

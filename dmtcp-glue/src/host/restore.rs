@@ -20,6 +20,7 @@ use restart::meta::{self, Meta};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -257,6 +258,9 @@ fn map_region(
                 }
                 None if file.deleted => nameless.file(file)?,
                 None => {
+                    if fill {
+                        make(file)?;
+                    }
                     opened_here = open_for_mapping(&file.path, write)?;
                     if opened_here.metadata()?.len() < file.size {
                         bail!("the file is shorter than it was");
@@ -293,6 +297,21 @@ fn map_region(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A file in memory whose bytes the image has is made again if it is gone, as after a reboot, and has its length again.
+fn make(file: &FileRef) -> Result<()> {
+    let made = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&file.path);
+    let made = made.context("the file can't be made again")?;
+    if made.metadata()?.len() < file.size {
+        made.set_len(file.size)?;
+    }
+    Ok(())
 }
 
 /// Opens a file that a shared mapping needs: for writing too where that is allowed, as the program may make the

@@ -4,7 +4,7 @@ use super::code;
 use super::device;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
-use super::memory;
+use super::{memory, shared};
 use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
@@ -57,6 +57,7 @@ pub fn obstacles(settings: &Settings) -> Result<()> {
     let is_code = |m: &&Mapping| m.prot & libc::PROT_EXEC != 0;
     let (code, data): (Vec<_>, Vec<_>) = mappings.iter().partition(is_code);
     code.into_iter().chain(data).try_for_each(memory::check)?;
+    shared::check(&mappings)?;
     code::mapped(&mappings);
     Resources::capture(&settings.launcher, &[]).map(|_| ())
 }
@@ -115,6 +116,7 @@ pub fn save(
     for mapping in &mappings {
         memory::check(mapping)?;
     }
+    shared::check(&mappings)?;
     writer.section(restart::code::SECTION, &code::mapped(&mappings))?;
     writer.section(ADVICE, &memory::capture(&mappings)?)?;
     let devices = device::wanted();
@@ -223,7 +225,8 @@ impl Source<'_> {
     fn add(&mut self, mapping: &Mapping) -> Result<()> {
         let region = region_of(mapping);
         let deleted = region.file.as_ref().is_some_and(|f| f.deleted);
-        if mapping.shared && mapping.inode != 0 && !deleted {
+        let files = mapping.shared && mapping.inode != 0 && !deleted;
+        if files && !shared::is_memory(mapping) {
             self.writer.region(&region);
             return Ok(());
         }
