@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -114,6 +116,40 @@ static void with_child(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+static sigjmp_buf faulted;
+static void on_fault(int number)
+{
+    siglongjmp(faulted, number);
+}
+
+static int faults(volatile char *at)
+{
+    int came = sigsetjmp(faulted, 1);
+    if (came == 0)
+        (void)*at;
+    return came == SIGSEGV;
+}
+
+/* As glibc protects the ends of stacks since 2.42: within memory that can be read, for all that the kernel lists. */
+static void with_guards(void)
+{
+    enum { PAGE = 4096, PAGES = 64 };
+    char *at = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED);
+    for (int i = 0; i < PAGES; i++)
+        at[i * PAGE] = (char)i;
+    int guards = madvise(at + 3 * PAGE, 2 * PAGE, 102 /* MADV_GUARD_INSTALL */) == 0;
+    if (!guards)
+        fprintf(stderr, "skipped: this kernel has no guard regions\n");
+    signal(SIGSEGV, on_fault);
+    for (int i = 0; i < 2; i++) {
+        for (int p = 0; p < PAGES; p++)
+            CHECK(guards && (p == 3 || p == 4) ? faults(at + p * PAGE) : at[p * PAGE] == p);
+        if (i == 0)
+            checkpoint_here();
+    }
+}
+
 /* Named as the file GO is. */
 static char *shared_by_name(char *name, size_t size)
 {
@@ -146,6 +182,7 @@ int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
         {"named", with_named_memory},
+        {"guards", with_guards},
         {"nested", with_nested_function},
         {"stack", with_larger_stack},
         {"addresses", with_address_space},

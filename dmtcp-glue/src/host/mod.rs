@@ -12,6 +12,7 @@ mod device;
 mod disk;
 mod frame;
 mod gather;
+mod guards;
 mod hold;
 mod launch;
 mod mailbox;

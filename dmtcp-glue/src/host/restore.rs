@@ -5,6 +5,7 @@
 use super::arrival::Arrival;
 use super::code;
 use super::coordinator::list;
+use super::guards;
 use super::launch::Settings;
 use super::mailbox::{futex_wait, futex_wake, Channel};
 use super::memory::{self, Advice};
@@ -183,6 +184,7 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
             .with_context(|| format!("memory at {:#x} can't be protected", region.start))?;
     }
     memory::advise(&advice, &mut warn);
+    guards::install(&reader.section::<Vec<[usize; 2]>>(save::GUARDS)?)?;
     // SAFETY: the buffer has the region's size and alignment, and plain data in it.
     adopt(unsafe { &*info.as_ptr().cast::<LhInfo>() })
 }

@@ -4,7 +4,7 @@ use super::code;
 use super::device;
 use super::launch::Settings;
 use super::maps::{self, Mapping};
-use super::{memory, shared};
+use super::{guards, memory, shared};
 use crate::resources::Resources;
 use anyhow::{Context, Result};
 use lh_loader::layout::PAGE;
@@ -29,6 +29,9 @@ const THREADS: &str = "threads";
 const MPI: &str = "mpi";
 /// Name of the section that holds what the kernel was advised about memory.
 pub const ADVICE: &str = "advice";
+
+/// Name of the section that holds where guard regions are.
+pub const GUARDS: &str = "guards";
 
 /// Anonymous regions from this size on are looked at in parts, of which untouched ones are not read.
 const SPARSE: usize = 8 << 20;
@@ -119,6 +122,14 @@ pub fn save(
     shared::check(&mappings)?;
     writer.section(restart::code::SECTION, &code::mapped(&mappings))?;
     writer.section(ADVICE, &memory::capture(&mappings)?)?;
+    let mut guarded = Vec::new();
+    if let Some(pagemap) = &pagemap {
+        let readable = |m: &&Mapping| m.inode == 0 && m.prot & libc::PROT_READ != 0;
+        for mapping in mappings.iter().filter(readable) {
+            guarded.extend(guards::find(pagemap, mapping)?);
+        }
+    }
+    writer.section(GUARDS, &guarded)?;
     let devices = device::wanted();
     let lengths = mappings.iter().map(Mapping::len);
     let lengths = lengths.chain(devices.iter().map(|(region, _)| region.len()));
@@ -126,7 +137,9 @@ pub fn save(
     for (region, source) in &devices {
         writer.source(region, source)?;
     }
-    let elsewhere = elsewhere();
+    let mut elsewhere = elsewhere();
+    elsewhere.extend(&guarded);
+    elsewhere.sort_unstable();
     for mapping in &mappings {
         let mut source = Source {
             writer: &mut writer,
@@ -147,7 +160,7 @@ pub fn save(
     Ok(writer.finish()?)
 }
 
-/// Memory whose contents another rank's image has.
+/// Memory whose contents another rank's image has, in order.
 fn elsewhere() -> Vec<[usize; 2]> {
     // SAFETY: lhInfo is mapped for the life of the process.
     let [at, count] = unsafe { &lhinfo::get().upper.elsewhere };
