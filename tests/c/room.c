@@ -150,6 +150,15 @@ static void with_guards(void)
     }
 }
 
+/* As daemons do: all of the program's descriptors, and none but those. */
+static void with_closed_descriptors(void)
+{
+    int file = open("closed", O_RDWR | O_CREAT, 0600);
+    CHECK(file > 2 && close_range(3, ~0u, 0) == 0 && fcntl(file, F_GETFD) == -1 && errno == EBADF);
+    checkpoint_here();
+    CHECK(open("closed", O_RDONLY) == file && close_range(file, file, 0) == 0 && close(file) == -1);
+}
+
 /* Named as the file GO is. */
 static char *shared_by_name(char *name, size_t size)
 {
@@ -182,6 +191,7 @@ int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
         {"named", with_named_memory},
+        {"closed", with_closed_descriptors},
         {"guards", with_guards},
         {"nested", with_nested_function},
         {"stack", with_larger_stack},

@@ -67,6 +67,7 @@ restored! {
     threads_that_wait_and_their_ids "state" "threads";
     clocks_and_whatever_goes_by_an_id "state" "ids";
     a_command_line "kernel" "command-line";
+    all_descriptors_are_closed "room" "closed";
     guard_regions "room" "guards";
     code_on_the_stack "room" "nested";
     a_stack_that_grows_with_its_limit "room" "stack";

@@ -2,7 +2,7 @@
 
 use super::entry::Regs;
 use super::limits::{self, roomy};
-use super::policy::native;
+use super::{policy::native, tasks};
 use crate::arch::{is_err, syscall6};
 
 /// Whether the call makes descriptors.
@@ -52,6 +52,23 @@ pub fn routed(nr: i64) -> bool {
             | libc::SYS_recvmsg
             | libc::SYS_recvmmsg
     )
+}
+
+/// `close_range` of the program: of its own descriptors. What it forks may close the halves' as well.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn close_range(r: &Regs) -> isize {
+    let mut c = *r;
+    let first_of_ours = limits::base();
+    if tasks::pid() == tasks::leader_pid() {
+        if r.rdi as u32 as usize >= first_of_ours && r.rdi as u32 <= r.rsi as u32 {
+            return 0;
+        }
+        c.rsi = (r.rsi as u32 as usize).min(first_of_ours - 1);
+    }
+    // SAFETY: the caller's.
+    unsafe { native(&c) }
 }
 
 /// Commands of `bpf` that make a descriptor: maps, programs, links, BTF, iterators, tokens, and those

@@ -35,7 +35,12 @@ pub fn routed(owner: Owner, nr: u32) -> bool {
                     libc::SYS_sigaltstack | libc::SYS_rseq | libc::SYS_tgkill
                 )
         }
-        _ => ids::routed(nr) || signals::waits_with_mask(nr) || waits::routed(nr),
+        _ => {
+            ids::routed(nr)
+                || signals::waits_with_mask(nr)
+                || waits::routed(nr)
+                || nr == libc::SYS_close_range
+        }
     }
 }
 
@@ -82,6 +87,7 @@ pub unsafe fn call(owner: Owner, r: &mut Regs) -> isize {
             // The main thread's one rseq area is the upper half's. A thread born here registers its own, and
             // must: libc inherits the wish from the creating thread, which may be an upper-half one.
             libc::SYS_rseq if lower && !tasks::is_lower_task() => -(libc::ENOSYS as isize),
+            libc::SYS_close_range if !lower => fds::close_range(r),
             libc::SYS_execve | libc::SYS_execveat if !lower => exec::call(r),
             _ if limits::concerns(r) => limits::call(owner, r),
             _ if lower && fds::routed(nr) => fds::call(r),
