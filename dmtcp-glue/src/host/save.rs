@@ -13,6 +13,7 @@ use restart::code::Identity;
 use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
+use restart::xsave;
 use serde::Serialize;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -181,6 +182,7 @@ fn describe(place: Place, settings: &Settings) -> Meta {
         cuda: settings.cuda_device(),
         halves: settings.asked_halves(),
         cpu_flags: meta::cpu_flags(),
+        xsave: Some(xsave::Layout::here()),
         kernel: read("/proc/sys/kernel/osrelease"),
         host: read("/proc/sys/kernel/hostname"),
         pid: info.upper.pid.load(Ordering::Acquire),

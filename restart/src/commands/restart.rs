@@ -61,7 +61,8 @@ fn become_loader(args: &Restart) -> Outcome {
     }
     let image = images::open(&args.dir, &manifest, rank)?;
     let meta: Meta = image.section(meta::SECTION)?;
-    check_processor(&meta)?;
+    meta.check_processor()
+        .map_err(|text| Failure::new(1, text))?;
     check_files(&image)?;
     let device = cuda::device_for_restart(args.taking.cuda, meta.cuda.as_deref())?;
     let halves =
@@ -115,21 +116,6 @@ fn new_checkpoints(args: &Restart, rank: u32) -> Result<PathBuf, Failure> {
 fn crossing(wish: Option<Crossing>, launch: &str) -> Crossing {
     wish.or_else(|| Crossing::from_str(launch, false).ok())
         .unwrap_or_default()
-}
-
-/// Refuses a processor without a feature that the program may have begun to use.
-fn check_processor(meta: &Meta) -> Result<(), Failure> {
-    let missing = meta::missing_flags(&meta.cpu_flags, &meta::cpu_flags());
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let text =
-        format!(
-        "this processor lacks {}, which the program had on {}; restart on a machine that has it",
-        missing.join(", "),
-        if meta.host.is_empty() { "the machine of the checkpoint" } else { &meta.host }
-    );
-    Err(Failure::new(1, text))
 }
 
 /// Refuses to go on with a changed file in place of one that was mapped and whose bytes the image does not hold.
@@ -243,18 +229,5 @@ mod tests {
             crossing(Some(Crossing::Shared), "borrowed"),
             Crossing::Shared
         );
-    }
-
-    #[test]
-    fn a_processor_without_a_feature_is_refused() {
-        let mut meta = Meta {
-            cpu_flags: meta::cpu_flags(),
-            host: "n1".into(),
-            ..Meta::default()
-        };
-        check_processor(&meta).unwrap();
-        meta.cpu_flags.push("avx9000".into());
-        let text = check_processor(&meta).unwrap_err().error.to_string();
-        assert!(text.contains("avx9000") && text.contains("n1"), "{text}");
     }
 }
