@@ -252,7 +252,8 @@ fn map_region(
                 None if file.deleted => nameless.file(file)?,
                 None => {
                     opened_here = open_for_mapping(&file.path, write)?;
-                    if opened_here.metadata()?.len() < file.size {
+                    // Of one that is only read, `splitproc restart` has said whether it may be shorter.
+                    if write && opened_here.metadata()?.len() < file.size {
                         bail!("the file is shorter than it was");
                     }
                     opened_here.as_raw_fd()
