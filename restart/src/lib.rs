@@ -13,3 +13,4 @@ pub mod manifest;
 pub mod memory;
 pub mod meta;
 pub mod mpich;
+pub mod xsave;

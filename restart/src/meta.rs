@@ -1,5 +1,6 @@
 //! The `meta` section: what `splitproc restart` must know before it starts anything.
 
+use crate::xsave;
 use serde::{Deserialize, Serialize};
 
 /// Name of the section.
@@ -39,6 +40,9 @@ pub struct Meta {
     /// The processor's features, as `/proc/cpuinfo` names them.
     #[serde(default)]
     pub cpu_flags: Vec<String>,
+    /// Where it keeps which registers; `None`: the image is from before that was noted.
+    #[serde(default)]
+    pub xsave: Option<xsave::Layout>,
     /// The kernel's release.
     #[serde(default)]
     pub kernel: String,
@@ -48,6 +52,31 @@ pub struct Meta {
     /// The application's pid as it knows it.
     #[serde(default)]
     pub pid: u32,
+}
+
+impl Meta {
+    /// Why this processor can't go on with the program, for people.
+    pub fn check_processor(&self) -> Result<(), String> {
+        let there = match self.host.as_str() {
+            "" => "the machine of the checkpoint",
+            host => host,
+        };
+        let missing = missing_flags(&self.cpu_flags, &cpu_flags());
+        if !missing.is_empty() {
+            return Err(format!(
+                "this processor lacks {}, which the program had on {there}; restart on a machine that has it",
+                missing.join(", ")
+            ));
+        }
+        let saved = self.xsave.as_ref();
+        match saved.and_then(|saved| saved.differs(&xsave::Layout::here())) {
+            Some(what) => Err(format!(
+                "this processor saves its registers in another layout (XSAVE) than that of {there}: {what}; restart on \
+                 a machine with the same kind of processor"
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// This machine's processor features, sorted; empty where the kernel does not tell.
@@ -116,7 +145,7 @@ const USED: &[&str] = &[
 ];
 
 /// The features that programs may have begun to use there and that are missing here.
-pub fn missing_flags(saved: &[String], here: &[String]) -> Vec<String> {
+fn missing_flags(saved: &[String], here: &[String]) -> Vec<String> {
     let used = |flag: &str| {
         USED.contains(&flag)
             || ["avx", "sse", "amx", "fma", "apx"]
@@ -141,5 +170,22 @@ mod tests {
         let here = flags_of("flags : fpu sse4_2 avx2");
         assert_eq!(missing_flags(&saved, &here), ["avx512f"]);
         assert!(missing_flags(&saved, &saved).is_empty());
+    }
+
+    #[test]
+    fn another_processor_is_refused() {
+        let mut meta = Meta {
+            cpu_flags: cpu_flags(),
+            xsave: Some(xsave::Layout::here()),
+            host: "n1".into(),
+            ..Meta::default()
+        };
+        meta.check_processor().unwrap();
+        meta.xsave.as_mut().unwrap().xcr0 ^= 4;
+        let text = meta.check_processor().unwrap_err();
+        assert!(text.contains("XCR0") && text.contains("n1"), "{text}");
+        meta.cpu_flags.push("avx9000".into());
+        let text = meta.check_processor().unwrap_err();
+        assert!(text.contains("avx9000") && text.contains("n1"), "{text}");
     }
 }

@@ -128,3 +128,29 @@ fn a_program_without_a_build_id_is_known_in_each_generation() {
         .fails_with(&["library.so has changed", "other bytes"]);
     copies.refused(&["library.so has changed", "other bytes"]);
 }
+
+/// Such as the C library's `gconv-modules.cache` after an upgrade.
+#[test]
+fn a_changed_file_that_is_mapped_to_be_read_is_refused_or_accepted() {
+    let scratch = Scratch::new("changed-mapped");
+    let (file, go) = (scratch.file("cache"), scratch.file("go"));
+    std::fs::write(&file, "old").expect("the file");
+    let app = program("mapped", "mapped", &[]);
+    let mut job = Job::launch(&scratch, 0, &app, [&file, &go]);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(&go, "").expect("the go file");
+    for new in ["newer", "n"] {
+        std::fs::write(&file, new).expect("the file");
+        let done = Job::restart(&scratch, 0).finish();
+        assert_eq!(text(&done.stdout), "");
+        done.fails_with(&["cache", "bytes, but had 3", "--accept-changed"]);
+        let mut command = splitproc(["restart", "--accept-changed"]);
+        command.arg(scratch.ckpt());
+        let done = Job::start(&scratch, command).finish().ok();
+        assert_eq!(text(&done.stdout), "n\n");
+        let told = text(&done.stderr);
+        assert!(told.contains("warning") && told.contains("cache"), "{told}");
+    }
+}

@@ -1,9 +1,6 @@
 //! Faults: what goes wrong is named, leaves the program running or the last complete generation
 //! usable, and never starts half a program.
 
-use restart::image::{Options, Reader, Writer};
-use restart::manifest::latest_complete;
-use restart::meta::{self, Meta};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -236,41 +233,6 @@ fn a_full_disk_leaves_the_earlier_generation() {
     job.kill();
     let done = Job::restart(&scratch, 2).finish().ok();
     case.check_restarted(&scratch, &done.stdout);
-}
-
-/// The image with another `meta`, as another machine would have written it.
-fn forge(scratch: &Scratch, change: impl Fn(&mut Meta)) {
-    let mut manifest = latest_complete(&scratch.ckpt()).expect("a manifest");
-    let path = image(scratch, 0);
-    let reader = Reader::open(&path).expect("the image");
-    let options = Options {
-        generation: manifest.generation,
-        ..Options::default()
-    };
-    let mut writer = Writer::create(&path, options).expect("an image");
-    for name in reader.sections() {
-        if name == meta::SECTION {
-            let mut meta: Meta = reader.section(name).expect("meta");
-            change(&mut meta);
-            writer.section(name, &meta).expect("meta");
-        } else {
-            let bytes = reader.blob(name).expect("a section");
-            writer.blob(name, &bytes).expect("a section");
-        }
-    }
-    let summary = writer.finish().expect("an image");
-    (manifest.images[0].bytes, manifest.images[0].crc) = (summary.bytes, summary.crc);
-    manifest.commit(&scratch.ckpt()).expect("a manifest");
-}
-
-#[test]
-fn a_processor_without_a_feature_is_refused_by_name() {
-    let scratch = checkpointed("processor", 1);
-    forge(&scratch, |meta| {
-        meta.cpu_flags.push("avx9000".into());
-        meta.host = "another-machine".into();
-    });
-    refused(&scratch, 1, &["avx9000", "another-machine"]);
 }
 
 #[test]

@@ -116,9 +116,14 @@ impl Run<'_> {
             }
             let taken = self.take_part(&order);
             if taken.is_err() && !disk::hangs() {
-                // What the ranks wrote of it is of no use to anybody.
                 let folder = manifest::generation_dir(&self.settings.dir, generation);
-                let _ = self.on_disk(0, move |_| Ok(std::fs::remove_dir_all(folder)?));
+                let _ = self.on_disk(0, move |_| {
+                    // Without a manifest what the ranks wrote is of no use to anybody.
+                    if !folder.join(manifest::FILE).try_exists()? {
+                        std::fs::remove_dir_all(folder)?;
+                    }
+                    Ok(())
+                });
             }
             taken
         });
@@ -243,16 +248,18 @@ impl Run<'_> {
         });
         let votes = self.vote_saved(order, saved, since)?;
 
-        let mut committed = Ok(());
-        if rank == 0 {
-            committed = self.commit(order, &votes);
-            if let Ok(outcome) = &committed.as_ref().map(|()| self.outcome(order, &votes)) {
-                self.answer(outcome);
-            }
+        let committed = match rank {
+            0 => self.commit(order, &votes),
+            _ => Ok(()),
+        };
+        let outcome = (rank == 0 && committed.is_ok()).then(|| self.outcome(order, &votes));
+        let mut last = self.vote(order, 4, timeout, committed).map(|_| ());
+        if let Some(outcome) = &outcome {
+            // The generation is complete, whatever has become of the other ranks since.
+            self.tidy(order, std::mem::replace(&mut last, Ok(())));
+            self.answer(outcome);
         }
-        let failed = committed.is_err();
-        let last = self.vote(order, 4, timeout, committed);
-        if order.stop && (last.is_ok() || (rank == 0 && !failed)) {
+        if order.stop && last.is_ok() {
             self.wait_answered();
             // mpirun gives the code of the rank that ends first, and kills the ranks that are left; what code those
             // have then is chance. So rank 0 alone says it: it tells the launcher to end the job with this code, and
@@ -267,7 +274,23 @@ impl Run<'_> {
             unsafe { libc::_exit(STOPPED) };
         }
         drop(stopped);
-        last.map(|_| ())
+        last
+    }
+
+    /// Rank 0, after the last vote on a generation that is committed: older ones go, unless a rank was lost meanwhile.
+    fn tidy(&self, order: &Order, last: Result<()>) {
+        let prune = |settings: &Settings| {
+            let pruned = manifest::prune(&settings.dir, settings.keep);
+            pruned
+                .map(drop)
+                .context("old checkpoints could not be removed")
+        };
+        if let Err(error) = last.and_then(|()| self.on_disk(5, prune)) {
+            let generation = order.generation;
+            super::say(&format!(
+                "generation {generation} is complete, but: {error:#}"
+            ));
+        }
     }
 
     /// Stops the threads, if nothing is found that can't be saved.
@@ -382,7 +405,7 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Rank 0, when all images are on disk: the manifest, then old generations go.
+    /// Rank 0, when all images are on disk: the manifest.
     fn commit(&self, order: &Order, votes: &[Vote]) -> Result<()> {
         let images = (0_u32..).zip(votes).map(|(rank, vote)| {
             let (bytes, crc) = vote.image.unwrap_or_default();
@@ -406,13 +429,7 @@ impl Run<'_> {
             cuda: self.settings.cuda_device(),
             images: images.collect(),
         };
-        self.on_disk(4, move |settings| {
-            manifest.commit(&settings.dir)?;
-            if let Err(error) = manifest::prune(&settings.dir, settings.keep) {
-                super::say(&format!("old checkpoints could not be removed: {error}"));
-            }
-            Ok(())
-        })
+        self.on_disk(4, move |settings| Ok(manifest.commit(&settings.dir)?))
     }
 
     fn outcome(&self, order: &Order, votes: &[Vote]) -> Outcome {

@@ -278,6 +278,11 @@ impl Job {
         self.lock().busy = busy;
     }
 
+    /// Whether one is under way.
+    pub fn is_busy(&self) -> bool {
+        self.lock().busy
+    }
+
     /// Remembers how the last checkpoint went.
     pub fn record(&self, outcome: &Outcome) {
         self.lock().last = Some(outcome.clone());

@@ -130,19 +130,22 @@ fn begin(
     }
     trigger::start(job, settings);
     if let Some(seconds) = settings.interval {
-        tick(Arc::clone(job), Arc::clone(settings), seconds);
+        tick(Arc::clone(job), settings.env_rank, seconds);
     }
     checkpoint::serve(job, settings, events, &queue);
 }
 
-/// Rank 0: asks for a checkpoint every so often.
-fn tick(job: Arc<Job>, settings: Arc<Settings>, every: Duration) {
+/// Rank 0: asks for a checkpoint every so often, unless one is under way.
+fn tick(job: Arc<Job>, env_rank: u32, every: Duration) {
     let mut told = false;
     let tick = move || loop {
         std::thread::sleep(every);
+        if job.is_busy() {
+            continue;
+        }
         let rank = job.place().map(|(rank, _)| rank);
         // Before MPI_Init none can be taken: that is said once.
-        if rank == Some(0) || rank.is_none() && settings.env_rank == 0 && !told {
+        if rank == Some(0) || rank.is_none() && env_rank == 0 && !told {
             told = rank.is_none();
             let (stop, reply) = (false, None);
             job.submit(Work::Request { stop, reply });
@@ -166,4 +169,20 @@ pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |t| t.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_ask_for_nothing_while_a_checkpoint_is_under_way() {
+        let (work, queue) = channel();
+        let job = Job::new(false, true, Duration::ZERO, work);
+        job.set_busy(true);
+        tick(Arc::clone(&job), 0, Duration::from_millis(1));
+        assert!(queue.recv_timeout(Duration::from_millis(200)).is_err());
+        job.set_busy(false);
+        assert!(queue.recv_timeout(Duration::from_secs(60)).is_ok());
+    }
 }

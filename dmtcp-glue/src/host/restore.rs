@@ -11,7 +11,7 @@ use super::mailbox::{futex_wait, futex_wake, Channel};
 use super::memory::{self, Advice};
 use super::{save, stop, EVENT_BOUND};
 use crate::resources::{Opened, Resources};
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Context, Error, Result};
 use lh_loader::layout::LHINFO_BASE;
 use lh_loader::lhinfo::{self, LhInfo, HALF_READY, MAX_THREADS};
 use lh_loader::restore::{ALIVE, PARKED};
@@ -66,13 +66,7 @@ pub fn memory(image: &Path, settings: &Settings) -> Result<Restored> {
             "it was written with another build of splitproc's loader; restart with the same build"
         );
     }
-    let missing = meta::missing_flags(&meta.cpu_flags, &meta::cpu_flags());
-    if !missing.is_empty() {
-        bail!(
-            "this machine's processor lacks {}, which the program may use",
-            missing.join(", ")
-        );
-    }
+    meta.check_processor().map_err(Error::msg)?;
     wait_for_halves()?;
     let opened = resources.open(&settings.launcher)?;
     for warning in &opened.warnings {
@@ -264,7 +258,8 @@ fn map_region(
                         make(file)?;
                     }
                     opened_here = open_for_mapping(&file.path, write)?;
-                    if opened_here.metadata()?.len() < file.size {
+                    // Of one that is only read, `splitproc restart` has said whether it may be shorter.
+                    if write && opened_here.metadata()?.len() < file.size {
                         bail!("the file is shorter than it was");
                     }
                     opened_here.as_raw_fd()

@@ -13,6 +13,7 @@ use restart::code::Identity;
 use restart::image::{FileRef, Options, Progress, Region, Summary, Writer};
 use restart::manifest;
 use restart::meta::{self, Meta};
+use restart::xsave;
 use serde::Serialize;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -196,6 +197,7 @@ fn describe(place: Place, settings: &Settings) -> Meta {
         cuda: settings.cuda_device(),
         halves: settings.asked_halves(),
         cpu_flags: meta::cpu_flags(),
+        xsave: Some(xsave::Layout::here()),
         kernel: read("/proc/sys/kernel/osrelease"),
         host: read("/proc/sys/kernel/hostname"),
         pid: info.upper.pid.load(Ordering::Acquire),
@@ -251,7 +253,10 @@ impl Source<'_> {
         if anonymous && readable {
             return self.add_direct(&region);
         }
-        self.add_copied(&region)
+        match behind(mapping) {
+            Some(len) => self.add_copied(&region, len),
+            None => self.add_what_is_there(&region),
+        }
     }
 
     /// Anonymous memory that can be read where it is.
@@ -271,7 +276,7 @@ impl Source<'_> {
             return if readable {
                 self.add_direct(region)
             } else {
-                self.add_copied(region)
+                self.add_copied(region, region.len())
             };
         };
         let mut entries = vec![0_u8; PART / PAGE * 8];
@@ -312,30 +317,63 @@ impl Source<'_> {
                 Ok(())
             }
             (true, true) => self.add_direct(&part),
-            (true, false) => self.add_copied(&part),
+            (true, false) => self.add_copied(&part, part.len()),
         }
     }
 
-    /// Memory that can't be read where it is, or not to its end: what is behind the end of its file is left out.
-    fn add_copied(&mut self, region: &Region) -> Result<()> {
+    /// Memory that can't be read where it is, of which there are so many bytes; the rest stays zero.
+    fn add_copied(&mut self, region: &Region, len: usize) -> Result<()> {
         let mut bytes = vec![0_u8; region.len()];
-        let mut at = 0;
-        while at < bytes.len() {
-            match self
-                .memory
-                .read_at(&mut bytes[at..], (region.start + at) as u64)
-            {
-                Ok(n @ 1..) => at += n,
-                // Nothing is behind this page: it stays zero.
-                _ => at = (at / PAGE + 1) * PAGE,
+        self.memory
+            .read_exact_at(&mut bytes[..len], region.start as u64)
+            .with_context(|| unreadable(region))?;
+        self.add_bytes(region, bytes)
+    }
+
+    /// A file's memory where nobody tells how long the file is. Behind its end nothing can be read, so what is unreadable
+    /// before something readable is a fault.
+    fn add_what_is_there(&mut self, region: &Region) -> Result<()> {
+        let mut bytes = vec![0_u8; region.len()];
+        let mut unread = None;
+        for (at, page) in (region.start..).step_by(PAGE).zip(bytes.chunks_mut(PAGE)) {
+            match (self.memory.read_exact_at(page, at as u64), unread.take()) {
+                (Ok(()), Some(error)) => return Err(error).with_context(|| unreadable(region)),
+                (Ok(()), None) => {}
+                (Err(error), first) => unread = first.or(Some(error)),
             }
         }
+        self.add_bytes(region, bytes)
+    }
+
+    fn add_bytes(&mut self, region: &Region, bytes: Vec<u8>) -> Result<()> {
         let (at, len) = (bytes.as_ptr(), bytes.len());
         self.copies.push(bytes);
         // SAFETY: the copy outlives the writer; moving the vector does not move its bytes.
         unsafe { self.writer.memory(region, at, len)? };
         Ok(())
     }
+}
+
+/// Bytes of a file's mapping that have the file behind them; `None`: its length can't be found out.
+fn behind(mapping: &Mapping) -> Option<usize> {
+    // A file without a name can be asked so, but only with CAP_CHECKPOINT_RESTORE.
+    let (start, end) = (mapping.start, mapping.end);
+    let link = format!("/proc/self/map_files/{start:x}-{end:x}");
+    let named = (!mapping.is_deleted()).then_some(mapping.name.as_str());
+    let found = [Some(link.as_str()), named].into_iter().flatten();
+    let mut found = found.filter_map(|path| std::fs::metadata(path).ok());
+    let file = found.find(|m| m.is_file() && m.ino() == mapping.inode)?;
+    let len = file.size().saturating_sub(mapping.offset);
+    Some((len.next_multiple_of(PAGE as u64) as usize).min(mapping.len()))
+}
+
+fn unreadable(region: &Region) -> String {
+    let file = region.file.as_ref().map(|f| f.path.to_string_lossy());
+    let name = file.unwrap_or(region.name.as_str().into());
+    format!(
+        "{:#x}-{:#x} ({name}) can't be read",
+        region.start, region.end
+    )
 }
 
 /// A mapping as the image knows it.
@@ -371,3 +409,7 @@ fn region_of(mapping: &Mapping) -> Region {
         device: false,
     }
 }
+
+#[cfg(test)]
+#[path = "save_tests.rs"]
+mod tests;

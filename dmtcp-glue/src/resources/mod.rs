@@ -2,6 +2,7 @@
 //! actions, timers. Each is captured as plain data and made again in another process; what can't be is
 //! refused, by name, at the checkpoint.
 
+mod amx;
 mod blob;
 mod descriptors;
 mod files;
@@ -39,6 +40,7 @@ impl Resources {
     pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
         launcher.identity.check(tids)?;
         robust::check(tids)?;
+        amx::check()?;
         Ok(Resources {
             descriptors: descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?,
             limits: limits::Limits::capture(tids)?,

@@ -263,7 +263,8 @@ pub struct Restart {
     /// Where new checkpoints go, if not to the same directory: it may be read-only then
     #[arg(long, value_name = "DIR")]
     pub ckpt_dir: Option<PathBuf>,
-    /// Restart although the program or a library has changed or gone since: what runs is the code that was in memory
+    /// Restart although the program or a library has changed or gone since: what runs is the code that was in memory. A file
+    /// that the program has mapped, shared and read-only, is read as it is now
     #[arg(long)]
     pub accept_changed: bool,
     #[command(flatten)]

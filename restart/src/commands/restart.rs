@@ -61,8 +61,9 @@ fn become_loader(args: &Restart) -> Outcome {
     }
     let image = images::open(&args.dir, &manifest, rank)?;
     let meta: Meta = image.section(meta::SECTION)?;
-    check_processor(&meta)?;
-    check_files(&image)?;
+    meta.check_processor()
+        .map_err(|text| Failure::new(1, text))?;
+    check_files(&image, args.accept_changed, rank)?;
     let device = cuda::device_for_restart(args.taking.cuda, meta.cuda.as_deref())?;
     let halves =
         usize::from(meta.mpi_library.is_some()) + usize::from(device.is_some()) + meta.halves.len();
@@ -101,11 +102,10 @@ fn new_checkpoints(args: &Restart, rank: u32) -> Result<PathBuf, Failure> {
     }
     checkpoint_dir(&args.dir).or_else(|failure| {
         if rank == 0 {
-            let line = format!(
-                "splitproc: warning: {:#}, or no new checkpoints can be taken\n",
+            warn(&format!(
+                "{:#}, or no new checkpoints can be taken",
                 failure.error
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            ));
         }
         Ok(std::fs::canonicalize(&args.dir)?)
     })
@@ -117,23 +117,9 @@ fn crossing(wish: Option<Crossing>, launch: &str) -> Crossing {
         .unwrap_or_default()
 }
 
-/// Refuses a processor without a feature that the program may have begun to use.
-fn check_processor(meta: &Meta) -> Result<(), Failure> {
-    let missing = meta::missing_flags(&meta.cpu_flags, &meta::cpu_flags());
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let text =
-        format!(
-        "this processor lacks {}, which the program had on {}; restart on a machine that has it",
-        missing.join(", "),
-        if meta.host.is_empty() { "the machine of the checkpoint" } else { &meta.host }
-    );
-    Err(Failure::new(1, text))
-}
-
-/// Refuses to go on with a changed file in place of one that was mapped and whose bytes the image does not hold.
-fn check_files(image: &Reader) -> Result<(), Failure> {
+/// Refuses to go on with a changed file in place of one that was mapped and whose bytes the image does not hold; one that
+/// the program only reads may be accepted.
+fn check_files(image: &Reader, accepted: bool, rank: u32) -> Result<(), Failure> {
     for (i, region) in image.regions().iter().enumerate() {
         let Some(file) = region
             .file
@@ -142,29 +128,47 @@ fn check_files(image: &Reader) -> Result<(), Failure> {
         else {
             continue;
         };
-        let wrong = |what: String| {
+        let path = file.path.display();
+        let refused = |what: &str, remedy: &str| {
             let text = format!(
-                "{}: {what}; the program has it mapped: put the file back as it was",
-                file.path.display()
+                "{path}: {what}; the program has it mapped: put the file back as it was{remedy}"
             );
             Err(Failure::new(1, text))
         };
-        match std::fs::metadata(&file.path) {
-            Err(e) => return wrong(e.to_string()),
+        let what = match std::fs::metadata(&file.path) {
+            Err(e) => return refused(&e.to_string(), ""),
             Ok(m) if file.size != 0 && m.size() != file.size => {
-                return wrong(format!(
+                format!(
                     "has {} bytes, but had {} at the checkpoint",
                     m.size(),
                     file.size
-                ));
+                )
             }
             Ok(m) if file.mtime != 0 && m.mtime() != file.mtime && !region.shared => {
-                return wrong("has changed since the checkpoint".into());
+                "has changed since the checkpoint".into()
             }
-            Ok(_) => {}
+            Ok(_) => continue,
+        };
+        if !region.shared || region.prot & libc::PROT_WRITE as u32 != 0 {
+            return refused(&what, "");
+        }
+        if !accepted {
+            let remedy =
+                ", or restart with --accept-changed: the program then reads it as it is now";
+            return refused(&what, remedy);
+        }
+        if rank == 0 {
+            warn(&format!(
+                "{path}: {what}; the program has it mapped, and reads it as it is now"
+            ));
         }
     }
     Ok(())
+}
+
+/// Tells something, in one piece; nobody is left to tell if that fails.
+fn warn(what: &str) {
+    let _ = std::io::stderr().write_all(format!("splitproc: warning: {what}\n").as_bytes());
 }
 
 /// Refuses to go on with programs and libraries that are not what they were, unless that is known. The image holds
@@ -187,10 +191,9 @@ fn check_code(image: &Reader, accepted: bool, rank: u32) -> Result<(), Failure> 
     }
     if rank == 0 {
         for what in changed {
-            let line = format!(
-                "splitproc: warning: {what}; the program goes on with the code that it had in memory\n"
-            );
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            warn(&format!(
+                "{what}; the program goes on with the code that it had in memory"
+            ));
         }
     }
     Ok(())
@@ -218,17 +221,20 @@ mod tests {
             start: 4096,
             end: 8192,
             prot: 1,
+            shared: true,
             file: Some(file),
             ..Region::default()
         });
         writer.finish().unwrap();
         let image = Reader::open(tmp.path().join("i.img")).unwrap();
-        check_files(&image).unwrap();
+        check_files(&image, false, 0).unwrap();
         std::fs::write(&mapped, "123456").unwrap();
-        let text = check_files(&image).unwrap_err().error.to_string();
+        let text = check_files(&image, false, 0).unwrap_err().error.to_string();
         assert!(text.contains("lib.so: has 6 bytes, but had 5"), "{text}");
+        assert!(text.contains("--accept-changed"), "{text}");
+        check_files(&image, true, 0).unwrap();
         std::fs::remove_file(&mapped).unwrap();
-        assert!(check_files(&image)
+        assert!(check_files(&image, true, 0)
             .unwrap_err()
             .error
             .to_string()
@@ -243,18 +249,5 @@ mod tests {
             crossing(Some(Crossing::Shared), "borrowed"),
             Crossing::Shared
         );
-    }
-
-    #[test]
-    fn a_processor_without_a_feature_is_refused() {
-        let mut meta = Meta {
-            cpu_flags: meta::cpu_flags(),
-            host: "n1".into(),
-            ..Meta::default()
-        };
-        check_processor(&meta).unwrap();
-        meta.cpu_flags.push("avx9000".into());
-        let text = check_processor(&meta).unwrap_err().error.to_string();
-        assert!(text.contains("avx9000") && text.contains("n1"), "{text}");
     }
 }
