@@ -39,11 +39,14 @@ impl Resources {
     pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
         launcher.identity.check(tids)?;
         robust::check(tids)?;
+        let descriptors =
+            descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?;
+        let (timers, signals) = timers::Timers::capture(|| signals::Signals::capture(tids))?;
         Ok(Resources {
-            descriptors: descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?,
+            descriptors,
             limits: limits::Limits::capture(tids)?,
-            signals: signals::Signals::capture(tids)?,
-            timers: timers::Timers::capture()?,
+            signals,
+            timers,
             schedule: schedule::Schedule::capture(tids),
         })
     }

@@ -9,8 +9,14 @@ const PR_TIMER_CREATE_RESTORE_IDS: usize = 77;
 /// Ids are tried up to here where the kernel does not take one.
 const TRIES: i32 = 1 << 16;
 
+/// Looks at timers that run down between them, and at intervals that tick.
+const LOOKS: usize = 1000;
+const TICKS: usize = 10;
+
 /// Time left and interval, each in seconds and micro- or nanoseconds.
 type Value = [(i64, i64); 2];
+/// Of a timer at rest, or of one that ends at its first signal.
+const NONE: (i64, i64) = (0, 0);
 
 /// A timer of `timer_create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +40,48 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Reads them; they keep running.
-    pub fn capture() -> Result<Self> {
+    /// Reads them, and by `signals` what is pending. They keep running: one that runs down after `signals` has looked
+    /// would be in neither, so both look again.
+    pub fn capture<S>(mut signals: impl FnMut() -> Result<S>) -> Result<(Self, S)> {
+        let mut before = Self::look()?;
+        for look in 0..LOOKS {
+            let pending = signals()?;
+            let mut now = Self::look()?;
+            if !now.ended(&before) && (look >= TICKS || !now.ticked(&before)) {
+                // The kernel starts it again when its signal is taken.
+                if let [left @ NONE, interval] = &mut now.intervals[libc::ITIMER_REAL as usize] {
+                    *left = *interval;
+                }
+                return Ok((now, pending));
+            }
+            before = now;
+        }
+        bail!("timers run down faster than they can be looked at")
+    }
+
+    /// Each timer that ran before: what was left of it, and what it is now.
+    fn changes<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = ((i64, i64), Value)> + 'a {
+        let values = |of: &'a Self| {
+            let posix = of.posix.iter().map(|timer| timer.left);
+            of.intervals.iter().copied().chain(posix)
+        };
+        let both = values(before).zip(values(self));
+        both.filter_map(|(was, now)| (was[0] != NONE).then_some((was[0], now)))
+    }
+
+    /// Whether one has sent its only signal since.
+    fn ended(&self, before: &Self) -> bool {
+        let mut changes = self.changes(before);
+        changes.any(|(_, now)| now == [NONE, NONE])
+    }
+
+    /// Whether one has sent a signal of many since.
+    fn ticked(&self, before: &Self) -> bool {
+        let mut changes = self.changes(before);
+        changes.any(|(was, [left, interval])| interval != NONE && (left == NONE || left > was))
+    }
+
+    fn look() -> Result<Self> {
         let mut timers = Timers::default();
         for (which, value) in (0..).zip(&mut timers.intervals) {
             // SAFETY: the kernel writes one value, for which zeroes are valid.
@@ -73,7 +119,7 @@ impl Timers {
     /// Makes and starts them.
     pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
         for (which, [left, interval]) in (0..).zip(&self.intervals) {
-            if *left == (0, 0) {
+            if *left == NONE {
                 continue;
             }
             let time = |&(tv_sec, tv_usec): &(i64, i64)| libc::timeval { tv_sec, tv_usec };
@@ -181,7 +227,6 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
         let bad = || format!("/proc/self/timers: `{line}`");
         if key == "ID" {
             let id = value.parse().with_context(bad)?;
-            let none = [(0, 0); 2];
             timers.push(Posix {
                 id,
                 clock: 0,
@@ -189,7 +234,7 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
                 signal: 0,
                 value: 0,
                 tid: 0,
-                left: none,
+                left: [NONE; 2],
             });
             continue;
         }
@@ -232,6 +277,61 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A blocked signal that is pending for this thread.
+    fn is_pending(signal: i32) -> bool {
+        // SAFETY: the kernel fills the set, for which zeroes are valid.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigpending(&raw mut set);
+            libc::sigismember(&raw const set, signal) == 1
+        }
+    }
+
+    /// The timer runs down after the signals were looked at and before the timers are.
+    #[test]
+    fn a_timer_that_runs_down_between_the_looks_is_not_lost() {
+        // SAFETY: blocks a signal for this thread alone, which the timer is for.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigaddset(&raw mut set, libc::SIGURG);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        }
+        for interval in [NONE, (1000, 0)] {
+            let mut timer = Posix {
+                id: 0,
+                clock: libc::CLOCK_MONOTONIC,
+                notify: libc::SIGEV_THREAD_ID,
+                signal: libc::SIGURG,
+                value: 0,
+                // SAFETY: has no preconditions.
+                tid: unsafe { libc::gettid() } as u32,
+                left: [(0, 100_000_000), interval],
+            };
+            timer.id = 1000 + interval.0 as i32;
+            timer.make(&|tid| Some(tid)).unwrap();
+            let look = || {
+                let was = is_pending(libc::SIGURG);
+                while !is_pending(libc::SIGURG) {
+                    std::thread::yield_now();
+                }
+                Ok(was)
+            };
+            let (timers, pending) = Timers::capture(look).unwrap();
+            assert!(pending);
+            let left = timers.posix.iter().find(|t| t.id == timer.id).unwrap().left;
+            assert_eq!(left[0] == NONE, interval == NONE);
+            let args = [timer.id as usize, 0, 0, 0, 0, 0];
+            // SAFETY: a timer of this test's; its signal is taken.
+            unsafe {
+                raw(libc::SYS_timer_delete, args).unwrap();
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&raw mut set, libc::SIGURG);
+                let (info, now) = (std::ptr::null_mut(), std::mem::zeroed());
+                libc::sigtimedwait(&raw const set, info, &raw const now);
+            }
+        }
+    }
 
     #[test]
     fn the_kernels_list_is_read() {
