@@ -1,6 +1,8 @@
 //! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
 //! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tests::{program, splitproc, text, Job, Scratch};
@@ -159,6 +161,33 @@ fn a_log_that_has_grown() {
     );
     let lines = std::fs::read_to_string(&log).expect("the log");
     assert_eq!(lines, "before\nafter\nagain\n");
+}
+
+/// Pages of a file that are not on the disk; `None` where the kernel does not tell (before Linux 6.5).
+fn unwritten(file: &Path) -> Option<u64> {
+    const CACHESTAT: libc::c_long = 451;
+    let file = std::fs::File::open(file).expect("the file");
+    let (all, mut counts) = ([0_u64; 2], [0_u64; 5]);
+    // SAFETY: the kernel reads a range and writes five counts.
+    let done = unsafe {
+        let (range, to) = (all.as_ptr(), counts.as_mut_ptr());
+        libc::syscall(CACHESTAT, file.as_raw_fd(), range, to, 0)
+    };
+    (done == 0).then_some(counts[1] + counts[2])
+}
+
+/// A restart after a power failure goes on where the files end that were written before.
+#[test]
+fn what_was_written_is_on_disk_with_the_image() {
+    let (scratch, mut job) = start("state", "unsynced");
+    let files = ["written.txt", "mapped.txt"].map(|name| scratch.file(name));
+    let unwritten = || files.each_ref().map(|f| unwritten(f));
+    if unwritten().iter().any(|n| n.unwrap_or(0) == 0) {
+        println!("not run: the kernel does not tell, or the files are in memory");
+        return;
+    }
+    job.checkpoint(&scratch);
+    assert_eq!(unwritten(), [Some(0), Some(0)]);
 }
 
 /// A command whose input is a pipe into which a shell writes this, and that then stays open.

@@ -17,6 +17,7 @@ mod special;
 mod timers;
 
 pub use descriptors::{Launcher, Opened};
+pub use info::numbers;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
