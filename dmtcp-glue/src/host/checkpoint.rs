@@ -296,7 +296,7 @@ impl Run<'_> {
     /// It is looked for before, while the program runs: that takes time. But what is being made or closed just then may
     /// look like an obstacle, so only one that is still there when the threads are stopped counts.
     fn stop(&self, timeout: Duration) -> Result<Stopped> {
-        let Err(before) = self.on_disk(2, save::obstacles) else {
+        let Err(before) = self.on_disk(2, |s| save::obstacles(s, false)) else {
             self.waits_for("the program's files", 2, |_| Written::find()?.sync())?;
             return stop::stop(timeout);
         };
@@ -304,7 +304,7 @@ impl Run<'_> {
         let Ok(stopped) = stop::stop(timeout.min(SECOND_LOOK)) else {
             return Err(before);
         };
-        self.on_disk(2, save::obstacles)?;
+        self.on_disk(2, |s| save::obstacles(s, true))?;
         Ok(stopped)
     }
 

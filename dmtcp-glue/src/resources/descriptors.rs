@@ -130,11 +130,12 @@ impl Opened {
 
 impl Table {
     /// Reads the application's descriptors.
-    pub fn capture(launcher: &Launcher) -> Result<Self> {
+    pub fn capture(launcher: &Launcher, still: bool) -> Result<Self> {
         let mut table = Table::default();
         let mut infos: Vec<Info> = Vec::new();
         for fd in numbers()? {
             let Some(info) = Info::of(fd)? else { continue };
+            let info = Info { still, ..info };
             let first = infos.iter().position(|other| is_copy(&info, other));
             let object = match first {
                 Some(i) => table.descriptors[i].object,

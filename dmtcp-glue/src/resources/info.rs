@@ -31,6 +31,8 @@ pub struct Info {
     pub flags: i32,
     /// Closed on exec.
     pub cloexec: bool,
+    /// The program's threads are stopped: it may be tried what it is.
+    pub still: bool,
     /// All lines of its fdinfo.
     pub lines: Vec<(String, String)>,
 }
@@ -83,6 +85,7 @@ impl Info {
             pos: get("pos").and_then(|v| v.parse().ok()).unwrap_or(0),
             flags: flags & !libc::O_CLOEXEC,
             cloexec: flags & libc::O_CLOEXEC != 0,
+            still: false,
             lines,
         }))
     }

@@ -10,6 +10,7 @@ mod info;
 mod limits;
 mod locks;
 mod pipes;
+mod probe;
 mod robust;
 mod schedule;
 mod signals;
@@ -33,15 +34,15 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Reads what the process has; `tids` are its stopped threads.
+    /// Reads what the process has; `tids` are the threads that it looks at, and all are stopped if they are `still`.
     ///
     /// # Errors
     /// Something that can't be saved, named.
-    pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
+    pub fn capture(launcher: &Launcher, tids: &[u32], still: bool) -> Result<Self> {
         launcher.identity.check(tids)?;
         robust::check(tids)?;
         let descriptors =
-            descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?;
+            descriptors::Table::capture(launcher, still).map_err(limits::blame_open_files)?;
         let (timers, signals) = timers::Timers::capture(|| signals::Signals::capture(tids))?;
         Ok(Resources {
             descriptors,

@@ -7,6 +7,7 @@ pub mod socket;
 
 use super::descriptors::up;
 use super::info::Info;
+use super::probe;
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -61,11 +62,16 @@ impl Special {
         let number = |key| first(key).parse().unwrap_or(0);
         let status = info.flags & libc::O_NONBLOCK;
         Ok(Some(match name.trim_matches(['[', ']']) {
-            "eventfd" => Special::Event(
-                hex("eventfd-count"),
-                number("eventfd-semaphore") != 0,
-                status,
-            ),
+            "eventfd" => {
+                let count = hex("eventfd-count");
+                let semaphore = match info.values("eventfd-semaphore").next() {
+                    Some(semaphore) => semaphore != "0",
+                    None if info.still => probe::is_semaphore(info.fd, count)
+                        .with_context(|| format!("fd {}: an eventfd's kind", info.fd))?,
+                    None => false,
+                };
+                Special::Event(count, semaphore, status)
+            }
             "eventpoll" => Special::Epoll(watched(info)?),
             "signalfd" => Special::Signal(hex("sigmask"), status),
             "timerfd" => Special::Timer {
@@ -224,6 +230,21 @@ fn watched(info: &Info) -> Result<Vec<Watched>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_eventfd_of_an_old_kernel_is_tried() {
+        for flags in [0, libc::EFD_SEMAPHORE] {
+            // SAFETY: makes a descriptor, which becomes ours.
+            let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(3, flags)).unwrap()) };
+            let mut info = Info::of(fd.as_raw_fd()).unwrap().unwrap();
+            info.still = true;
+            info.lines.retain(|(key, _)| key != "eventfd-semaphore");
+            let Some(Special::Event(3, semaphore, 0)) = Special::capture(&info).unwrap() else {
+                panic!("it is an eventfd with 3");
+            };
+            assert_eq!(semaphore, flags != 0);
+        }
+    }
 
     /// It expires between any two looks; at rest it would never tick again.
     #[test]
