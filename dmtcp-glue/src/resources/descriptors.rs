@@ -158,7 +158,7 @@ impl Table {
             };
             *place = capture_one(&infos[at], launcher, &mut ends)?;
         }
-        table.channels = ends.finish()?;
+        table.channels = ends.finish(still)?;
         for info in &infos {
             table.locks.extend(Lock::of(info)?);
         }
@@ -216,6 +216,13 @@ impl Table {
         }
     }
 
+    /// An object's numbers, for people.
+    fn numbers(&self, object: usize) -> String {
+        let all = self.descriptors.iter().filter(|d| d.object == object);
+        let all: Vec<String> = all.map(|d| format!("fd {}", d.fd)).collect();
+        all.join(", ")
+    }
+
     /// Makes every open file.
     pub fn open(&self, launcher: &Launcher) -> Result<Opened> {
         self.check_room()?;
@@ -225,16 +232,17 @@ impl Table {
             warnings: Vec::new(),
         };
         let mut channels: Vec<[Option<OwnedFd>; 2]> = Vec::new();
-        for channel in &self.channels {
-            channels.push(channel.make().context("a pipe can't be made")?);
+        for (i, channel) in self.channels.iter().enumerate() {
+            let is_end = |o: &Object| matches!(o, Object::End { channel, .. } if *channel == i);
+            let ends = self.objects.iter().enumerate().filter(|(_, o)| is_end(o));
+            let made = channel.make().with_context(|| {
+                let ends: Vec<String> = ends.map(|(object, _)| self.numbers(object)).collect();
+                format!("{}: the pipe or socket pair can't be made", ends.join(", "))
+            });
+            channels.push(made?);
         }
         for (i, object) in self.objects.iter().enumerate() {
-            let numbers = || {
-                let fds = self.descriptors.iter().filter(|d| d.object == i);
-                fds.map(|d| format!("fd {}", d.fd))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let numbers = || self.numbers(i);
             let fd = match object {
                 Object::Standard(n) if launcher.standard[*n as usize].is_some() => {
                     Some(duplicate(*n).with_context(numbers)?)
