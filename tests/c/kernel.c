@@ -364,12 +364,42 @@ static void with_command_line(void)
     CHECK(strspn(title, "x") == len + 4);
 }
 
+/* One open file under two numbers, and two that look alike. */
+static void with_copies(void)
+{
+    char text[3] = "";
+    int fd = open("state.txt", O_RDWR | O_CREAT | O_TRUNC, 0600), copy = dup(fd);
+    CHECK(write(fd, "0123456789", 10) == 10 && lseek(fd, 0, SEEK_SET) == 0 && copy >= 0);
+    int a = open("state.txt", O_RDWR), b = open("state.txt", O_RDWR);
+    CHECK(lseek(a, 4, SEEK_SET) == 4 && lseek(b, 4, SEEK_SET) == 4);
+    checkpoint_here();
+    CHECK(read(fd, text, 2) == 2 && read(copy, text, 2) == 2 && strcmp(text, "23") == 0);
+    CHECK(read(a, text, 2) == 2 && read(b, text, 2) == 2 && strcmp(text, "45") == 0);
+}
+
+/* What is written is not on the disk yet: by a descriptor, and in a mapping. */
+static void with_unsynced_files(void)
+{
+    static char data[1 << 20];
+    memset(data, 'x', sizeof data);
+    int fd = open("written.txt", O_WRONLY | O_CREAT, 0600), other = open("mapped.txt", O_RDWR | O_CREAT, 0600);
+    CHECK(fd >= 0 && write(fd, data, sizeof data) == sizeof data);
+    CHECK(other >= 0 && ftruncate(other, sizeof data) == 0 && fsync(other) == 0);
+    char *p = mmap(NULL, sizeof data, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+    CHECK(p != MAP_FAILED && close(other) == 0);
+    memset(p, 'x', sizeof data);
+    checkpoint_here();
+    CHECK(p[5] == 'x' && write(fd, data, 1) == 1);
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
         {"queued", with_queued_signals},
         {"timer-signal", with_timer_signal},
         {"timer-thread", with_timer_thread},
+        {"copies", with_copies},
+        {"unsynced", with_unsynced_files},
         {"inotify", with_inotify},
         {"signalfd", with_signalfd},
         {"directory", with_directory},

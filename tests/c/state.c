@@ -185,21 +185,6 @@ static void with_log(void)
     CHECK(write(fd, "again\n", 6) == 6);
 }
 
-/* What is written is not on the disk yet: by a descriptor, and in a mapping. */
-static void with_unsynced_files(void)
-{
-    static char data[1 << 20];
-    memset(data, 'x', sizeof data);
-    int fd = open("written.txt", O_WRONLY | O_CREAT, 0600), other = open("mapped.txt", O_RDWR | O_CREAT, 0600);
-    CHECK(fd >= 0 && write(fd, data, sizeof data) == sizeof data);
-    CHECK(other >= 0 && ftruncate(other, sizeof data) == 0 && fsync(other) == 0);
-    char *p = mmap(NULL, sizeof data, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
-    CHECK(p != MAP_FAILED && close(other) == 0);
-    memset(p, 'x', sizeof data);
-    checkpoint_here();
-    CHECK(p[5] == 'x' && write(fd, data, 1) == 1);
-}
-
 static void with_memfd(void)
 {
     char text[16] = "";
@@ -512,7 +497,6 @@ int main(int argc, char **argv)
         {"closed", with_closed_streams},
         {"input", with_input},
         {"log", with_log},
-        {"unsynced", with_unsynced_files},
         {"memfd", with_memfd},
         {"shared", with_shared_memory},
         {"mappings", with_mappings},

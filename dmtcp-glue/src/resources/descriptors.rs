@@ -65,7 +65,7 @@ impl Launcher {
         }
         let stream = matches!(info.kind(), libc::S_IFSOCK | libc::S_IFIFO | libc::S_IFCHR);
         let null = info.link.as_os_str() == "/dev/null";
-        (0..3).find(|&n| is(n) && ((stream && !null) || same_file(info.fd, n) == Some(true)))
+        (0..3).find(|&n| is(n) && ((stream && !null) || same_file(info, n)))
     }
 
     /// Whether it is another stream of the launcher's.
@@ -303,11 +303,7 @@ impl Table {
 
 /// Whether `a` is a copy (dup) of `b`.
 fn is_copy(a: &Info, b: &Info) -> bool {
-    if (a.dev, a.ino, a.flags, a.pos) != (b.dev, b.ino, b.flags, b.pos) {
-        return false;
-    }
-    let guess = || a.kind() == libc::S_IFREG && a.pos != 0 || a.kind() == libc::S_IFIFO;
-    same_file(a.fd, b.fd).unwrap_or_else(guess)
+    (a.dev, a.ino, a.flags, a.pos) == (b.dev, b.ino, b.flags, b.pos) && same_file(a, b.fd)
 }
 
 /// Tells the user, once, of what has come on standard input and is in no image.

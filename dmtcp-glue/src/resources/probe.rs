@@ -5,6 +5,30 @@ use crate::sys::check;
 use std::io;
 use std::os::fd::RawFd;
 
+/// Whether two descriptors are the same open file, which has one number of a signal: kcmp may be forbidden, as it is in
+/// containers. `None`: the kernel refuses this too.
+pub fn same_file(a: RawFd, b: RawFd) -> Option<bool> {
+    const F_SETSIG: i32 = 10;
+    const F_GETSIG: i32 = 11;
+    // SAFETY: asks for a number.
+    let get = |fd: RawFd| check(unsafe { libc::fcntl(fd, F_GETSIG) }).ok();
+    // SAFETY: without O_ASYNC, which is refused, the number has no effect.
+    let set = |signal: i32| check(unsafe { libc::fcntl(a, F_SETSIG, signal) }).ok();
+    let was = get(a)?;
+    if get(b)? != was {
+        return Some(false);
+    }
+    let mark = if was == libc::SIGURG {
+        libc::SIGCHLD
+    } else {
+        libc::SIGURG
+    };
+    set(mark)?;
+    let same = get(b)? == mark;
+    set(was)?;
+    Some(same)
+}
+
 /// Whether an eventfd is a semaphore, of which one is read at a time: kernels before 6.5 don't tell.
 pub fn is_semaphore(fd: RawFd, count: u64) -> io::Result<bool> {
     // SAFETY: asks for flags, sets them.
@@ -47,7 +71,27 @@ fn try_semaphore(fd: RawFd, count: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    #[test]
+    fn copies_are_told_from_files_that_look_the_same() {
+        let open = || File::open("/proc/self/exe").unwrap();
+        let (a, b) = (open(), open());
+        let copy = a.try_clone().unwrap();
+        let (reads, writes) = io::pipe().unwrap();
+        for _ in 0..2 {
+            assert_eq!(same_file(a.as_raw_fd(), copy.as_raw_fd()), Some(true));
+            assert_eq!(same_file(a.as_raw_fd(), b.as_raw_fd()), Some(false));
+            let pipe = same_file(reads.as_raw_fd(), writes.as_raw_fd());
+            assert_eq!(pipe, Some(false));
+            // SAFETY: sets a number of ours, F_SETSIG.
+            unsafe { libc::fcntl(a.as_raw_fd(), 10, libc::SIGURG) };
+        }
+        // SAFETY: asks for it, F_GETSIG.
+        let signal = unsafe { libc::fcntl(copy.as_raw_fd(), 11) };
+        assert_eq!(signal, libc::SIGURG);
+    }
 
     #[test]
     fn an_eventfd_is_as_it_was() {
