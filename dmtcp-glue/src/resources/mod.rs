@@ -73,7 +73,7 @@ impl Resources {
     /// `real_tid` translates a saved thread's old tid.
     ///
     /// # Errors
-    /// A lock that somebody else has now.
+    /// A lock that somebody else has now, or a timer that can't be made.
     pub fn arm(
         &self,
         real_tid: &dyn Fn(u32) -> Option<u32>,
@@ -82,7 +82,7 @@ impl Resources {
         self.descriptors.lock()?;
         self.limits.arm(real_tid);
         self.schedule.arm(real_tid, warn);
-        self.timers.arm(real_tid, warn);
+        self.timers.arm(real_tid, warn)?;
         self.signals.arm(real_tid);
         Ok(())
     }

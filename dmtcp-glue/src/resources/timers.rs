@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// `PR_TIMER_CREATE_RESTORE_IDS`: `timer_create` takes the wanted id. Linux 6.15.
 const PR_TIMER_CREATE_RESTORE_IDS: usize = 77;
-/// Ids are tried up to here where the kernel does not take one.
-const TRIES: i32 = 1 << 16;
+/// Asks whether it does at the moment: an error where the kernel can't.
+const RESTORE_IDS_GET: usize = 2;
+/// Ids are tried up to here where the kernel does not take one: in some seconds.
+const TRIES: i32 = 1 << 20;
 
 /// Looks at timers that run down between them, and at intervals that tick.
 const LOOKS: usize = 1000;
@@ -113,11 +115,20 @@ impl Timers {
             timer.left = [pair(now.it_value), pair(now.it_interval)];
             timers.posix.push(timer);
         }
+        // Who can't say what id he wants gets them in this order.
+        timers.posix.sort_by_key(|timer| timer.id);
+        if let Some(last) = timers.posix.last() {
+            check_id(last.id, || restore_ids(RESTORE_IDS_GET).is_ok())?;
+        }
         Ok(timers)
     }
 
     /// Makes and starts them.
-    pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
+    pub fn arm(
+        &self,
+        real_tid: &dyn Fn(u32) -> Option<u32>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<()> {
         for (which, [left, interval]) in (0..).zip(&self.intervals) {
             if *left == NONE {
                 continue;
@@ -133,24 +144,30 @@ impl Timers {
             }
         }
         for timer in &self.posix {
-            if let Err(error) = timer.make(real_tid) {
-                warn(format!("timer {} can't be made again: {error:#}", timer.id));
+            let mut tid = 0;
+            if timer.notify & libc::SIGEV_THREAD_ID != 0 {
+                let Some(real) = real_tid(timer.tid) else {
+                    warn(format!("timer {}: its thread has ended", timer.id));
+                    continue;
+                };
+                tid = real;
             }
+            let made = timer.make(tid);
+            made.with_context(|| format!("timer {} can't be made again", timer.id))?;
         }
+        Ok(())
     }
 }
 
 impl Posix {
-    fn make(&self, real_tid: &dyn Fn(u32) -> Option<u32>) -> Result<()> {
+    /// `tid` is the thread that its signals are for, where they are for one.
+    fn make(&self, tid: u32) -> Result<()> {
         // SAFETY: plain data, for which zeroes are valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = self.notify;
         event.sigev_signo = self.signal;
         event.sigev_value.sival_ptr = self.value as *mut libc::c_void;
-        if self.notify & libc::SIGEV_THREAD_ID != 0 {
-            event.sigev_notify_thread_id =
-                real_tid(self.tid).context("its thread has ended")? as i32;
-        }
+        event.sigev_notify_thread_id = tid as i32;
         let mut id = self.id;
         let args = [
             self.clock as usize,
@@ -160,15 +177,6 @@ impl Posix {
             0,
             0,
         ];
-        let restore_ids = |on: usize| {
-            // SAFETY: sets a flag of the process.
-            unsafe {
-                raw(
-                    libc::SYS_prctl,
-                    [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0],
-                )
-            }
-        };
         if restore_ids(1).is_ok() {
             // SAFETY: the kernel reads the event and the wanted id.
             let made = unsafe { raw(libc::SYS_timer_create, args) };
@@ -176,7 +184,7 @@ impl Posix {
             let _ = restore_ids(0);
             made?;
         } else {
-            for _ in 0..TRIES {
+            for _ in 0..=TRIES {
                 // SAFETY: the kernel reads the event and writes the id; a timer with another id is ours.
                 unsafe {
                     raw(libc::SYS_timer_create, args)?;
@@ -204,6 +212,24 @@ impl Posix {
         };
         Ok(())
     }
+}
+
+/// Sets the process's flag, or asks for it.
+fn restore_ids(how: usize) -> std::io::Result<usize> {
+    let args = [PR_TIMER_CREATE_RESTORE_IDS, how, 0, 0, 0, 0];
+    // SAFETY: a flag of the process.
+    unsafe { raw(libc::SYS_prctl, args) }
+}
+
+/// Refuses a timer whose id would not be reached. A restart is on such a kernel as this one.
+fn check_id(id: i32, kernel_takes: impl FnOnce() -> bool) -> Result<()> {
+    if id >= TRIES && !kernel_takes() {
+        bail!(
+            "timer {id} (timer_create) can't be checkpointed: Linux can make a number so high again since 6.15; \
+             make timers once, and set them anew"
+        );
+    }
+    Ok(())
 }
 
 /// Whether there is a timer among the first numbers.
@@ -309,7 +335,7 @@ mod tests {
                 left: [(0, 100_000_000), interval],
             };
             timer.id = 1000 + interval.0 as i32;
-            timer.make(&|tid| Some(tid)).unwrap();
+            timer.make(timer.tid).unwrap();
             let look = || {
                 let was = is_pending(libc::SIGURG);
                 while !is_pending(libc::SIGURG) {
@@ -331,6 +357,13 @@ mod tests {
                 libc::sigtimedwait(&raw const set, info, &raw const now);
             }
         }
+    }
+
+    #[test]
+    fn a_timer_whose_number_can_t_be_had_again_is_refused() {
+        assert!(check_id(TRIES - 1, || false).is_ok() && check_id(TRIES, || true).is_ok());
+        let refused = check_id(TRIES, || false).unwrap_err().to_string();
+        assert!(refused.contains("timer 1048576"), "{refused}");
     }
 
     #[test]
