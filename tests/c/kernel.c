@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -20,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "kind.h"
 
@@ -392,6 +395,25 @@ static void with_unsynced_files(void)
     CHECK(p[5] == 'x' && write(fd, data, 1) == 1);
 }
 
+static long fence(int command) { return syscall(SYS_membarrier, command, 0, 0); }
+
+/* Each kind is refused to who has not registered for it. */
+static void with_membarrier(void)
+{
+    const int registers[] = {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
+                             MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ};
+    const int uses[] = {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ};
+    long there = fence(MEMBARRIER_CMD_QUERY);
+    CHECK(there >= 0);
+    for (int i = 0; i < 2; i++)
+        if (there & registers[i])
+            CHECK(fence(uses[i]) == -1 && errno == EPERM && fence(registers[i]) == 0);
+    checkpoint_here();
+    for (int i = 0; i < 2; i++)
+        if (there & registers[i])
+            CHECK(fence(uses[i]) == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
@@ -399,6 +421,7 @@ int main(int argc, char **argv)
         {"timer-signal", with_timer_signal},
         {"timer-thread", with_timer_thread},
         {"copies", with_copies},
+        {"membarrier", with_membarrier},
         {"unsynced", with_unsynced_files},
         {"inotify", with_inotify},
         {"signalfd", with_signalfd},

@@ -92,6 +92,7 @@ restored! {
     an_open_directory_and_a_path "kernel" "directory";
     processors_policy_and_nice "kernel" "schedule";
     settings_of_prctl "kernel" "prctl";
+    kinds_of_membarrier "kernel" "membarrier";
     locks_on_files "kernel" "locks";
     advice_about_memory "kernel" "advice";
     one_file_in_many_places "kernel" "aliases";

@@ -4,6 +4,7 @@
 
 mod blob;
 mod descriptors;
+mod fences;
 mod files;
 mod identity;
 mod info;
@@ -31,6 +32,7 @@ pub struct Resources {
     signals: signals::Signals,
     timers: timers::Timers,
     schedule: schedule::Schedule,
+    fences: fences::Fences,
 }
 
 impl Resources {
@@ -50,6 +52,7 @@ impl Resources {
             signals,
             timers,
             schedule: schedule::Schedule::capture(tids),
+            fences: fences::Fences::capture(),
         })
     }
 
@@ -65,6 +68,7 @@ impl Resources {
     pub fn install(&self, opened: &Opened, warn: &mut dyn FnMut(String)) -> Result<()> {
         // Descriptors need their limit, and files the working directory's.
         self.limits.install(warn)?;
+        self.fences.install(warn);
         self.descriptors.install(opened)?;
         self.signals.install()
     }
