@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -20,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "kind.h"
 
@@ -364,12 +367,62 @@ static void with_command_line(void)
     CHECK(strspn(title, "x") == len + 4);
 }
 
+/* One open file under two numbers, and two that look alike. */
+static void with_copies(void)
+{
+    char text[3] = "";
+    int fd = open("state.txt", O_RDWR | O_CREAT | O_TRUNC, 0600), copy = dup(fd);
+    CHECK(write(fd, "0123456789", 10) == 10 && lseek(fd, 0, SEEK_SET) == 0 && copy >= 0);
+    int a = open("state.txt", O_RDWR), b = open("state.txt", O_RDWR);
+    CHECK(lseek(a, 4, SEEK_SET) == 4 && lseek(b, 4, SEEK_SET) == 4);
+    checkpoint_here();
+    CHECK(read(fd, text, 2) == 2 && read(copy, text, 2) == 2 && strcmp(text, "23") == 0);
+    CHECK(read(a, text, 2) == 2 && read(b, text, 2) == 2 && strcmp(text, "45") == 0);
+}
+
+/* What is written is not on the disk yet: by a descriptor, and in a mapping. */
+static void with_unsynced_files(void)
+{
+    static char data[1 << 20];
+    memset(data, 'x', sizeof data);
+    int fd = open("written.txt", O_WRONLY | O_CREAT, 0600), other = open("mapped.txt", O_RDWR | O_CREAT, 0600);
+    CHECK(fd >= 0 && write(fd, data, sizeof data) == sizeof data);
+    CHECK(other >= 0 && ftruncate(other, sizeof data) == 0 && fsync(other) == 0);
+    char *p = mmap(NULL, sizeof data, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+    CHECK(p != MAP_FAILED && close(other) == 0);
+    memset(p, 'x', sizeof data);
+    checkpoint_here();
+    CHECK(p[5] == 'x' && write(fd, data, 1) == 1);
+}
+
+static long fence(int command) { return syscall(SYS_membarrier, command, 0, 0); }
+
+/* Each kind is refused to who has not registered for it. */
+static void with_membarrier(void)
+{
+    const int registers[] = {MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
+                             MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ};
+    const int uses[] = {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ};
+    long there = fence(MEMBARRIER_CMD_QUERY);
+    CHECK(there >= 0);
+    for (int i = 0; i < 2; i++)
+        if (there & registers[i])
+            CHECK(fence(uses[i]) == -1 && errno == EPERM && fence(registers[i]) == 0);
+    checkpoint_here();
+    for (int i = 0; i < 2; i++)
+        if (there & registers[i])
+            CHECK(fence(uses[i]) == 0);
+}
+
 int main(int argc, char **argv)
 {
     static const struct kind kinds[] = {
         {"queued", with_queued_signals},
         {"timer-signal", with_timer_signal},
         {"timer-thread", with_timer_thread},
+        {"copies", with_copies},
+        {"membarrier", with_membarrier},
+        {"unsynced", with_unsynced_files},
         {"inotify", with_inotify},
         {"signalfd", with_signalfd},
         {"directory", with_directory},

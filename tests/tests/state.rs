@@ -1,6 +1,9 @@
 //! What a process holds besides memory (`tests/c/state.c`, `kernel.c`, `refused.c`): each kind comes back from a
 //! restart, or its checkpoint is refused by name and the program goes on. Never is anything lost silently.
 
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tests::{program, splitproc, text, Job, Scratch};
@@ -78,6 +81,7 @@ restored! {
     a_socketpair_with_contents "state" "socketpair";
     an_eventfd "state" "eventfd";
     an_epoll "state" "epoll";
+    copies_of_descriptors "kernel" "copies";
     a_deleted_file "state" "deleted";
     files_without_names "state" "nameless";
     mappings_that_may_more_than_descriptors "state" "weaker";
@@ -94,6 +98,7 @@ restored! {
     an_open_directory_and_a_path "kernel" "directory";
     processors_policy_and_nice "kernel" "schedule";
     settings_of_prctl "kernel" "prctl";
+    kinds_of_membarrier "kernel" "membarrier";
     locks_on_files "kernel" "locks";
     advice_about_memory "kernel" "advice";
     one_file_in_many_places "kernel" "aliases";
@@ -187,6 +192,87 @@ fn a_log_that_has_grown() {
     );
     let lines = std::fs::read_to_string(&log).expect("the log");
     assert_eq!(lines, "before\nafter\nagain\n");
+}
+
+/// Pages of a file that are not on the disk; `None` where the kernel does not tell (before Linux 6.5).
+fn unwritten(file: &Path) -> Option<u64> {
+    const CACHESTAT: libc::c_long = 451;
+    let file = std::fs::File::open(file).expect("the file");
+    let (all, mut counts) = ([0_u64; 2], [0_u64; 5]);
+    // SAFETY: the kernel reads a range and writes five counts.
+    let done = unsafe {
+        let (range, to) = (all.as_ptr(), counts.as_mut_ptr());
+        libc::syscall(CACHESTAT, file.as_raw_fd(), range, to, 0)
+    };
+    (done == 0).then_some(counts[1] + counts[2])
+}
+
+/// A restart after a power failure goes on where the files end that were written before.
+#[test]
+fn what_was_written_is_on_disk_with_the_image() {
+    let (scratch, mut job) = start("kernel", "unsynced");
+    let files = ["written.txt", "mapped.txt"].map(|name| scratch.file(name));
+    let unwritten = || files.each_ref().map(|f| unwritten(f));
+    if unwritten().iter().any(|n| n.unwrap_or(0) == 0) {
+        println!("not run: the kernel does not tell, or the files are in memory");
+        return;
+    }
+    job.checkpoint(&scratch);
+    assert_eq!(unwritten(), [Some(0), Some(0)]);
+}
+
+/// Forbids the calling thread, and what it starts, to compare descriptors, as a container does.
+fn forbid_kcmp() -> std::io::Result<()> {
+    let step = |code: u32, k: u32, jt, jf| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let jump = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(jump, libc::SYS_kcmp as u32, 0, 1),
+        step(give, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        step(give, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let filter = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads the filter.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Which descriptors are copies of which is found out by trial.
+#[test]
+fn copies_of_descriptors_in_a_container() {
+    let scratch = Scratch::new("state-container");
+    let (app, go) = (program("kernel", "kernel", &["-lrt"]), scratch.file("go"));
+    let mut command = splitproc(["launch", "--ckpt-dir"]);
+    command.arg(scratch.ckpt()).arg("--").arg(app);
+    command.arg("copies").arg(&go).current_dir(scratch.path());
+    // SAFETY: only makes system calls.
+    unsafe { command.pre_exec(forbid_kcmp) };
+    let mut job = Job::start(&scratch, command);
+    job.must_reach(1);
+    job.checkpoint(&scratch);
+    job.kill();
+    std::fs::write(go, "").expect("the go file");
+    let done = Job::restart(&scratch, 0).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
 }
 
 /// A command whose input is a pipe into which a shell writes this, and that then stays open.

@@ -5,6 +5,7 @@
 //! refusal anywhere lets all go on, and its reason is what the requester gets.
 
 use super::coordinator::{Answer, Failed, Job, Order, Outcome, Work};
+use super::durable::Written;
 use super::frame::Key;
 use super::launch::Settings;
 use super::mailbox::Channel;
@@ -148,14 +149,23 @@ impl Run<'_> {
         phase: u32,
         work: impl FnOnce(&Settings) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let what = self.settings.dir.display().to_string();
+        self.waits_for(&self.settings.dir.display().to_string(), phase, work)
+    }
+
+    /// The same with another disk's files.
+    fn waits_for<T: Send + 'static>(
+        &self,
+        what: &str,
+        phase: u32,
+        work: impl FnOnce(&Settings) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let settings = Arc::clone(self.settings);
         let beat = self.beat(phase);
         let still = move || {
             beat();
             false
         };
-        disk::work(&what, self.patience(), still, move || work(&settings))?
+        disk::work(what, self.patience(), still, move || work(&settings))?
     }
 
     /// How long the disk may do nothing.
@@ -244,7 +254,18 @@ impl Run<'_> {
         let saved = self.while_alive(&folder, &progress, {
             let (folder, settings) = (folder.clone(), Arc::clone(self.settings));
             let (slots, progress) = (stopped.slots().to_vec(), Arc::clone(&progress));
-            move || save::save(&folder, place, &settings, &slots, &objects, &progress)
+            move || {
+                let written = Written::find()?;
+                // Beside the image, which takes longer.
+                std::thread::scope(|scope| {
+                    let thread = std::thread::Builder::new();
+                    let synced = thread.spawn_scoped(scope, || written.sync())?;
+                    let saved = save::save(&folder, place, &settings, &slots, &objects, &progress)?;
+                    let synced = synced.join();
+                    synced.map_err(|_| anyhow!("the files' thread has ended"))??;
+                    Ok(saved)
+                })
+            }
         });
         let votes = self.vote_saved(order, saved, since)?;
 
@@ -298,14 +319,15 @@ impl Run<'_> {
     /// It is looked for before, while the program runs: that takes time. But what is being made or closed just then may
     /// look like an obstacle, so only one that is still there when the threads are stopped counts.
     fn stop(&self, timeout: Duration) -> Result<Stopped> {
-        let Err(before) = self.on_disk(2, save::obstacles) else {
+        let Err(before) = self.on_disk(2, |s| save::obstacles(s, false)) else {
+            self.waits_for("the program's files", 2, |_| Written::find()?.sync())?;
             return stop::stop(timeout);
         };
         // Who can't be stopped soon, as under a debugger, is the obstacle itself.
         let Ok(stopped) = stop::stop(timeout.min(SECOND_LOOK)) else {
             return Err(before);
         };
-        self.on_disk(2, save::obstacles)?;
+        self.on_disk(2, |s| save::obstacles(s, true))?;
         Ok(stopped)
     }
 

@@ -10,6 +10,7 @@ mod code;
 mod coordinator;
 mod device;
 mod disk;
+mod durable;
 mod frame;
 mod gather;
 mod guards;

@@ -52,8 +52,9 @@ pub struct Place {
     pub generation: u64,
 }
 
-/// Looks for what can't be saved, before any thread is stopped; and what takes time is found out here.
-pub fn obstacles(settings: &Settings) -> Result<()> {
+/// Looks for what can't be saved, before any thread is stopped or while they are `still`; and what takes time is found
+/// out here.
+pub fn obstacles(settings: &Settings, still: bool) -> Result<()> {
     loader()?;
     let mut mappings = maps::own()?;
     mappings.retain(Mapping::is_saved);
@@ -63,7 +64,7 @@ pub fn obstacles(settings: &Settings) -> Result<()> {
     code.into_iter().chain(data).try_for_each(memory::check)?;
     shared::check(&mappings)?;
     code::mapped(&mappings);
-    Resources::capture(&settings.launcher, &[]).map(|_| ())
+    Resources::capture(&settings.launcher, &[], still).map(|_| ())
 }
 
 /// The loader's program, which is read once.
@@ -93,7 +94,7 @@ pub fn save(
         .iter()
         .map(|&s| info.threads[s].real_tid.load(Ordering::Acquire))
         .collect();
-    let resources = Resources::capture(&settings.launcher, &tids)?;
+    let resources = Resources::capture(&settings.launcher, &tids, true)?;
     let options = Options {
         level: settings.level,
         workers: 0,

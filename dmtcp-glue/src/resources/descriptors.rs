@@ -65,7 +65,7 @@ impl Launcher {
         }
         let stream = matches!(info.kind(), libc::S_IFSOCK | libc::S_IFIFO | libc::S_IFCHR);
         let null = info.link.as_os_str() == "/dev/null";
-        (0..3).find(|&n| is(n) && ((stream && !null) || same_file(info.fd, n) == Some(true)))
+        (0..3).find(|&n| is(n) && ((stream && !null) || same_file(info, n)))
     }
 
     /// Whether it is another stream of the launcher's.
@@ -130,11 +130,12 @@ impl Opened {
 
 impl Table {
     /// Reads the application's descriptors.
-    pub fn capture(launcher: &Launcher) -> Result<Self> {
+    pub fn capture(launcher: &Launcher, still: bool) -> Result<Self> {
         let mut table = Table::default();
         let mut infos: Vec<Info> = Vec::new();
         for fd in numbers()? {
             let Some(info) = Info::of(fd)? else { continue };
+            let info = Info { still, ..info };
             let first = infos.iter().position(|other| is_copy(&info, other));
             let object = match first {
                 Some(i) => table.descriptors[i].object,
@@ -157,7 +158,7 @@ impl Table {
             };
             *place = capture_one(&infos[at], launcher, &mut ends)?;
         }
-        table.channels = ends.finish()?;
+        table.channels = ends.finish(still)?;
         for info in &infos {
             table.locks.extend(Lock::of(info)?);
         }
@@ -215,6 +216,13 @@ impl Table {
         }
     }
 
+    /// An object's numbers, for people.
+    fn numbers(&self, object: usize) -> String {
+        let all = self.descriptors.iter().filter(|d| d.object == object);
+        let all: Vec<String> = all.map(|d| format!("fd {}", d.fd)).collect();
+        all.join(", ")
+    }
+
     /// Makes every open file.
     pub fn open(&self, launcher: &Launcher) -> Result<Opened> {
         self.check_room()?;
@@ -224,16 +232,17 @@ impl Table {
             warnings: Vec::new(),
         };
         let mut channels: Vec<[Option<OwnedFd>; 2]> = Vec::new();
-        for channel in &self.channels {
-            channels.push(channel.make().context("a pipe can't be made")?);
+        for (i, channel) in self.channels.iter().enumerate() {
+            let is_end = |o: &Object| matches!(o, Object::End { channel, .. } if *channel == i);
+            let ends = self.objects.iter().enumerate().filter(|(_, o)| is_end(o));
+            let made = channel.make().with_context(|| {
+                let ends: Vec<String> = ends.map(|(object, _)| self.numbers(object)).collect();
+                format!("{}: the pipe or socket pair can't be made", ends.join(", "))
+            });
+            channels.push(made?);
         }
         for (i, object) in self.objects.iter().enumerate() {
-            let numbers = || {
-                let fds = self.descriptors.iter().filter(|d| d.object == i);
-                fds.map(|d| format!("fd {}", d.fd))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let numbers = || self.numbers(i);
             let fd = match object {
                 Object::Standard(n) if launcher.standard[*n as usize].is_some() => {
                     Some(duplicate(*n).with_context(numbers)?)
@@ -294,11 +303,7 @@ impl Table {
 
 /// Whether `a` is a copy (dup) of `b`.
 fn is_copy(a: &Info, b: &Info) -> bool {
-    if (a.dev, a.ino, a.flags, a.pos) != (b.dev, b.ino, b.flags, b.pos) {
-        return false;
-    }
-    let guess = || a.kind() == libc::S_IFREG && a.pos != 0 || a.kind() == libc::S_IFIFO;
-    same_file(a.fd, b.fd).unwrap_or_else(guess)
+    (a.dev, a.ino, a.flags, a.pos) == (b.dev, b.ino, b.flags, b.pos) && same_file(a, b.fd)
 }
 
 /// Tells the user, once, of what has come on standard input and is in no image.

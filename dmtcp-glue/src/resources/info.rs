@@ -1,5 +1,6 @@
 //! `/proc/self/fd` and `/proc/self/fdinfo`: what the kernel says about a descriptor.
 
+use super::probe;
 use anyhow::{Context, Result};
 use std::fs;
 use std::mem::MaybeUninit;
@@ -31,6 +32,8 @@ pub struct Info {
     pub flags: i32,
     /// Closed on exec.
     pub cloexec: bool,
+    /// The program's threads are stopped: it may be tried what it is.
+    pub still: bool,
     /// All lines of its fdinfo.
     pub lines: Vec<(String, String)>,
 }
@@ -83,6 +86,7 @@ impl Info {
             pos: get("pos").and_then(|v| v.parse().ok()).unwrap_or(0),
             flags: flags & !libc::O_CLOEXEC,
             cloexec: flags & libc::O_CLOEXEC != 0,
+            still: false,
             lines,
         }))
     }
@@ -128,13 +132,16 @@ pub fn close_all() -> Result<()> {
     Ok(())
 }
 
-/// Whether two descriptors are the same open file; `None` where the kernel does not tell.
-pub fn same_file(a: RawFd, b: RawFd) -> Option<bool> {
+/// Whether two descriptors are the same open file. While the program runs that may stay unknown, which is no.
+pub fn same_file(a: &Info, b: RawFd) -> bool {
     const KCMP_FILE: usize = 0;
     // SAFETY: only compares.
     let result = unsafe {
         let pid = libc::getpid();
-        libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, a, b)
+        libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, a.fd, b)
     };
-    (result >= 0).then_some(result == 0)
+    match result {
+        0.. => result == 0,
+        _ => a.still && probe::same_file(a.fd, b) == Some(true),
+    }
 }

@@ -5,12 +5,14 @@
 mod amx;
 mod blob;
 mod descriptors;
+mod fences;
 mod files;
 mod identity;
 mod info;
 mod limits;
 mod locks;
 mod pipes;
+mod probe;
 mod robust;
 mod schedule;
 mod signals;
@@ -18,6 +20,7 @@ mod special;
 mod timers;
 
 pub use descriptors::{Launcher, Opened};
+pub use info::numbers;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -30,23 +33,28 @@ pub struct Resources {
     signals: signals::Signals,
     timers: timers::Timers,
     schedule: schedule::Schedule,
+    fences: fences::Fences,
 }
 
 impl Resources {
-    /// Reads what the process has; `tids` are its stopped threads.
+    /// Reads what the process has; `tids` are the threads that it looks at, and all are stopped if they are `still`.
     ///
     /// # Errors
     /// Something that can't be saved, named.
-    pub fn capture(launcher: &Launcher, tids: &[u32]) -> Result<Self> {
+    pub fn capture(launcher: &Launcher, tids: &[u32], still: bool) -> Result<Self> {
         launcher.identity.check(tids)?;
         robust::check(tids)?;
         amx::check()?;
+        let descriptors =
+            descriptors::Table::capture(launcher, still).map_err(limits::blame_open_files)?;
+        let (timers, signals) = timers::Timers::capture(|| signals::Signals::capture(tids))?;
         Ok(Resources {
-            descriptors: descriptors::Table::capture(launcher).map_err(limits::blame_open_files)?,
+            descriptors,
             limits: limits::Limits::capture(tids)?,
-            signals: signals::Signals::capture(tids)?,
-            timers: timers::Timers::capture()?,
+            signals,
+            timers,
             schedule: schedule::Schedule::capture(tids),
+            fences: fences::Fences::capture(),
         })
     }
 
@@ -62,6 +70,7 @@ impl Resources {
     pub fn install(&self, opened: &Opened, warn: &mut dyn FnMut(String)) -> Result<()> {
         // Descriptors need their limit, and files the working directory's.
         self.limits.install(warn)?;
+        self.fences.install(warn);
         self.descriptors.install(opened)?;
         self.signals.install()
     }
@@ -70,7 +79,7 @@ impl Resources {
     /// `real_tid` translates a saved thread's old tid.
     ///
     /// # Errors
-    /// A lock that somebody else has now.
+    /// A lock that somebody else has now, or a timer that can't be made.
     pub fn arm(
         &self,
         real_tid: &dyn Fn(u32) -> Option<u32>,
@@ -79,7 +88,7 @@ impl Resources {
         self.descriptors.lock()?;
         self.limits.arm(real_tid);
         self.schedule.arm(real_tid, warn);
-        self.timers.arm(real_tid, warn);
+        self.timers.arm(real_tid, warn)?;
         self.signals.arm(real_tid);
         Ok(())
     }

@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// Why a pipe of ours is smaller than the program's.
+const ROOM: &str = "see fs.pipe-user-pages-soft, the room of a user's pipes";
 /// `RCV_SHUTDOWN`, in what the kernel says of a socket.
 const SHUT_FOR_READING: u8 = 1;
 
@@ -105,8 +107,9 @@ impl Ends {
         self.ends[index][end] = Some((info.ino, info.fd));
     }
 
-    /// Reads what is queued, without taking it.
-    pub fn finish(mut self) -> Result<Vec<Channel>> {
+    /// Reads what is queued, without taking it. Of a pipe that is used meanwhile, as it may unless the threads are `still`,
+    /// it can't be told whether that is all.
+    pub fn finish(mut self, still: bool) -> Result<Vec<Channel>> {
         let inside = |ino: &u64| self.ends.iter().flatten().flatten().any(|(i, _)| i == ino);
         if let Some((fd, _)) = self.wanted.iter().find(|(_, peer)| !inside(peer)) {
             bail!("fd {fd}: a socket whose other end is in another process can't be checkpointed; close it first");
@@ -121,8 +124,14 @@ impl Ends {
                 } else if !channel.open[1 - i] && !is_closed(fd) {
                     bail!("fd {fd}: a pipe whose other end is in another process can't be checkpointed; close it first");
                 } else if i == 0 {
-                    let bytes = piped(fd, channel.capacity)
+                    let (bytes, all) = piped(fd, channel.capacity)
                         .with_context(|| format!("fd {fd}: the pipe's contents can't be read"))?;
+                    if still && bytes.len() < all {
+                        bail!(
+                            "fd {fd}: {} of the pipe's {all} bytes fit into a copy; {ROOM}",
+                            bytes.len()
+                        );
+                    }
                     channel.queued[0] = vec![Blob(bytes)];
                 }
             }
@@ -164,11 +173,15 @@ impl Channel {
         }
         set_status(&a, libc::O_NONBLOCK)?;
         set_status(&b, libc::O_NONBLOCK)?;
+        let why = match self.socket {
+            None => format!("; {ROOM}"),
+            Some(_) => String::new(),
+        };
         for (from, queued) in [(&b, &self.queued[0]), (&a, &self.queued[1])] {
             let mut from = File::from(from.try_clone()?);
             for bytes in queued {
                 from.write_all(&bytes.0)
-                    .context("what was in it does not fit")?;
+                    .with_context(|| format!("what was in it does not fit{why}"))?;
             }
         }
         set_options();
@@ -211,9 +224,12 @@ fn is_closed(fd: RawFd) -> bool {
     poll.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 
-/// A copy of what is in a pipe.
-fn piped(fd: RawFd, capacity: i32) -> Result<Vec<u8>> {
+/// A copy of what is in a pipe, and how much that should be.
+fn piped(fd: RawFd, capacity: i32) -> Result<(Vec<u8>, usize)> {
     let mut pair = [-1; 2];
+    let mut all: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut all) })?;
     // SAFETY: a pipe of our own; `tee` copies references into it and takes nothing out of the other.
     let (mut from, to) = unsafe {
         check(libc::pipe2(
@@ -236,5 +252,47 @@ fn piped(fd: RawFd, capacity: i32) -> Result<Vec<u8>> {
     drop(to);
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, all as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_copied_whole_or_not_at_all() {
+        let (reads, mut writes) = std::io::pipe().unwrap();
+        let contents: Vec<u8> = (0..5000_u32).flat_map(u32::to_ne_bytes).collect();
+        writes.write_all(&contents).unwrap();
+        let copied = |capacity| {
+            let mut ends = Ends::default();
+            for fd in [reads.as_raw_fd(), writes.as_raw_fd()] {
+                ends.add(&Info::of(fd).unwrap().unwrap()).unwrap();
+            }
+            ends.channels[0].capacity = capacity;
+            ends.finish(true)
+        };
+        assert_eq!(copied(1 << 16).unwrap()[0].queued[0][0].0, contents);
+        let refused = copied(1 << 12).unwrap_err().to_string();
+        assert!(
+            refused.contains("4096 of the pipe's 20000 bytes")
+                && refused.contains("pipe-user-pages-soft"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_pipe_that_is_too_small_for_its_contents_is_not_made() {
+        let channel = |capacity| Channel {
+            socket: None,
+            capacity,
+            open: [true; 2],
+            queued: [vec![Blob(vec![1; 20000])], Vec::new()],
+            options: Default::default(),
+            shut: [0; 2],
+        };
+        assert!(channel(1 << 16).make().is_ok());
+        let refused = channel(1 << 12).make().unwrap_err().to_string();
+        assert!(refused.contains("does not fit; see fs.pipe"), "{refused}");
+    }
 }

@@ -6,11 +6,19 @@ use serde::{Deserialize, Serialize};
 
 /// `PR_TIMER_CREATE_RESTORE_IDS`: `timer_create` takes the wanted id. Linux 6.15.
 const PR_TIMER_CREATE_RESTORE_IDS: usize = 77;
-/// Ids are tried up to here where the kernel does not take one.
-const TRIES: i32 = 1 << 16;
+/// Asks whether it does at the moment: an error where the kernel can't.
+const RESTORE_IDS_GET: usize = 2;
+/// Ids are tried up to here where the kernel does not take one: in some seconds.
+const TRIES: i32 = 1 << 20;
+
+/// Looks at timers that run down between them, and at intervals that tick.
+const LOOKS: usize = 1000;
+const TICKS: usize = 10;
 
 /// Time left and interval, each in seconds and micro- or nanoseconds.
 type Value = [(i64, i64); 2];
+/// Of a timer at rest, or of one that ends at its first signal.
+const NONE: (i64, i64) = (0, 0);
 
 /// A timer of `timer_create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +42,48 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Reads them; they keep running.
-    pub fn capture() -> Result<Self> {
+    /// Reads them, and by `signals` what is pending. They keep running: one that runs down after `signals` has looked
+    /// would be in neither, so both look again.
+    pub fn capture<S>(mut signals: impl FnMut() -> Result<S>) -> Result<(Self, S)> {
+        let mut before = Self::look()?;
+        for look in 0..LOOKS {
+            let pending = signals()?;
+            let mut now = Self::look()?;
+            if !now.ended(&before) && (look >= TICKS || !now.ticked(&before)) {
+                // The kernel starts it again when its signal is taken.
+                if let [left @ NONE, interval] = &mut now.intervals[libc::ITIMER_REAL as usize] {
+                    *left = *interval;
+                }
+                return Ok((now, pending));
+            }
+            before = now;
+        }
+        bail!("timers run down faster than they can be looked at")
+    }
+
+    /// Each timer that ran before: what was left of it, and what it is now.
+    fn changes<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = ((i64, i64), Value)> + 'a {
+        let values = |of: &'a Self| {
+            let posix = of.posix.iter().map(|timer| timer.left);
+            of.intervals.iter().copied().chain(posix)
+        };
+        let both = values(before).zip(values(self));
+        both.filter_map(|(was, now)| (was[0] != NONE).then_some((was[0], now)))
+    }
+
+    /// Whether one has sent its only signal since.
+    fn ended(&self, before: &Self) -> bool {
+        let mut changes = self.changes(before);
+        changes.any(|(_, now)| now == [NONE, NONE])
+    }
+
+    /// Whether one has sent a signal of many since.
+    fn ticked(&self, before: &Self) -> bool {
+        let mut changes = self.changes(before);
+        changes.any(|(was, [left, interval])| interval != NONE && (left == NONE || left > was))
+    }
+
+    fn look() -> Result<Self> {
         let mut timers = Timers::default();
         for (which, value) in (0..).zip(&mut timers.intervals) {
             // SAFETY: the kernel writes one value, for which zeroes are valid.
@@ -67,13 +115,22 @@ impl Timers {
             timer.left = [pair(now.it_value), pair(now.it_interval)];
             timers.posix.push(timer);
         }
+        // Who can't say what id he wants gets them in this order.
+        timers.posix.sort_by_key(|timer| timer.id);
+        if let Some(last) = timers.posix.last() {
+            check_id(last.id, || restore_ids(RESTORE_IDS_GET).is_ok())?;
+        }
         Ok(timers)
     }
 
     /// Makes and starts them.
-    pub fn arm(&self, real_tid: &dyn Fn(u32) -> Option<u32>, warn: &mut dyn FnMut(String)) {
+    pub fn arm(
+        &self,
+        real_tid: &dyn Fn(u32) -> Option<u32>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<()> {
         for (which, [left, interval]) in (0..).zip(&self.intervals) {
-            if *left == (0, 0) {
+            if *left == NONE {
                 continue;
             }
             let time = |&(tv_sec, tv_usec): &(i64, i64)| libc::timeval { tv_sec, tv_usec };
@@ -87,24 +144,30 @@ impl Timers {
             }
         }
         for timer in &self.posix {
-            if let Err(error) = timer.make(real_tid) {
-                warn(format!("timer {} can't be made again: {error:#}", timer.id));
+            let mut tid = 0;
+            if timer.notify & libc::SIGEV_THREAD_ID != 0 {
+                let Some(real) = real_tid(timer.tid) else {
+                    warn(format!("timer {}: its thread has ended", timer.id));
+                    continue;
+                };
+                tid = real;
             }
+            let made = timer.make(tid);
+            made.with_context(|| format!("timer {} can't be made again", timer.id))?;
         }
+        Ok(())
     }
 }
 
 impl Posix {
-    fn make(&self, real_tid: &dyn Fn(u32) -> Option<u32>) -> Result<()> {
+    /// `tid` is the thread that its signals are for, where they are for one.
+    fn make(&self, tid: u32) -> Result<()> {
         // SAFETY: plain data, for which zeroes are valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = self.notify;
         event.sigev_signo = self.signal;
         event.sigev_value.sival_ptr = self.value as *mut libc::c_void;
-        if self.notify & libc::SIGEV_THREAD_ID != 0 {
-            event.sigev_notify_thread_id =
-                real_tid(self.tid).context("its thread has ended")? as i32;
-        }
+        event.sigev_notify_thread_id = tid as i32;
         let mut id = self.id;
         let args = [
             self.clock as usize,
@@ -114,15 +177,6 @@ impl Posix {
             0,
             0,
         ];
-        let restore_ids = |on: usize| {
-            // SAFETY: sets a flag of the process.
-            unsafe {
-                raw(
-                    libc::SYS_prctl,
-                    [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0],
-                )
-            }
-        };
         if restore_ids(1).is_ok() {
             // SAFETY: the kernel reads the event and the wanted id.
             let made = unsafe { raw(libc::SYS_timer_create, args) };
@@ -130,7 +184,7 @@ impl Posix {
             let _ = restore_ids(0);
             made?;
         } else {
-            for _ in 0..TRIES {
+            for _ in 0..=TRIES {
                 // SAFETY: the kernel reads the event and writes the id; a timer with another id is ours.
                 unsafe {
                     raw(libc::SYS_timer_create, args)?;
@@ -160,6 +214,24 @@ impl Posix {
     }
 }
 
+/// Sets the process's flag, or asks for it.
+fn restore_ids(how: usize) -> std::io::Result<usize> {
+    let args = [PR_TIMER_CREATE_RESTORE_IDS, how, 0, 0, 0, 0];
+    // SAFETY: a flag of the process.
+    unsafe { raw(libc::SYS_prctl, args) }
+}
+
+/// Refuses a timer whose id would not be reached. A restart is on such a kernel as this one.
+fn check_id(id: i32, kernel_takes: impl FnOnce() -> bool) -> Result<()> {
+    if id >= TRIES && !kernel_takes() {
+        bail!(
+            "timer {id} (timer_create) can't be checkpointed: Linux can make a number so high again since 6.15; \
+             make timers once, and set them anew"
+        );
+    }
+    Ok(())
+}
+
 /// Whether there is a timer among the first numbers.
 fn has_timers() -> bool {
     (0..64).any(|id| {
@@ -181,7 +253,6 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
         let bad = || format!("/proc/self/timers: `{line}`");
         if key == "ID" {
             let id = value.parse().with_context(bad)?;
-            let none = [(0, 0); 2];
             timers.push(Posix {
                 id,
                 clock: 0,
@@ -189,7 +260,7 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
                 signal: 0,
                 value: 0,
                 tid: 0,
-                left: none,
+                left: [NONE; 2],
             });
             continue;
         }
@@ -232,6 +303,68 @@ fn parse(text: &str) -> Result<Vec<Posix>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A blocked signal that is pending for this thread.
+    fn is_pending(signal: i32) -> bool {
+        // SAFETY: the kernel fills the set, for which zeroes are valid.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigpending(&raw mut set);
+            libc::sigismember(&raw const set, signal) == 1
+        }
+    }
+
+    /// The timer runs down after the signals were looked at and before the timers are.
+    #[test]
+    fn a_timer_that_runs_down_between_the_looks_is_not_lost() {
+        // SAFETY: blocks a signal for this thread alone, which the timer is for.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigaddset(&raw mut set, libc::SIGURG);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        }
+        for interval in [NONE, (1000, 0)] {
+            let mut timer = Posix {
+                id: 0,
+                clock: libc::CLOCK_MONOTONIC,
+                notify: libc::SIGEV_THREAD_ID,
+                signal: libc::SIGURG,
+                value: 0,
+                // SAFETY: has no preconditions.
+                tid: unsafe { libc::gettid() } as u32,
+                left: [(0, 100_000_000), interval],
+            };
+            timer.id = 1000 + interval.0 as i32;
+            timer.make(timer.tid).unwrap();
+            let look = || {
+                let was = is_pending(libc::SIGURG);
+                while !is_pending(libc::SIGURG) {
+                    std::thread::yield_now();
+                }
+                Ok(was)
+            };
+            let (timers, pending) = Timers::capture(look).unwrap();
+            assert!(pending);
+            let left = timers.posix.iter().find(|t| t.id == timer.id).unwrap().left;
+            assert_eq!(left[0] == NONE, interval == NONE);
+            let args = [timer.id as usize, 0, 0, 0, 0, 0];
+            // SAFETY: a timer of this test's; its signal is taken.
+            unsafe {
+                raw(libc::SYS_timer_delete, args).unwrap();
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&raw mut set, libc::SIGURG);
+                let (info, now) = (std::ptr::null_mut(), std::mem::zeroed());
+                libc::sigtimedwait(&raw const set, info, &raw const now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_timer_whose_number_can_t_be_had_again_is_refused() {
+        assert!(check_id(TRIES - 1, || false).is_ok() && check_id(TRIES, || true).is_ok());
+        let refused = check_id(TRIES, || false).unwrap_err().to_string();
+        assert!(refused.contains("timer 1048576"), "{refused}");
+    }
 
     #[test]
     fn the_kernels_list_is_read() {

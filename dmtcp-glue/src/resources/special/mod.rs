@@ -7,6 +7,7 @@ pub mod socket;
 
 use super::descriptors::up;
 use super::info::Info;
+use super::probe;
 use crate::sys::check;
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
@@ -61,17 +62,26 @@ impl Special {
         let number = |key| first(key).parse().unwrap_or(0);
         let status = info.flags & libc::O_NONBLOCK;
         Ok(Some(match name.trim_matches(['[', ']']) {
-            "eventfd" => Special::Event(
-                hex("eventfd-count"),
-                number("eventfd-semaphore") != 0,
-                status,
-            ),
+            "eventfd" => {
+                let count = hex("eventfd-count");
+                let semaphore = match info.values("eventfd-semaphore").next() {
+                    Some(semaphore) => semaphore != "0",
+                    None if info.still => probe::is_semaphore(info.fd, count)
+                        .with_context(|| format!("fd {}: an eventfd's kind", info.fd))?,
+                    None => false,
+                };
+                Special::Event(count, semaphore, status)
+            }
             "eventpoll" => Special::Epoll(watched(info)?),
             "signalfd" => Special::Signal(hex("sigmask"), status),
             "timerfd" => Special::Timer {
                 clock: number("clockid"),
                 flags: status,
-                value: [pair(first("it_value")), pair(first("it_interval"))],
+                value: timer_value(
+                    pair(first("it_value")),
+                    pair(first("it_interval")),
+                    number("ticks") != 0,
+                ),
                 ticks: number("ticks") as u64,
             },
             "inotify" => Special::Inotify(status, inotify::watches(info)?),
@@ -169,6 +179,18 @@ impl Special {
     }
 }
 
+/// Time left and interval of a timer that may have expired while it was looked at: what is left is read first, then the
+/// number of expirations.
+fn timer_value(left: (i64, i64), interval: (i64, i64), expired: bool) -> [(i64, i64); 2] {
+    let none = (0, 0);
+    let left = match (expired, left == none, interval == none) {
+        (true, _, true) => none,
+        (true, true, false) => interval,
+        _ => left,
+    };
+    [left, interval]
+}
+
 /// `(3, 141592)`.
 fn pair(text: &str) -> (i64, i64) {
     let mut numbers = text
@@ -203,4 +225,51 @@ fn watched(info: &Info) -> Result<Vec<Watched>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eventfd_of_an_old_kernel_is_tried() {
+        for flags in [0, libc::EFD_SEMAPHORE] {
+            // SAFETY: makes a descriptor, which becomes ours.
+            let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(3, flags)).unwrap()) };
+            let mut info = Info::of(fd.as_raw_fd()).unwrap().unwrap();
+            info.still = true;
+            info.lines.retain(|(key, _)| key != "eventfd-semaphore");
+            let Some(Special::Event(3, semaphore, 0)) = Special::capture(&info).unwrap() else {
+                panic!("it is an eventfd with 3");
+            };
+            assert_eq!(semaphore, flags != 0);
+        }
+    }
+
+    /// It expires between any two looks; at rest it would never tick again.
+    #[test]
+    fn a_quick_timer_does_not_rest() {
+        // SAFETY: makes a descriptor, which becomes ours; the value is live.
+        let fd = unsafe {
+            let fd = check(libc::timerfd_create(libc::CLOCK_MONOTONIC, 0)).unwrap();
+            let often = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 100,
+            };
+            let new = libc::itimerspec {
+                it_value: often,
+                it_interval: often,
+            };
+            libc::timerfd_settime(fd, 0, &raw const new, null_mut());
+            OwnedFd::from_raw_fd(fd)
+        };
+        let info = Info::of(fd.as_raw_fd()).unwrap().unwrap();
+        let Some(Special::Timer { value, ticks, .. }) = Special::capture(&info).unwrap() else {
+            panic!("it is a timer");
+        };
+        assert_ne!(value[0], (0, 0));
+        assert!(ticks > 0);
+        let expired_since = timer_value((0, 7), (0, 0), true);
+        assert_eq!(expired_since[0], (0, 0), "not twice");
+    }
 }
