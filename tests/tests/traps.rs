@@ -224,6 +224,7 @@ traps_over_both! { "trap_objects" 2:
     attributes_and_their_functions "attributes";
     topologies_and_their_collectives "topologies";
     derived_types_and_what_they_were_made_of "types";
+    datatypes_whose_bounds_are_the_librarys "bounds";
     handlers_info_and_handles_after_their_end "handles";
     arguments_and_environment "environment";
     what_the_library_has_told_of_itself "told";
@@ -314,6 +315,7 @@ fn from_mpich_to_open_mpi() {
         ("trap_coll", 3, "intercomm"),
         ("trap_objects", 2, "topologies"),
         ("trap_objects", 2, "types"),
+        ("trap_objects", 2, "bounds"),
         ("trap_objects", 2, "told"),
         ("trap_rma", 2, "requests"),
         ("trap_rma", 2, "got"),
@@ -322,6 +324,20 @@ fn from_mpich_to_open_mpi() {
     for (source, ranks, name) in all {
         trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);
     }
+}
+
+/// Open MPI 4.1 takes the data of some datatypes from elsewhere than MPI says.
+#[test]
+fn a_datatype_that_the_other_library_has_elsewhere_is_refused() {
+    let app = program("trap_objects", "trap_objects", &[]);
+    let scratch = Scratch::new("trap-backwards");
+    trapped(&scratch, Mpi::Mpich, &app, "backwards", 2).kill();
+    let words = [
+        "datatype 'backwards'",
+        "2 bytes from 0 to 2, not 2 bytes from -1 to 1",
+    ];
+    let job = Job::restart_over(&scratch, Mpi::OpenMpi, 2);
+    job.finish().fails_with(&words);
 }
 
 traps! { "trap_io" 2:

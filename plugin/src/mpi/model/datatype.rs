@@ -5,6 +5,7 @@ use super::super::lower::{ix, must, Fail};
 use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// Combiners of the MPICH ABI.
@@ -58,6 +59,27 @@ pub struct Sizes {
     pub true_extent: i64,
 }
 
+impl Sizes {
+    /// Is the data of both the same, as far as libraries tell? Some count in where an empty member lies: then one range holds
+    /// the other.
+    pub fn same_data(&self, other: &Sizes) -> bool {
+        let holds = |a: &Sizes, b: &Sizes| a.true_lb <= b.true_lb && a.true_ub() >= b.true_ub();
+        let overlaid = holds(self, other) || holds(other, self);
+        self.size == other.size && (self.size == 0 || overlaid)
+    }
+
+    fn true_ub(&self) -> i64 {
+        self.true_lb + self.true_extent
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (n, from, to) = (self.size, self.true_lb, self.true_ub());
+        write!(f, "{n} bytes from {from} to {to}")
+    }
+}
+
 /// What changes rarely.
 #[derive(Default)]
 pub struct Meta {
@@ -85,6 +107,15 @@ pub struct Datatype {
     pub serial: u64,
     /// The rest.
     pub meta: Locked<Meta>,
+}
+
+impl Datatype {
+    /// What it is called where something is said of it.
+    pub fn name(&self, guard: &Guard) -> String {
+        let given = self.meta.get(guard).name.as_ref();
+        let combiner = || format!("a datatype of combiner {}", self.contents.combiner);
+        given.map_or_else(combiner, |name| format!("datatype '{name}'"))
+    }
 }
 
 /// User-made datatypes.
