@@ -264,8 +264,11 @@ static void handles(void)
     MPI_Errhandler user, found;
     MPI_Info info, other;
     int value = 1, sum, n, flag, key = 0;
-    char text[32];
+    char text[32], name[MPI_MAX_OBJECT_NAME], latin[101] = "";
+    memset(latin, 0xe9, 100); /* no UTF-8 */
     MPI_Comm_dup(MPI_COMM_WORLD, &a);
+    MPI_Comm_set_name(a, latin);
+    MPI_Type_set_name(MPI_INT, latin);
     MPI_Comm_create_errhandler(on_error, &user);
     MPI_Comm_set_errhandler(a, user);
     MPI_Errhandler_free(&user);
@@ -273,6 +276,7 @@ static void handles(void)
     MPI_Info_create(&info);
     MPI_Info_set(info, "first", "one");
     MPI_Info_set(info, "second", "two");
+    MPI_Info_set(info, "\xe9", latin + 80);
     MPI_Comm_set_info(b, info);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_dup(MPI_COMM_WORLD, &gone);
@@ -301,7 +305,13 @@ static void handles(void)
     CHECK(flag && strcmp(text, "two") == 0);
     MPI_Info_get_nkeys(info, &n);
     MPI_Info_get_nthkey(info, 0, text);
-    CHECK(n == 2 && strcmp(text, "first") == 0);
+    CHECK(n == 3 && strcmp(text, "first") == 0);
+    MPI_Info_get(info, "\xe9", 31, text, &flag);
+    CHECK(flag && strcmp(text, latin + 80) == 0);
+    MPI_Comm_get_name(a, name, &n);
+    CHECK(n == 100 && strcmp(name, latin) == 0);
+    MPI_Type_get_name(MPI_INT, name, &n);
+    CHECK(n == 100 && strcmp(name, latin) == 0);
     MPI_Info_dup(info, &other);
     MPI_Info_delete(other, "first");
     CHECK(class_of(MPI_Info_delete(other, "first")) == MPI_ERR_INFO_NOKEY);

@@ -9,6 +9,8 @@ use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
 use super::{attrs, bsend, env, errs, groups, infos};
 use crate::gate::{Call, Inside};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `MPI_COMM_TYPE_HW_UNGUIDED`.
@@ -437,9 +439,12 @@ pub unsafe fn comm_get_name(comm: i32, out: usize, len: usize) -> i32 {
 }
 
 /// Adds MPI's own hints to those that a communicator has; others are not known.
-fn take_hints(guard: &Guard, c: &Comm, given: &[(String, String)]) {
+fn take_hints(guard: &Guard, c: &Comm, given: &[(OsString, OsString)]) {
     let hints = &mut c.meta.get(guard).info;
-    for (key, value) in given.iter().filter(|(k, _)| k.starts_with("mpi_")) {
+    for (key, value) in given
+        .iter()
+        .filter(|(k, _)| k.as_bytes().starts_with(b"mpi_"))
+    {
         hints.retain(|(k, _)| k != key);
         hints.push((key.clone(), value.clone()));
     }

@@ -299,7 +299,7 @@ pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
         let own = codes::text(&guard, code);
         let code = known(&guard, code);
         drop(guard);
-        super::infos::put_text(out, len, &own.unwrap_or_else(|| text(code)));
+        super::infos::put_text(out, len, own.unwrap_or_else(|| text(code).into()));
         Ok(())
     })
 }

@@ -5,6 +5,7 @@ use super::super::lower::{ix, must, Fail};
 use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
@@ -84,7 +85,7 @@ impl fmt::Display for Sizes {
 #[derive(Default)]
 pub struct Meta {
     /// Name, if the application gave one.
-    pub name: Option<String>,
+    pub name: Option<OsString>,
     /// Attributes.
     pub attrs: Vec<Attr>,
 }
@@ -114,7 +115,7 @@ impl Datatype {
     pub fn name(&self, guard: &Guard) -> String {
         let given = self.meta.get(guard).name.as_ref();
         let combiner = || format!("a datatype of combiner {}", self.contents.combiner);
-        given.map_or_else(combiner, |name| format!("datatype '{name}'"))
+        given.map_or_else(combiner, |name| format!("datatype '{}'", name.display()))
     }
 }
 
