@@ -1,5 +1,5 @@
 /* What MPI libraries tell differently: how the program was launched (MPI_INFO_ENV), and whose error handler has the errors of
- * requests and of a window that none was set for. With "fatal" such an error is all that there is. */
+ * requests and of a window that none was set for; and what they all do with attributes at the end. With "fatal" such an error is all that there is. */
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +25,13 @@ static void launched(void)
         if (strncmp(key, "ompi_", 5) != 0)
             printf("%s: %s\n", key, strcmp(key, "command") == 0 && name ? name + 1 : value);
     }
+}
+
+static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
+{
+    (void)key, (void)value, (void)extra;
+    printf("deleted from %s\n", comm == MPI_COMM_WORLD ? "MPI_COMM_WORLD" : "MPI_COMM_SELF");
+    return MPI_SUCCESS;
 }
 
 static const char *kind(int class)
@@ -104,6 +111,11 @@ int main(int argc, char **argv)
         MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
         MPI_Errhandler_free(&handler);
         MPI_Comm_free_keyval(&key);
+    }
+    if (rank == 0) { /* deleted by MPI_Finalize */
+        MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, on_delete, &key, NULL);
+        MPI_Comm_set_attr(MPI_COMM_WORLD, key, NULL);
+        MPI_Comm_set_attr(MPI_COMM_SELF, key, NULL);
     }
     MPI_Comm_free(&dup);
     MPI_Win_free(&win);
