@@ -337,8 +337,9 @@ unsafe fn text<A: Front>(
     code::<A>(answer)
 }
 
-/// Values of predefined attributes that differ between ABIs, where the application may point at them.
-static VALUES: [AtomicI32; 5] = [const { AtomicI32::new(0) }; 5];
+/// Values of predefined attributes that differ between ABIs, where the application may point at them: each has a place of its
+/// own, for windows of all kinds may be there at a time.
+static VALUES: [AtomicI32; 9] = [const { AtomicI32::new(0) }; 9];
 
 /// The value of a predefined attribute that differs between ABIs, and the place of `VALUES` for it.
 pub fn predefined<A: Front>(key: i32, value: i32) -> Option<(usize, i32)> {
@@ -353,8 +354,14 @@ pub fn predefined<A: Front>(key: i32, value: i32) -> Option<(usize, i32)> {
         IO => (1, <A::Abi>::rank_from_canonical(value)),
         LAST if value & 0x4000_0000 == 0 => (2, A::LAST_CODE),
         LAST => (2, error_from_canonical::<A::Abi>(value)),
-        FLAVOR => (3, numbers::FLAVOR.from_canonical::<A::Abi>(value)),
-        MODEL => (4, numbers::MODEL.from_canonical::<A::Abi>(value)),
+        FLAVOR => (
+            3 + (value - 1).clamp(0, 3) as usize,
+            numbers::FLAVOR.from_canonical::<A::Abi>(value),
+        ),
+        MODEL => (
+            7 + (value - 1).clamp(0, 1) as usize,
+            numbers::MODEL.from_canonical::<A::Abi>(value),
+        ),
         _ => return None,
     })
 }
