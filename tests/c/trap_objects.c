@@ -131,7 +131,8 @@ static void types(void)
     } mine[3], theirs[3];
     int blocks[3] = {1, 2, 1}, sizes[2] = {4, 6}, subsizes[2] = {2, 3}, starts[2] = {1, 2}, n, na, nd, how, ints[8];
     MPI_Aint places[3] = {offsetof(struct part, c), offsetof(struct part, d), offsetof(struct part, i)}, lb, extent;
-    MPI_Datatype kinds[3] = {MPI_CHAR, MPI_DOUBLE, MPI_INT}, record, element, block, inner[1];
+    MPI_Datatype kinds[3] = {MPI_CHAR, MPI_DOUBLE, MPI_INT}, record, element, block, inner[1], real[2];
+    MPI_Type_create_f90_real(12, MPI_UNDEFINED, &real[0]);
     MPI_Type_create_struct(3, blocks, places, kinds, &record);
     MPI_Type_create_resized(record, 0, sizeof(struct part), &element);
     MPI_Type_free(&record); /* still a part of the other */
@@ -170,6 +171,8 @@ static void types(void)
     CHECK(position == sizeof flat && flat[0] == grid[8] && flat[5] == grid[16]);
     MPI_Type_free(&element);
     MPI_Type_free(&block);
+    MPI_Type_create_f90_real(12, MPI_UNDEFINED, &real[1]);
+    CHECK(real[0] == real[1]); /* nobody may free one */
 }
 
 struct range {
