@@ -14,6 +14,13 @@ static int on_copy(MPI_Comm comm, int key, void *extra, void *in, void *out, int
     return MPI_SUCCESS;
 }
 
+static int on_delete_of_type(MPI_Datatype type, int key, void *value, void *extra)
+{
+    (void)type, (void)key, (void)value, (void)extra;
+    deletes++;
+    return MPI_SUCCESS;
+}
+
 static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
 {
     (void)comm, (void)key, (void)value;
@@ -26,12 +33,12 @@ static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
 static void attributes(void)
 {
     MPI_Comm a, b;
-    MPI_Datatype t, u;
-    int key, dead, type_key, flag, *bound, *last, class;
+    MPI_Datatype t, u, part, same;
+    int key, dead, type_key, flag, *bound, *last, class, one;
     char base[4], *value;
     MPI_Comm_create_keyval(on_copy, on_delete, &key, &copies);
     MPI_Comm_create_keyval(MPI_COMM_DUP_FN, MPI_COMM_NULL_DELETE_FN, &dead, NULL);
-    MPI_Type_create_keyval(MPI_TYPE_DUP_FN, MPI_TYPE_NULL_DELETE_FN, &type_key, NULL);
+    MPI_Type_create_keyval(MPI_TYPE_DUP_FN, on_delete_of_type, &type_key, NULL);
     MPI_Comm_dup(MPI_COMM_WORLD, &a);
     MPI_Comm_set_attr(a, key, base);
     MPI_Comm_set_attr(a, dead, base + 3);
@@ -57,8 +64,20 @@ static void attributes(void)
     MPI_Type_dup(t, &u);
     MPI_Type_get_attr(u, type_key, &value, &flag);
     CHECK(flag && value == base + 2);
-    MPI_Type_free(&t);
     MPI_Type_free(&u);
+    CHECK(deletes == 4);
+    MPI_Type_dup(MPI_INT, &part);
+    MPI_Type_set_attr(part, type_key, base);
+    MPI_Type_contiguous(2, part, &u);
+    MPI_Type_get_contents(u, 1, 0, 1, &one, NULL, &same);
+    MPI_Type_free(&u);
+    MPI_Type_free(&same); /* the program still has the other handle */
+    CHECK(deletes == 4);
+    MPI_Type_get_attr(part, type_key, &value, &flag);
+    CHECK(flag && value == base);
+    MPI_Type_free(&part);
+    MPI_Type_free(&t);
+    CHECK(deletes == 6);
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &bound, &flag);
     CHECK(flag && *bound >= 32767);
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_LASTUSEDCODE, &last, &flag);

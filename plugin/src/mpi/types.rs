@@ -336,12 +336,16 @@ pub unsafe fn type_commit(at: usize) -> i32 {
 
 pub unsafe fn type_free(at: usize) -> i32 {
     let h = *(at as *const i32);
-    let code = super::attrs::delete_all_of_type(h);
-    if code != SUCCESS {
-        return code;
+    // Attributes go with the application's last handle.
+    if datatype::get(h).is_some_and(|t| t.handles.load(Relaxed) == 1) {
+        let code = super::attrs::delete_all_of_type(h);
+        if code != SUCCESS {
+            return code;
+        }
     }
     forward(COMM_WORLD, || {
-        datatype::get(h).ok_or(Fail::Code(ERR_TYPE))?;
+        let t = datatype::get(h).ok_or(Fail::Code(ERR_TYPE))?;
+        t.handles.fetch_sub(1, Relaxed);
         datatype::release(&lock(), h);
         put(at, DATATYPE_NULL);
         Ok(SUCCESS)

@@ -104,6 +104,8 @@ pub struct Datatype {
     pub committed: AtomicBool,
     /// Uses: the application's handle, requests, and types made from it.
     pub refs: AtomicU32,
+    /// Handles that the application has: its own, and those that it was given as parts of other types.
+    pub handles: AtomicU32,
     /// Creation number.
     pub serial: u64,
     /// The rest.
@@ -200,6 +202,7 @@ pub fn register(guard: &Guard, lower: i32, contents: Contents, sizes: Sizes) -> 
             sizes,
             committed: AtomicBool::new(false),
             refs: AtomicU32::new(1),
+            handles: AtomicU32::new(1),
             serial: serial(),
             meta: Locked::new(Meta::default()),
         },
@@ -236,6 +239,14 @@ pub fn hold(handle: i32) {
     if let Some(t) = get(handle) {
         t.refs.fetch_add(1, Relaxed);
     }
+}
+
+/// The application is given a handle, which it frees.
+pub fn give(handle: i32) {
+    if let Some(t) = get(handle) {
+        t.handles.fetch_add(1, Relaxed);
+    }
+    hold(handle);
 }
 
 /// One use fewer; the last one frees it in both halves.
