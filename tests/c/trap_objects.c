@@ -29,6 +29,28 @@ static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
     return MPI_SUCCESS;
 }
 
+static int on_refused_copy(MPI_Comm comm, int key, void *extra, void *in, void *out, int *flag)
+{
+    (void)comm, (void)key, (void)extra, (void)in, (void)out, (void)flag;
+    return MPI_ERR_OTHER;
+}
+
+/* A duplicate that an attribute's function refuses while it is being made. */
+static void refused_duplicate(void)
+{
+    MPI_Comm from, to;
+    MPI_Request r;
+    int key;
+    MPI_Comm_create_keyval(on_refused_copy, MPI_COMM_NULL_DELETE_FN, &key, NULL);
+    MPI_Comm_dup(MPI_COMM_WORLD, &from);
+    MPI_Comm_set_errhandler(from, MPI_ERRORS_RETURN);
+    MPI_Comm_set_attr(from, key, NULL);
+    CHECK(MPI_Comm_idup(from, &to, &r) != MPI_SUCCESS);
+    CHECK(to == MPI_COMM_NULL && r == MPI_REQUEST_NULL);
+    MPI_Comm_free_keyval(&key);
+    MPI_Comm_free(&from);
+}
+
 /* Attributes with functions, on a communicator and on a datatype, and the predefined ones. */
 static void attributes(void)
 {
@@ -46,6 +68,7 @@ static void attributes(void)
     MPI_Type_contiguous(3, MPI_INT, &t);
     MPI_Type_set_attr(t, type_key, base + 2);
     MPI_Add_error_class(&class);
+    refused_duplicate();
     checkpoint_here();
     MPI_Comm_dup(a, &b);
     CHECK(copies == 1);

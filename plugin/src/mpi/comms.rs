@@ -7,7 +7,7 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
-use super::{attrs, bsend, env, errs, groups, infos};
+use super::{attrs, bsend, complete, env, errs, groups, infos};
 use crate::gate::{Call, Inside};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -210,6 +210,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
             comm: Some(new),
             ..Extra::default()
         })));
+        new.hold(&guard); // for the request, in which the lower half stores its handle
         drop(guard);
         put(out, h);
         put(request, rh);
@@ -221,7 +222,11 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     if !matches!(outcome, Ok(SUCCESS)) {
         return finish(comm, outcome);
     }
-    attrs::copy_all(comm, out)
+    let code = attrs::copy_all(comm, out);
+    if code != SUCCESS {
+        complete::request_free(request);
+    }
+    code
 }
 
 pub unsafe fn comm_idup_with_info(comm: i32, info: i32, out: usize, request: usize) -> i32 {
@@ -249,9 +254,10 @@ pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
 }
 
 /// A non-blocking duplication is complete.
-pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
+pub fn idup_done(guard: &Guard, new: &Comm) {
     // SAFETY: the lower half has filled in the new communicator's handle.
     unsafe { errs::returned(new.lower.load(Relaxed)) };
+    new.release(guard);
 }
 
 pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
