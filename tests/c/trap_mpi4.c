@@ -268,6 +268,11 @@ static void combined(void)
     MPI_Request r[4];
     MPI_Status status;
     MPI_Comm comm;
+    MPI_Comm_dup(MPI_COMM_SELF, &comm);
+    MPI_Comm_attach_buffer(comm, buffer, sizeof buffer);
+    MPI_Comm_iflush_buffer(comm, &r[0]);
+    MPI_Comm_free(&comm);
+    MPI_Wait(&r[0], MPI_STATUS_IGNORE);
     MPI_Comm_dup(MPI_COMM_WORLD, &comm);
     CHECK(MPI_Comm_attach_buffer(comm, buffer, sizeof buffer) == MPI_SUCCESS);
     fill(out, N, rank);

@@ -14,6 +14,13 @@ static int on_copy(MPI_Comm comm, int key, void *extra, void *in, void *out, int
     return MPI_SUCCESS;
 }
 
+static int on_delete_of_type(MPI_Datatype type, int key, void *value, void *extra)
+{
+    (void)type, (void)key, (void)value, (void)extra;
+    deletes++;
+    return MPI_SUCCESS;
+}
+
 static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
 {
     (void)comm, (void)key, (void)value;
@@ -22,16 +29,38 @@ static int on_delete(MPI_Comm comm, int key, void *value, void *extra)
     return MPI_SUCCESS;
 }
 
+static int on_refused_copy(MPI_Comm comm, int key, void *extra, void *in, void *out, int *flag)
+{
+    (void)comm, (void)key, (void)extra, (void)in, (void)out, (void)flag;
+    return MPI_ERR_OTHER;
+}
+
+/* A duplicate that an attribute's function refuses while it is being made. */
+static void refused_duplicate(void)
+{
+    MPI_Comm from, to;
+    MPI_Request r;
+    int key;
+    MPI_Comm_create_keyval(on_refused_copy, MPI_COMM_NULL_DELETE_FN, &key, NULL);
+    MPI_Comm_dup(MPI_COMM_WORLD, &from);
+    MPI_Comm_set_errhandler(from, MPI_ERRORS_RETURN);
+    MPI_Comm_set_attr(from, key, NULL);
+    CHECK(MPI_Comm_idup(from, &to, &r) != MPI_SUCCESS);
+    CHECK(to == MPI_COMM_NULL && r == MPI_REQUEST_NULL);
+    MPI_Comm_free_keyval(&key);
+    MPI_Comm_free(&from);
+}
+
 /* Attributes with functions, on a communicator and on a datatype, and the predefined ones. */
 static void attributes(void)
 {
     MPI_Comm a, b;
-    MPI_Datatype t, u;
-    int key, dead, type_key, flag, *bound, *last, class;
+    MPI_Datatype t, u, part, same;
+    int key, dead, type_key, flag, *bound, *last, class, one;
     char base[4], *value;
     MPI_Comm_create_keyval(on_copy, on_delete, &key, &copies);
     MPI_Comm_create_keyval(MPI_COMM_DUP_FN, MPI_COMM_NULL_DELETE_FN, &dead, NULL);
-    MPI_Type_create_keyval(MPI_TYPE_DUP_FN, MPI_TYPE_NULL_DELETE_FN, &type_key, NULL);
+    MPI_Type_create_keyval(MPI_TYPE_DUP_FN, on_delete_of_type, &type_key, NULL);
     MPI_Comm_dup(MPI_COMM_WORLD, &a);
     MPI_Comm_set_attr(a, key, base);
     MPI_Comm_set_attr(a, dead, base + 3);
@@ -39,6 +68,7 @@ static void attributes(void)
     MPI_Type_contiguous(3, MPI_INT, &t);
     MPI_Type_set_attr(t, type_key, base + 2);
     MPI_Add_error_class(&class);
+    refused_duplicate();
     checkpoint_here();
     MPI_Comm_dup(a, &b);
     CHECK(copies == 1);
@@ -57,8 +87,20 @@ static void attributes(void)
     MPI_Type_dup(t, &u);
     MPI_Type_get_attr(u, type_key, &value, &flag);
     CHECK(flag && value == base + 2);
-    MPI_Type_free(&t);
     MPI_Type_free(&u);
+    CHECK(deletes == 4);
+    MPI_Type_dup(MPI_INT, &part);
+    MPI_Type_set_attr(part, type_key, base);
+    MPI_Type_contiguous(2, part, &u);
+    MPI_Type_get_contents(u, 1, 0, 1, &one, NULL, &same);
+    MPI_Type_free(&u);
+    MPI_Type_free(&same); /* the program still has the other handle */
+    CHECK(deletes == 4);
+    MPI_Type_get_attr(part, type_key, &value, &flag);
+    CHECK(flag && value == base);
+    MPI_Type_free(&part);
+    MPI_Type_free(&t);
+    CHECK(deletes == 6);
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &bound, &flag);
     CHECK(flag && *bound >= 32767);
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_LASTUSEDCODE, &last, &flag);
@@ -131,7 +173,8 @@ static void types(void)
     } mine[3], theirs[3];
     int blocks[3] = {1, 2, 1}, sizes[2] = {4, 6}, subsizes[2] = {2, 3}, starts[2] = {1, 2}, n, na, nd, how, ints[8];
     MPI_Aint places[3] = {offsetof(struct part, c), offsetof(struct part, d), offsetof(struct part, i)}, lb, extent;
-    MPI_Datatype kinds[3] = {MPI_CHAR, MPI_DOUBLE, MPI_INT}, record, element, block, inner[1];
+    MPI_Datatype kinds[3] = {MPI_CHAR, MPI_DOUBLE, MPI_INT}, record, element, block, inner[1], real[2];
+    MPI_Type_create_f90_real(12, MPI_UNDEFINED, &real[0]);
     MPI_Type_create_struct(3, blocks, places, kinds, &record);
     MPI_Type_create_resized(record, 0, sizeof(struct part), &element);
     MPI_Type_free(&record); /* still a part of the other */
@@ -170,6 +213,8 @@ static void types(void)
     CHECK(position == sizeof flat && flat[0] == grid[8] && flat[5] == grid[16]);
     MPI_Type_free(&element);
     MPI_Type_free(&block);
+    MPI_Type_create_f90_real(12, MPI_UNDEFINED, &real[1]);
+    CHECK(real[0] == real[1]); /* nobody may free one */
 }
 
 static int seen;
@@ -192,8 +237,11 @@ static void handles(void)
     MPI_Errhandler user, found;
     MPI_Info info, other;
     int value = 1, sum, n, flag, key = 0;
-    char text[32];
+    char text[32], name[MPI_MAX_OBJECT_NAME], latin[101] = "";
+    memset(latin, 0xe9, 100); /* no UTF-8 */
     MPI_Comm_dup(MPI_COMM_WORLD, &a);
+    MPI_Comm_set_name(a, latin);
+    MPI_Type_set_name(MPI_INT, latin);
     MPI_Comm_create_errhandler(on_error, &user);
     MPI_Comm_set_errhandler(a, user);
     MPI_Errhandler_free(&user);
@@ -201,6 +249,7 @@ static void handles(void)
     MPI_Info_create(&info);
     MPI_Info_set(info, "first", "one");
     MPI_Info_set(info, "second", "two");
+    MPI_Info_set(info, "\xe9", latin + 80);
     MPI_Comm_set_info(b, info);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_dup(MPI_COMM_WORLD, &gone);
@@ -229,7 +278,13 @@ static void handles(void)
     CHECK(flag && strcmp(text, "two") == 0);
     MPI_Info_get_nkeys(info, &n);
     MPI_Info_get_nthkey(info, 0, text);
-    CHECK(n == 2 && strcmp(text, "first") == 0);
+    CHECK(n == 3 && strcmp(text, "first") == 0);
+    MPI_Info_get(info, "\xe9", 31, text, &flag);
+    CHECK(flag && strcmp(text, latin + 80) == 0);
+    MPI_Comm_get_name(a, name, &n);
+    CHECK(n == 100 && strcmp(name, latin) == 0);
+    MPI_Type_get_name(MPI_INT, name, &n);
+    CHECK(n == 100 && strcmp(name, latin) == 0);
     MPI_Info_dup(info, &other);
     MPI_Info_delete(other, "first");
     CHECK(class_of(MPI_Info_delete(other, "first")) == MPI_ERR_INFO_NOKEY);

@@ -78,6 +78,51 @@ static void tool(void)
     MPI_T_finalize();
 }
 
+/* The numbers in what a datatype was made of, as the function with large counts tells them. */
+static void contents_with_counts(MPI_Datatype part)
+{
+    MPI_Count sizes[2] = {6, 8}, subsizes[2] = {2, 3}, starts[2] = {1, 2}, counts[8];
+    int whole[1] = {6}, distribs[1] = {MPI_DISTRIBUTE_BLOCK}, args[1] = {MPI_DISTRIBUTE_DFLT_DARG}, processes[1] = {ranks};
+    int ints[8];
+    MPI_Aint addresses[8];
+    MPI_Datatype inner[2], made;
+    MPI_Type_get_contents_c(part, 8, 0, 0, 1, ints, addresses, counts, inner);
+    CHECK(ints[0] == 2 && ints[7] == MPI_ORDER_C && inner[0] == MPI_INT);
+    MPI_Type_create_subarray_c(2, sizes, subsizes, starts, MPI_ORDER_FORTRAN, MPI_INT, &made);
+    MPI_Type_get_contents_c(made, 2, 0, 6, 1, ints, addresses, counts, inner);
+    CHECK(ints[0] == 2 && ints[1] == MPI_ORDER_FORTRAN && counts[5] == 2 && inner[0] == MPI_INT);
+    MPI_Type_free(&made);
+    MPI_Type_create_darray(ranks, rank, 1, whole, distribs, args, processes, MPI_ORDER_C, MPI_INT, &made);
+    MPI_Type_get_contents_c(made, 8, 0, 0, 1, ints, addresses, counts, inner);
+    CHECK(ints[4] == MPI_DISTRIBUTE_BLOCK && ints[5] == MPI_DISTRIBUTE_DFLT_DARG && ints[7] == MPI_ORDER_C);
+    MPI_Type_free(&made);
+}
+
+/* The values of attributes of several windows stay apart; what a query for neighbours does not fill stays as it was. */
+static void windows_and_graph(MPI_Win win)
+{
+    MPI_Win other;
+    MPI_Comm graph;
+    int *kinds[2], flag, index[64], edges[64], got[64];
+    MPI_Win_create_dynamic(MPI_INFO_NULL, MPI_COMM_WORLD, &other);
+    MPI_Win_get_attr(win, MPI_WIN_CREATE_FLAVOR, &kinds[0], &flag);
+    MPI_Win_get_attr(other, MPI_WIN_CREATE_FLAVOR, &kinds[1], &flag);
+    CHECK(*kinds[0] == MPI_WIN_FLAVOR_ALLOCATE && *kinds[1] == MPI_WIN_FLAVOR_DYNAMIC);
+    MPI_Win_free(&other);
+    for (int k = 0; k < ranks; k++) {
+        index[k] = k + 1;
+        edges[k] = (k + 1) % ranks;
+    }
+    MPI_Graph_create(MPI_COMM_WORLD, ranks, index, edges, 0, &graph);
+    memset(got, -1, sizeof got);
+    MPI_Graph_neighbors(graph, rank, 64, got);
+    CHECK(got[0] == right() && got[1] == -1 && got[63] == -1);
+    memset(got, -1, sizeof got);
+    MPI_Graph_get(graph, ranks, 64, index, got);
+    CHECK(got[rank] == right() && got[63] == -1);
+    MPI_Comm_free(&graph);
+}
+
 static void everything(void)
 {
     int in[3] = {-1, -1, -1}, out = 40 + rank, key, flag, *at, ints[8], n, class;
@@ -154,6 +199,8 @@ static void everything(void)
 
     MPI_Type_get_contents(part, 8, 0, 1, ints, addresses, inner);
     CHECK(ints[0] == 2 && ints[7] == MPI_ORDER_C && inner[0] == MPI_INT);
+    windows_and_graph(win);
+    contents_with_counts(part);
     MPI_Type_get_envelope(part, &n, &n, &n, &class);
     CHECK(class == MPI_COMBINER_SUBARRAY);
 

@@ -232,6 +232,8 @@ traps_over_both! { "trap_objects" 2:
     error_codes_deleted_and_added_again "deleted";
 }
 
+traps_over_both! { "trap_bounds" 2: datatypes_whose_bounds_are_the_librarys "bounds"; }
+
 traps_over_both! { "trap_rma" 2: operations_between_fences "fences"; }
 over_mpich! { "trap_rma" 2 the_others_wait_in_a_fence "busy_fence" }
 over_mpich! { "trap_rma" 2 the_others_wait_for_post_and_complete "busy_pscw" }
@@ -314,6 +316,7 @@ fn from_mpich_to_open_mpi() {
         ("trap_coll", 3, "intercomm"),
         ("trap_objects", 2, "topologies"),
         ("trap_objects", 2, "types"),
+        ("trap_bounds", 2, "bounds"),
         ("trap_objects", 2, "told"),
         ("trap_rma", 2, "requests"),
         ("trap_rma", 2, "got"),
@@ -322,6 +325,20 @@ fn from_mpich_to_open_mpi() {
     for (source, ranks, name) in all {
         trap_over(Mpi::Mpich, &[Mpi::OpenMpi], source, name, ranks);
     }
+}
+
+/// Open MPI 4.1 takes the data of some datatypes from elsewhere than MPI says.
+#[test]
+fn a_datatype_that_the_other_library_has_elsewhere_is_refused() {
+    let app = program("trap_bounds", "trap_bounds", &[]);
+    let scratch = Scratch::new("trap-backwards");
+    trapped(&scratch, Mpi::Mpich, &app, "backwards", 2).kill();
+    let words = [
+        "datatype 'backwards'",
+        "2 bytes from 0 to 2, not 2 bytes from -1 to 1",
+    ];
+    let job = Job::restart_over(&scratch, Mpi::OpenMpi, 2);
+    job.finish().fails_with(&words);
 }
 
 traps! { "trap_io" 2:

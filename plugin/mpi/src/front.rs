@@ -265,6 +265,7 @@ const BY_HAND: &[&str] = &[
     "Win_shared_query",
     "Win_shared_query_c",
     "Type_get_contents",
+    "Type_get_contents_c",
     "Comm_get_name",
     "Type_get_name",
     "Win_get_name",

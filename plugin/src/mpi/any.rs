@@ -1,13 +1,14 @@
 //! Completing the first of many requests, or some of them.
 
 use super::abi::*;
-use super::complete::{idle, test_one};
+use super::complete::{blamed, idle, test_one};
 use super::front::{finish, put, put_status, slice};
 use super::model::request::{self, Kind, Request, COMPLETE};
-use super::together::{put_at, put_error};
+use super::together::{put_at, put_error, Failed};
 
-/// What a look finds: the first that is complete, with its code, or `None`; `Err` if none is active.
-type Found = Result<Option<(usize, i32)>, ()>;
+/// What a look finds: the first that is complete, with its code and whose error handler has that, or `None`; `Err` if none is
+/// active.
+type Found = Result<Option<(usize, i32, i32)>, ()>;
 
 /// One look at the requests from number `from` on.
 unsafe fn any(from: usize, n: i32, at: usize, own: &mut Status) -> Found {
@@ -16,8 +17,9 @@ unsafe fn any(from: usize, n: i32, at: usize, own: &mut Status) -> Found {
         let h = (at + 4 * i) as *mut i32;
         if !idle(*h) {
             active = true;
+            let blamed = blamed(*h);
             if let Some(code) = test_one(&mut *h, own) {
-                return Ok(Some((i, code)));
+                return Ok(Some((i, code, blamed)));
             }
         }
     }
@@ -58,17 +60,17 @@ pub unsafe fn testany(n: i32, at: usize, index: usize, flag: usize, status: usiz
 
 /// Tells the application what a look has found, with its status.
 unsafe fn tell(found: Found, own: Status, index: usize, status: usize) -> i32 {
-    let (i, own, code) = match found {
+    let (i, own, code, blamed) = match found {
         Ok(None) => {
             put(index, UNDEFINED);
             return SUCCESS;
         }
-        Err(()) => (UNDEFINED, Status::EMPTY, SUCCESS),
-        Ok(Some((i, code))) => (i as i32, own, code),
+        Err(()) => (UNDEFINED, Status::EMPTY, SUCCESS, COMM_WORLD),
+        Ok(Some((i, code, blamed))) => (i as i32, own, code, blamed),
     };
     put(index, i);
     put_status(status, own);
-    finish(COMM_WORLD, Ok(code))
+    finish(blamed, Ok(code))
 }
 
 pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
@@ -82,14 +84,16 @@ pub unsafe fn waitsome(n: i32, at: usize, count: usize, indices: usize, statuses
 
 pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses: usize) -> i32 {
     let (mut done, mut active, mut codes) = (0usize, false, Vec::new());
+    let mut failed = Failed::default();
     for i in 0..slice::<i32>(at, n).len() {
         let h = (at + 4 * i) as *mut i32;
         if idle(*h) {
             continue;
         }
         active = true;
-        let mut own = Status::EMPTY;
+        let (blamed, mut own) = (blamed(*h), Status::EMPTY);
         if let Some(code) = test_one(&mut *h, &mut own) {
+            failed.note(i, code, blamed);
             put(indices + 4 * done, i as i32);
             put_at(statuses, done, own);
             codes.push(code);
@@ -97,11 +101,10 @@ pub unsafe fn testsome(n: i32, at: usize, count: usize, indices: usize, statuses
         }
     }
     put(count, if active { done as i32 } else { UNDEFINED });
-    if codes.iter().all(|c| *c == SUCCESS) {
-        return SUCCESS;
+    if failed.any() {
+        for (i, code) in codes.iter().enumerate() {
+            put_error(statuses, i, *code);
+        }
     }
-    for (i, code) in codes.iter().enumerate() {
-        put_error(statuses, i, *code);
-    }
-    finish(COMM_WORLD, Ok(ERR_IN_STATUS))
+    failed.finish()
 }

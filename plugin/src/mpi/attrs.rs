@@ -219,6 +219,7 @@ pub fn delete_all_of_type(t: i32) -> i32 {
 /// What `MPI_Finalize` does first: attributes of what nobody frees.
 pub fn delete_last() {
     delete_each(COMM_SELF);
+    delete_each(COMM_WORLD);
     let named = datatype::named(&lock());
     for t in named {
         delete_each(t);

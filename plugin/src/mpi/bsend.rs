@@ -271,7 +271,10 @@ unsafe fn iflush(owner: Result<Owner, Fail>, comm: i32, out: usize) -> i32 {
     forward(comm, || {
         let owner = owner?;
         let last = with(&lock(), owner, |b| b.last)?;
-        let c = comms::get(COMM_SELF)?;
+        let c = match owner {
+            Owner::Comm(c) => c, // held by the request
+            _ => comms::get(COMM_SELF)?,
+        };
         let (h, _) = composite::make(c, DATATYPE_NULL, Work::Flush(owner, last));
         put(out, h);
         Ok(SUCCESS)

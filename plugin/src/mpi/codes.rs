@@ -9,6 +9,8 @@ use super::infos;
 use super::lower::{ix, must, Fail};
 use super::model::{lock, Guard, Locked};
 use crate::gate;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// One addition.
@@ -16,7 +18,7 @@ struct Added {
     number: i32,
     /// A code's class; a class has none.
     class: Option<i32>,
-    text: String,
+    text: OsString,
     removed: bool,
 }
 
@@ -35,7 +37,7 @@ pub fn added(guard: &Guard, number: i32) -> bool {
 }
 
 /// The application's text of what it has added. MPICH takes a code of a predefined class for one of its own.
-pub fn text(guard: &Guard, number: i32) -> Option<String> {
+pub fn text(guard: &Guard, number: i32) -> Option<OsString> {
     let mut mine = ADDED.get(guard).iter();
     let found = mine.find(|a| a.number == number && !a.removed)?;
     (!found.text.is_empty()).then(|| found.text.clone())
@@ -52,7 +54,7 @@ unsafe fn add(class: Option<i32>, out: usize) -> i32 {
             put(out, a.number);
             match a.text.is_empty() {
                 true => SUCCESS,
-                false => tell(&guard, *(out as *const i32), String::new()),
+                false => tell(&guard, *(out as *const i32), OsString::new()),
             }
         }
         None => {
@@ -66,7 +68,7 @@ unsafe fn add(class: Option<i32>, out: usize) -> i32 {
                 list.push(Added {
                     number,
                     class,
-                    text: String::new(),
+                    text: OsString::new(),
                     removed: false,
                 });
             }
@@ -87,8 +89,8 @@ pub unsafe fn add_error_code(class: i32, out: usize) -> i32 {
 }
 
 /// Gives a class or code a text, here and below.
-fn tell(guard: &Guard, number: i32, text: String) -> i32 {
-    let c = std::ffi::CString::new(text.as_str()).unwrap_or_default();
+fn tell(guard: &Guard, number: i32, text: OsString) -> i32 {
+    let c = std::ffi::CString::new(text.as_bytes()).unwrap_or_default();
     // SAFETY: the string lives through the call.
     let code = unsafe { must(ix::Add_error_string, &[number as u64, c.as_ptr() as u64]) };
     let found = ADDED.get(guard).iter_mut().find(|a| a.number == number);
@@ -147,7 +149,7 @@ pub unsafe fn remove_error_string(code: i32) -> i32 {
     match known {
         SUCCESS => {
             let inside = gate::enter(gate::Call::MustComplete);
-            let outcome = tell(&lock(), code, String::new());
+            let outcome = tell(&lock(), code, OsString::new());
             drop(inside);
             finish(COMM_WORLD, Ok(outcome))
         }
@@ -160,7 +162,7 @@ pub fn replay(guard: &Guard) {
     let mut value = 0i32;
     let out = &raw mut value as u64;
     for a in ADDED.get(guard).iter() {
-        let text = std::ffi::CString::new(a.text.as_str()).unwrap_or_default();
+        let text = std::ffi::CString::new(a.text.as_bytes()).unwrap_or_default();
         // SAFETY: plain values and a string that lives through the call.
         unsafe {
             match a.class {

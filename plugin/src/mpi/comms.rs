@@ -7,8 +7,10 @@ use super::lower::{self, ix, must, Fail, Outcome};
 use super::model::objects::{Info, INFOS};
 use super::model::request::{self, Extra, Kind};
 use super::model::{comm as comms, ghosts, lock, Comm, Guard, Locked};
-use super::{attrs, bsend, env, errs, groups, infos};
+use super::{attrs, bsend, complete, env, errs, groups, infos};
 use crate::gate::{Call, Inside};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `MPI_COMM_TYPE_HW_UNGUIDED`.
@@ -208,6 +210,7 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
             comm: Some(new),
             ..Extra::default()
         })));
+        new.hold(&guard); // for the request, in which the lower half stores its handle
         drop(guard);
         put(out, h);
         put(request, rh);
@@ -219,7 +222,11 @@ pub unsafe fn comm_idup(comm: i32, out: usize, request: usize) -> i32 {
     if !matches!(outcome, Ok(SUCCESS)) {
         return finish(comm, outcome);
     }
-    attrs::copy_all(comm, out)
+    let code = attrs::copy_all(comm, out);
+    if code != SUCCESS {
+        complete::request_free(request);
+    }
+    code
 }
 
 pub unsafe fn comm_idup_with_info(comm: i32, info: i32, out: usize, request: usize) -> i32 {
@@ -247,9 +254,10 @@ pub unsafe fn idup_issue(r: &request::Request) -> Outcome {
 }
 
 /// A non-blocking duplication is complete.
-pub fn idup_done(_guard: &Guard, _parent: &Comm, new: &Comm) {
+pub fn idup_done(guard: &Guard, new: &Comm) {
     // SAFETY: the lower half has filled in the new communicator's handle.
     unsafe { errs::returned(new.lower.load(Relaxed)) };
+    new.release(guard);
 }
 
 pub unsafe fn comm_split(comm: i32, color: i32, key: i32, out: usize) -> i32 {
@@ -437,9 +445,12 @@ pub unsafe fn comm_get_name(comm: i32, out: usize, len: usize) -> i32 {
 }
 
 /// Adds MPI's own hints to those that a communicator has; others are not known.
-fn take_hints(guard: &Guard, c: &Comm, given: &[(String, String)]) {
+fn take_hints(guard: &Guard, c: &Comm, given: &[(OsString, OsString)]) {
     let hints = &mut c.meta.get(guard).info;
-    for (key, value) in given.iter().filter(|(k, _)| k.starts_with("mpi_")) {
+    for (key, value) in given
+        .iter()
+        .filter(|(k, _)| k.as_bytes().starts_with(b"mpi_"))
+    {
         hints.retain(|(k, _)| k != key);
         hints.push((key.clone(), value.clone()));
     }

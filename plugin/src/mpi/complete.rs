@@ -5,7 +5,7 @@ use super::front::{finish, forward, put, put_empty, put_status};
 use super::lower::{self, ix, must, Fail};
 use super::model::request::{self, Kind, Request, COMPLETE};
 use super::model::{lock, Guard};
-use super::{composite, icoll, partitioned, quick, status, sync};
+use super::{composite, errs, icoll, partitioned, quick, status, sync};
 use crate::block;
 use crate::gate::{self, Call, Inside};
 use std::sync::atomic::Ordering::Relaxed;
@@ -277,10 +277,18 @@ pub unsafe fn idle(handle: i32) -> bool {
 
 fn comm_of(handle: i32) -> i32 {
     request::get(handle)
+        .filter(|r| !matches!(r.kind.get(), Kind::Generalized | Kind::Rma | Kind::File))
         .and_then(|r| r.comm.get())
-        .map_or(COMM_WORLD, |c| {
-            c.handle.load(std::sync::atomic::Ordering::Relaxed)
-        })
+        .map_or(COMM_WORLD, |c| c.handle.load(Relaxed))
+}
+
+/// The communicator whose error handler will have a request's error. Afterwards the request is gone.
+#[inline(always)]
+pub fn blamed(handle: i32) -> i32 {
+    match errs::of_requests() {
+        true => comm_of(handle),
+        false => COMM_WORLD,
+    }
 }
 
 #[inline(always)]
@@ -295,7 +303,7 @@ pub unsafe fn wait(at: usize, status: usize) -> i32 {
 #[inline(never)]
 unsafe fn wait_whatever(at: usize, status: usize) -> i32 {
     let handle = &mut *(at as *mut i32);
-    let before = *handle;
+    let (before, blamed) = (*handle, blamed(*handle));
     let mut own = Status::EMPTY;
     let code = wait_one(handle, &mut own);
     put_status(status, own);
@@ -304,7 +312,7 @@ unsafe fn wait_whatever(at: usize, status: usize) -> i32 {
             if before == *handle {
                 comm_of(before)
             } else {
-                COMM_WORLD
+                blamed
             },
             Ok(code),
         );
@@ -323,8 +331,9 @@ pub unsafe fn test(at: usize, flag: usize, status: usize) -> i32 {
 /// Whatever the request and the state of things.
 #[inline(never)]
 unsafe fn test_whatever(at: usize, flag: usize, status: usize) -> i32 {
-    let mut own = Status::EMPTY;
-    match test_one(&mut *(at as *mut i32), &mut own) {
+    let handle = &mut *(at as *mut i32);
+    let (blamed, mut own) = (blamed(*handle), Status::EMPTY);
+    match test_one(handle, &mut own) {
         None => {
             put(flag, 0);
             SUCCESS
@@ -332,7 +341,7 @@ unsafe fn test_whatever(at: usize, flag: usize, status: usize) -> i32 {
         Some(code) => {
             put(flag, 1);
             put_status(status, own);
-            finish(COMM_WORLD, Ok(code))
+            finish(blamed, Ok(code))
         }
     }
 }

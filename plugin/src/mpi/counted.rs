@@ -325,7 +325,7 @@ pub unsafe fn type_get_contents_c(
         give(&c.counts, nc, l)?;
         give(&c.types, nd, d)?;
         for t in &c.types {
-            datatype::hold(*t); // the application frees what it is given
+            datatype::give(*t);
         }
         Ok(())
     })

@@ -3,16 +3,18 @@
 
 use super::model::{comm, datatype, file, lock, objects, request, window};
 use super::{model, unexpected};
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Most objects of a kind that are described one by one.
 const SHOWN: usize = 1000;
 
 /// A string as JSON.
-fn quoted(text: &str) -> String {
+fn quoted(text: &OsStr) -> String {
     let mut out = String::from("\"");
-    for c in text.chars() {
+    for c in text.to_string_lossy().chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             c if c < ' ' => {
@@ -89,7 +91,7 @@ pub fn describe() -> String {
         let state = f.state.get(&guard);
         format!(
             "{{\"path\":{},\"ranks\":{},\"position\":{},\"view\":{},\"atomic\":{}}}",
-            quoted(&f.path.to_string_lossy()),
+            quoted(OsStr::from_bytes(f.path.as_bytes())),
             f.comm.group.len(),
             state.position,
             state.view.is_some(),

@@ -19,6 +19,20 @@ pub unsafe fn returned(lower: i32) -> i32 {
     )
 }
 
+/// Errors of requests are their communicators'? Open MPI and the standard have it so. In MPICH they are MPI_COMM_WORLD's.
+static OF_REQUESTS: AtomicBool = AtomicBool::new(false);
+
+/// The program is of an ABI in which they are.
+pub fn set_of_requests() {
+    OF_REQUESTS.store(true, Relaxed);
+}
+
+/// Are they?
+#[inline(always)]
+pub fn of_requests() -> bool {
+    OF_REQUESTS.load(Relaxed)
+}
+
 /// Applies the communicator's or window's error handler to an error. A window that none was set for has
 /// MPI_COMM_WORLD's, as in MPICH.
 #[cold]
@@ -285,7 +299,7 @@ pub unsafe fn error_string(code: i32, out: usize, len: usize) -> i32 {
         let own = codes::text(&guard, code);
         let code = known(&guard, code);
         drop(guard);
-        super::infos::put_text(out, len, &own.unwrap_or_else(|| text(code)));
+        super::infos::put_text(out, len, own.unwrap_or_else(|| text(code).into()));
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use super::model::datatype;
 
 /// The sizes that an info object tells.
 unsafe fn sizes(list: &[(&str, &str)], out: usize) -> i32 {
-    let pair = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+    let pair = |(k, v): &(&str, &str)| ((*k).into(), (*v).into());
     new_info(list.iter().map(pair).collect(), out);
     SUCCESS
 }

@@ -217,6 +217,6 @@ pub fn in_flight(guard: &Guard) -> Option<String> {
         "rank {} has an MPI_{} of {} in flight",
         super::model::WORLD_RANK.load(Relaxed),
         NAMES[r.function.get()],
-        path.unwrap_or_default()
+        path.unwrap_or_default().display()
     ))
 }

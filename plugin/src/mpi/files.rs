@@ -8,7 +8,7 @@ use super::model::objects::{Info, INFOS};
 use super::model::{comm as comms, datatype, lock, Comm, Locked};
 use super::{coll, errs, groups, infos, inside};
 use crate::gate::{self, Call, Inside};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
@@ -133,7 +133,7 @@ unsafe fn open(c: &Comm, path: &CStr, amode: i32, info: i32) -> Result<usize, Fa
         std::mem::replace(&mut meta.errhandler, ERRORS_RETURN),
     );
     let path = absolute(path);
-    meta.name = path.to_string_lossy().into_owned();
+    meta.name = OsString::from_vec(path.to_bytes().to_vec());
     let errhandler = DEFAULT.load(Relaxed);
     errs::hold(errhandler);
     let state = State {
@@ -234,7 +234,7 @@ pub unsafe fn file_set_atomicity(handle: usize, flag: i32) -> i32 {
 }
 
 /// Hints given to an open file: they are given again when it is opened again.
-pub fn note_hints(f: &File, given: Option<Vec<(String, String)>>) {
+pub fn note_hints(f: &File, given: Option<Vec<(OsString, OsString)>>) {
     let guard = lock();
     let hints = &mut f.state.get(&guard).hints;
     for (key, value) in given.unwrap_or_default() {

@@ -233,7 +233,7 @@ pub fn complete(guard: &Guard, r: &'static Request, c: &'static Comm) {
         own::ends();
     }
     if let Some(new) = extra.comm.take() {
-        super::comms::idup_done(guard, c, new);
+        super::comms::idup_done(guard, new);
     }
     r.extra.set(Some(extra));
 }

@@ -6,33 +6,35 @@ use super::launched;
 use super::lower::{ix, must, Fail};
 use super::model::objects::{find, Info, INFOS};
 use super::model::{lock, Locked};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// `MPI_ERR_INFO_NOKEY` of the MPICH ABI.
 const NOKEY: i32 = 31;
 /// Longest value.
 const MAX_VALUE: usize = 1024;
 
-/// A C string, cut at a length.
+/// A C string, cut at a length. It is of any bytes: so it comes back as it was.
 ///
 /// # Safety
 /// `at` must be a C string.
-pub unsafe fn text(at: usize, most: usize) -> String {
+pub unsafe fn text(at: usize, most: usize) -> OsString {
     let s = std::ffi::CStr::from_ptr(at as *const libc::c_char).to_bytes();
-    String::from_utf8_lossy(&s[..s.len().min(most)]).into_owned()
+    OsString::from_vec(s[..s.len().min(most)].to_vec())
 }
 
 /// Gives a string and its length.
 ///
 /// # Safety
 /// There must be room.
-pub unsafe fn put_text(at: usize, len: usize, s: &str) {
+pub unsafe fn put_text(at: usize, len: usize, s: impl AsRef<OsStr>) {
+    let s = s.as_ref().as_bytes();
     std::ptr::copy_nonoverlapping(s.as_ptr(), at as *mut u8, s.len());
     put(at + s.len(), 0u8);
     put(len, s.len() as i32);
 }
 
-fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), Fail>) -> i32 {
+fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(OsString, OsString)>) -> Result<(), Fail>) -> i32 {
     local(COMM_WORLD, || match find(&INFOS, V_INFO, handle) {
         Some(i) => f(i.pairs.get(&lock())),
         None if launched::names(handle) => f(&mut launched::pairs(handle)),
@@ -41,7 +43,7 @@ fn pairs(handle: i32, f: impl FnOnce(&mut Vec<(String, String)>) -> Result<(), F
 }
 
 /// What an info object of the application's holds; `None` for `MPI_INFO_NULL`.
-pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
+pub fn given(handle: i32) -> Result<Option<Vec<(OsString, OsString)>>, Fail> {
     match find(&INFOS, V_INFO, handle) {
         Some(i) => Ok(Some(i.pairs.get(&lock()).clone())),
         None if handle == INFO_NULL => Ok(None),
@@ -51,7 +53,7 @@ pub fn given(handle: i32) -> Result<Option<Vec<(String, String)>>, Fail> {
 }
 
 /// Gives an info object of the application's other pairs.
-pub fn replace(handle: i32, list: Vec<(String, String)>) {
+pub fn replace(handle: i32, list: Vec<(OsString, OsString)>) {
     if let Some(info) = find(&INFOS, V_INFO, handle) {
         *info.pairs.get(&lock()) = list;
     }
@@ -61,14 +63,14 @@ pub fn replace(handle: i32, list: Vec<(String, String)>) {
 ///
 /// # Safety
 /// MPI is started in the lower half.
-pub unsafe fn to_lower(pairs: Option<&[(String, String)]>) -> i32 {
+pub unsafe fn to_lower(pairs: Option<&[(OsString, OsString)]>) -> i32 {
     let mut lower = INFO_NULL;
     let Some(pairs) = pairs else {
         return lower;
     };
     must(ix::Info_create, &[&raw mut lower as u64]);
     for (key, value) in pairs {
-        let [key, value] = [key, value].map(|s| CString::new(s.as_str()).unwrap_or_default());
+        let [key, value] = [key, value].map(|s| CString::new(s.as_bytes()).unwrap_or_default());
         let args = [lower as u64, key.as_ptr() as u64, value.as_ptr() as u64];
         must(ix::Info_set, &args);
     }
@@ -79,7 +81,7 @@ pub unsafe fn to_lower(pairs: Option<&[(String, String)]>) -> i32 {
 ///
 /// # Safety
 /// MPI is started in the lower half.
-pub unsafe fn with_lower<R>(pairs: Option<&[(String, String)]>, f: impl FnOnce(u64) -> R) -> R {
+pub unsafe fn with_lower<R>(pairs: Option<&[(OsString, OsString)]>, f: impl FnOnce(u64) -> R) -> R {
     let mut lower = to_lower(pairs);
     let result = f(lower as u64);
     if lower != INFO_NULL {
@@ -92,7 +94,7 @@ pub unsafe fn with_lower<R>(pairs: Option<&[(String, String)]>, f: impl FnOnce(u
 ///
 /// # Safety
 /// It must be one.
-pub unsafe fn take_lower(mut lower: i32) -> Vec<(String, String)> {
+pub unsafe fn take_lower(mut lower: i32) -> Vec<(OsString, OsString)> {
     let mut n = 0i32;
     must(
         ix::Info_get_nkeys,
@@ -121,7 +123,7 @@ pub unsafe fn take_lower(mut lower: i32) -> Vec<(String, String)> {
 ///
 /// # Safety
 /// `out` must be a place for a handle.
-pub unsafe fn new_info(list: Vec<(String, String)>, out: usize) {
+pub unsafe fn new_info(list: Vec<(OsString, OsString)>, out: usize) {
     put(
         out,
         V_INFO
@@ -181,7 +183,7 @@ pub unsafe fn info_get(info: i32, key: usize, room: i32, value: usize, flag: usi
         put(flag, found.is_some() as i32);
         if let Some((_, v)) = found {
             let n = v.len().min(room.max(0) as usize);
-            std::ptr::copy_nonoverlapping(v.as_ptr(), value as *mut u8, n);
+            std::ptr::copy_nonoverlapping(v.as_bytes().as_ptr(), value as *mut u8, n);
             put(value + n, 0u8);
         }
         Ok(())
@@ -197,7 +199,7 @@ pub unsafe fn info_get_string(info: i32, key: usize, room: usize, out: usize, fl
             let most = *(room as *const i32);
             if most > 0 {
                 let n = v.len().min(most as usize - 1);
-                std::ptr::copy_nonoverlapping(v.as_ptr(), out as *mut u8, n);
+                std::ptr::copy_nonoverlapping(v.as_bytes().as_ptr(), out as *mut u8, n);
                 put(out + n, 0u8);
             }
             put(room, v.len() as i32 + 1);
@@ -215,7 +217,7 @@ pub unsafe fn info_create_env(argc: i32, argv: usize, out: usize) -> i32 {
         let mut list = Vec::new();
         if let Some((command, arguments)) = words.split_first() {
             list.push(("command".into(), command.clone()));
-            list.push(("argv".into(), arguments.join(" ")));
+            list.push(("argv".into(), arguments.join(OsStr::new(" "))));
         }
         new_info(list, out);
         Ok(())
@@ -244,7 +246,7 @@ pub unsafe fn info_get_nkeys(info: i32, out: usize) -> i32 {
 pub unsafe fn info_get_nthkey(info: i32, n: i32, key: usize) -> i32 {
     pairs(info, |p| {
         let (k, _) = p.get(n as usize).ok_or(Fail::Code(ERR_ARG))?;
-        std::ptr::copy_nonoverlapping(k.as_ptr(), key as *mut u8, k.len());
+        std::ptr::copy_nonoverlapping(k.as_bytes().as_ptr(), key as *mut u8, k.len());
         put(key + k.len(), 0u8);
         Ok(())
     })

@@ -128,7 +128,7 @@ pub fn busy() -> Option<String> {
                 .map_or(String::new(), |w| format!(" (rank {w} of the job)"));
             format!(" to rank {peer}{world} with tag {tag}")
         }
-        Some(c) if kinds.contains('F') => format!(" of {}", c.meta.get(&guard).name),
+        Some(c) if kinds.contains('F') => format!(" of {}", c.meta.get(&guard).name.display()),
         Some(c) if kinds.contains('C') => {
             let name = &c.meta.get(&guard).name;
             let n = c.group.len();

@@ -133,6 +133,12 @@ pub unsafe extern "C" fn splitproc_errhandler_caller(handler: i32, caller: usize
     errs::set_caller(handler, caller, false);
 }
 
+/// A front's, when it is loaded: errors of requests are their communicators'.
+#[no_mangle]
+pub extern "C" fn splitproc_errors_of_requests() {
+    errs::set_of_requests();
+}
+
 /// Is there memory of a kind of device that MPI can be given? Not through a front.
 ///
 /// # Safety

@@ -61,7 +61,7 @@ pub fn tell(id: u64) -> Vec<u8> {
         return Vec::new();
     };
     let meta = c.meta.get(&guard);
-    let name = called(&meta.name, &c.group, c.remote.as_deref());
+    let name = called(&meta.name.to_string_lossy(), &c.group, c.remote.as_deref());
     let pending = meta.pending.clone();
     drop(guard);
     format!("{name}\0{}", function(c, &pending)).into_bytes()

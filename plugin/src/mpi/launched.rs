@@ -7,12 +7,13 @@ use super::abi::*;
 use super::env::granted;
 use super::lower::{ix, must};
 use super::model::{lock, Locked, WORLD_SIZE};
+use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Does the MPI library tell nothing?
 static BARE: AtomicBool = AtomicBool::new(false);
 /// The machine, its kind, and the working directory, all at MPI's begin.
-static PLACE: Locked<[String; 3]> = Locked::new([const { String::new() }; 3]);
+static PLACE: Locked<Option<[OsString; 3]>> = Locked::new(None);
 
 const LEVELS: [&str; 4] = [
     "MPI_THREAD_SINGLE",
@@ -45,39 +46,39 @@ pub unsafe fn note() {
     libc::uname(&mut system);
     let word = |w: &[libc::c_char]| super::infos::text(w.as_ptr() as usize, w.len());
     let folder = std::env::current_dir().unwrap_or_default();
-    *PLACE.get(&lock()) = [
+    *PLACE.get(&lock()) = Some([
         word(&system.nodename),
         word(&system.machine),
-        folder.to_string_lossy().into_owned(),
-    ];
+        folder.into_os_string(),
+    ]);
 }
 
 /// What it holds.
-pub fn pairs(handle: i32) -> Vec<(String, String)> {
+pub fn pairs(handle: i32) -> Vec<(OsString, OsString)> {
     let all = handle == INFO_ENV_ALL;
     if BARE.load(Relaxed) && !all {
         return Vec::new();
     }
-    let mut words = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
+    let mut words = std::env::args_os();
     let command = words.next().unwrap_or_default();
-    let mut list = vec![("command".to_owned(), command)];
-    let rest: Vec<String> = words.collect();
+    let mut list = vec![("command".into(), command)];
+    let rest: Vec<OsString> = words.collect();
     if !rest.is_empty() {
-        list.push(("argv".to_owned(), rest.join(" ")));
+        list.push(("argv".into(), rest.join(OsStr::new(" "))));
     }
     if all {
-        let size = WORLD_SIZE.load(Relaxed).to_string();
-        let [host, arch, folder] = PLACE.get(&lock()).clone();
+        let size = OsString::from(WORLD_SIZE.load(Relaxed).to_string());
+        let [host, arch, folder] = PLACE.get(&lock()).clone().unwrap_or_default();
         let level = LEVELS[granted().clamp(0, THREAD_MULTIPLE) as usize];
         let more = [
-            ("maxprocs", size.as_str()),
-            ("soft", &size),
-            ("host", &host),
-            ("arch", &arch),
-            ("wdir", &folder),
-            ("thread_level", level),
+            ("maxprocs", size.clone()),
+            ("soft", size),
+            ("host", host),
+            ("arch", arch),
+            ("wdir", folder),
+            ("thread_level", level.into()),
         ];
-        list.extend(more.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        list.extend(more.map(|(k, v)| (k.into(), v)));
     }
     list
 }

@@ -9,7 +9,9 @@ use super::lower::Fail;
 use super::model::{lock, Locked, WORLD_RANK, WORLD_SIZE};
 use super::{mail, promises};
 use crate::gate::{self, Call};
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The tag of these messages on our own communicator: the highest that every library has.
@@ -39,14 +41,14 @@ fn choose() -> u32 {
     FIRST + rank + size * (CHOSEN.fetch_add(1, Relaxed) % rounds.max(1))
 }
 
-fn message(kind: u8, tag: u32, name: &str) -> Vec<u8> {
+fn message(kind: u8, tag: u32, name: &OsStr) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend(tag.to_le_bytes());
     bytes.extend(name.as_bytes());
     bytes
 }
 
-unsafe fn say(to: i32, kind: u8, tag: u32, name: &str) -> Result<(), Fail> {
+unsafe fn say(to: i32, kind: u8, tag: u32, name: &OsStr) -> Result<(), Fail> {
     let _inside = gate::enter(Call::MustComplete);
     match mail::send(to, MAIL, &message(kind, tag, name))? {
         super::abi::SUCCESS => Ok(()),
@@ -55,7 +57,7 @@ unsafe fn say(to: i32, kind: u8, tag: u32, name: &str) -> Result<(), Fail> {
 }
 
 /// Waits for a message; outside the gate between two looks.
-unsafe fn hear(from: i32, kind: u8, name: &str) -> Result<u32, Fail> {
+unsafe fn hear(from: i32, kind: u8, name: &OsStr) -> Result<u32, Fail> {
     loop {
         let inside = gate::enter(Call::MustComplete);
         mail::take(from, MAIL, |from, bytes| {
@@ -82,7 +84,7 @@ unsafe fn hear(from: i32, kind: u8, name: &str) -> Result<u32, Fail> {
 ///
 /// # Safety
 /// Outside the gate, on all members.
-pub unsafe fn tag(group: &[i32], name: &str) -> Result<u64, Fail> {
+pub unsafe fn tag(group: &[i32], name: &OsStr) -> Result<u64, Fail> {
     let (Some(&first), true) = (group.first(), group.len() > 1) else {
         return Ok(u64::from(choose()));
     };
@@ -104,7 +106,7 @@ pub unsafe fn tag(group: &[i32], name: &str) -> Result<u64, Fail> {
 ///
 /// # Safety
 /// Outside the gate, on both leaders.
-pub unsafe fn tag_with(other: i32, name: &str) -> Result<u64, Fail> {
+pub unsafe fn tag_with(other: i32, name: &OsStr) -> Result<u64, Fail> {
     if other < WORLD_RANK.load(Relaxed) {
         return hear(other, BOTH, name).map(u64::from);
     }
@@ -114,7 +116,10 @@ pub unsafe fn tag_with(other: i32, name: &str) -> Result<u64, Fail> {
 }
 
 /// A number for a name, which two names hardly have in common.
-pub fn hash(name: &str) -> u64 {
+pub fn hash(name: &OsStr) -> u64 {
     let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    name.as_bytes()
+        .iter()
+        .copied()
+        .fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -4,6 +4,7 @@ use super::abi::*;
 use super::comms::{idup_issue, with_group};
 use super::lower::{ix, must};
 use super::model::comm::Topology;
+use super::model::datatype::Datatype;
 use super::model::request::{Kind, Request};
 use super::model::{comm as comms, datatype, lock, request, Comm, Guard, WORLD_RANK, WORLD_SIZE};
 use super::{
@@ -72,14 +73,7 @@ unsafe fn rebuild() -> Result<(), String> {
     codes::replay(&guard);
     ops::replay(&guard)?;
     for t in datatype::all(&guard) {
-        let code = types::build(&t.contents, t.lower.as_ptr()).unwrap_or(ERR_TYPE);
-        check("making a datatype", code)?;
-        if t.committed.load(Relaxed) {
-            check(
-                "MPI_Type_commit",
-                must(ix::Type_commit, &[t.lower.as_ptr() as u64]),
-            )?;
-        }
+        datatype(&guard, t)?;
     }
     communicators(&guard)?;
     settle::replay(&guard)?;
@@ -88,6 +82,37 @@ unsafe fn rebuild() -> Result<(), String> {
     drop(guard); // a collective's arguments are looked at under the lock
     for (_, r) in requests {
         again(r)?;
+    }
+    Ok(())
+}
+
+/// Makes a datatype with the bounds that it had, for what is made of it and for the elements of a message: MPI leaves to the
+/// library what gaps belong to a type, as behind a struct's last member.
+unsafe fn datatype(guard: &Guard, t: &Datatype) -> Result<(), String> {
+    let mut lower = DATATYPE_NULL;
+    let code = types::build(&t.contents, &mut lower).unwrap_or(ERR_TYPE);
+    check("making a datatype", code)?;
+    let (was, now) = (&t.sizes, datatype::ask(lower));
+    if !was.same_data(&now) {
+        return Err(format!(
+            "this MPI library has the data of {} elsewhere: {now}, not {was}; restart over the library of the checkpoint",
+            t.name(guard)
+        ));
+    }
+    if (was.lb, was.extent) != (now.lb, now.extent) {
+        let mut inner = lower;
+        let (lb, extent) = (was.lb as u64, was.extent as u64);
+        let args = [inner as u64, lb, extent, &raw mut lower as u64];
+        check(
+            "MPI_Type_create_resized",
+            must(ix::Type_create_resized, &args),
+        )?;
+        must(ix::Type_free, &[&raw mut inner as u64]);
+    }
+    t.lower.store(lower, Relaxed);
+    if t.committed.load(Relaxed) {
+        let code = must(ix::Type_commit, &[t.lower.as_ptr() as u64]);
+        check("MPI_Type_commit", code)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::lower::{self, ix, must, Fail};
 use super::model::table::Table;
 use super::model::{comm as comms, lock, Comm, Guard, Locked, WORLD_RANK, WORLD_SIZE};
 use super::{apart, comms as making, env, errs, groups, named, sync};
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 const ERR_SESSION: i32 = 75;
@@ -124,8 +125,8 @@ pub unsafe fn session_finalize(at: usize) -> i32 {
 
 pub unsafe fn session_get_info(session: i32, out: usize) -> i32 {
     let done = get(session).map(|s| {
-        let level = LEVELS[s.level].to_owned();
-        new_info(vec![("thread_level".into(), level)], out);
+        let level = LEVELS[s.level];
+        new_info(vec![("thread_level".into(), level.into())], out);
     });
     end(session, done)
 }
@@ -172,7 +173,7 @@ unsafe fn set(name: usize) -> Result<Vec<i32>, Fail> {
 pub unsafe fn session_get_pset_info(session: i32, name: usize, out: usize) -> i32 {
     let done = get(session).and_then(|_| {
         let size = set(name)?.len().to_string();
-        new_info(vec![("mpi_size".into(), size)], out);
+        new_info(vec![("mpi_size".into(), size.into())], out);
         Ok(())
     });
     end(session, done)
@@ -257,7 +258,7 @@ unsafe fn both_tags(
     ranks: &[i32],
     leader: i32,
     other: Option<i32>,
-    name: &str,
+    name: &OsStr,
 ) -> Result<(u64, u64), Fail> {
     let tag = named::tag(ranks, name)?;
     match (ranks.get(leader as usize), other) {

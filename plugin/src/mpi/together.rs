@@ -6,10 +6,10 @@
 
 use super::abi::*;
 use super::batch::{look, Gone, Look, Met, BATCH};
-use super::complete::{poll, wait_one};
+use super::complete::{blamed, poll, wait_one};
 use super::front::{finish, put, put_status, slice_mut};
 use super::model::request::{self, Kind, Request, COMPLETE};
-use super::{quick, sync};
+use super::{errs, quick, sync};
 use crate::gate::{self, Call};
 
 /// So few are waited for one after the other, which costs less than a look at them.
@@ -43,6 +43,37 @@ pub unsafe fn put_error(statuses: usize, i: usize, code: i32) {
     let at = status_at(statuses, i);
     if at != STATUS_IGNORE {
         (*(at as *mut Status)).error = code;
+    }
+}
+
+/// The first request, as they are numbered, that has failed: its number, its code, whose error handler has that.
+#[derive(Default)]
+pub struct Failed(Option<(usize, i32, i32)>);
+
+impl Failed {
+    /// Takes note of a code.
+    #[inline(always)]
+    pub fn note(&mut self, i: usize, code: i32, blamed: i32) {
+        if code != SUCCESS && self.0.is_none_or(|(first, ..)| i < first) {
+            self.0 = Some((i, code, blamed));
+        }
+    }
+
+    /// Has one?
+    pub fn any(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What the call gives.
+    pub fn finish(self) -> i32 {
+        match self.0 {
+            None => SUCCESS,
+            Some(_) if !errs::of_requests() => finish(COMM_WORLD, Ok(ERR_IN_STATUS)),
+            Some((_, code, blamed)) => match errs::raise(blamed, code) {
+                SUCCESS => SUCCESS,
+                _ => ERR_IN_STATUS,
+            },
+        }
     }
 }
 
@@ -126,46 +157,46 @@ unsafe fn waitall_of_many(n: i32, at: usize, statuses: usize) -> i32 {
 #[inline(never)]
 unsafe fn few(n: usize, at: usize, statuses: usize) -> i32 {
     let handles = slice_mut::<i32>(at, n);
-    let mut failed = false;
+    let mut failed = Failed::default();
     let mut sends = 0u32;
     for i in 0..handles.len() {
         let send = |r: &Request| r.kind.get() == Kind::Send;
         if handles[i] == COMPLETE || request::get(handles[i]).is_some_and(send) {
             sends |= 1 << i;
-            failed |= one(i, handles, statuses, failed);
+            one(i, handles, statuses, &mut failed);
         }
     }
     for i in 0..handles.len() {
         if sends & 1 << i == 0 {
-            failed |= one(i, handles, statuses, failed);
+            one(i, handles, statuses, &mut failed);
         }
     }
-    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
+    failed.finish()
 }
 
 /// Waits for each by itself, from number `from` on, but for those that are gone.
 unsafe fn apart(from: usize, handles: &mut [i32], statuses: usize, gone: Gone) -> i32 {
-    let mut failed = false;
+    let mut failed = Failed::default();
     for i in (from..handles.len()).filter(|i| !gone.has(i - from)) {
-        failed |= one(i, handles, statuses, failed);
+        one(i, handles, statuses, &mut failed);
     }
-    finish(COMM_WORLD, Ok(if failed { ERR_IN_STATUS } else { SUCCESS }))
+    failed.finish()
 }
 
-/// Waits for number `i`: has it failed? Statuses of null requests have their errors set when another has failed.
+/// Waits for number `i`. Statuses of null requests have their errors set when another has failed.
 #[inline(always)]
-unsafe fn one(i: usize, handles: &mut [i32], statuses: usize, failed: bool) -> bool {
+unsafe fn one(i: usize, handles: &mut [i32], statuses: usize, failed: &mut Failed) {
     let active = handles[i] != REQUEST_NULL;
-    let mut own = Status::EMPTY;
+    let (blamed, mut own) = (blamed(handles[i]), Status::EMPTY);
     let code = wait_one(&mut handles[i], &mut own);
     put_at(statuses, i, own);
-    if code != SUCCESS && !failed {
+    if code != SUCCESS && !failed.any() {
         (0..handles.len()).for_each(|j| put_error(statuses, j, SUCCESS));
     }
+    failed.note(i, code, blamed);
     if active {
         put_error(statuses, i, code);
     }
-    code != SUCCESS
 }
 
 pub unsafe fn testall(n: i32, at: usize, flag: usize, statuses: usize) -> i32 {

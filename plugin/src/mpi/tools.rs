@@ -199,7 +199,9 @@ unsafe fn place<'a>(
         return Err(INVALID);
     }
     let sought = super::infos::text(name, ROOM);
-    let i = names.position(|n| *n == sought).ok_or(INVALID_NAME)?;
+    let i = names
+        .position(|n| sought == n.as_str())
+        .ok_or(INVALID_NAME)?;
     put(out, i as i32);
     Ok(())
 }

@@ -96,7 +96,7 @@ pub unsafe fn type_get_contents(
         std::ptr::copy_nonoverlapping(c.addrs.as_ptr(), a as *mut i64, c.addrs.len());
         std::ptr::copy_nonoverlapping(c.types.as_ptr(), d as *mut i32, c.types.len());
         for t in &c.types {
-            datatype::hold(*t); // the application frees what it is given
+            datatype::give(*t);
         }
         Ok(())
     })

@@ -281,16 +281,31 @@ pub unsafe fn type_create_resized(t: i32, lb: i64, extent: i64, out: usize) -> i
     )
 }
 
+/// One of Fortran's types. Nobody may free it, so one that is there already is given again.
+unsafe fn of_fortran(combiner: i32, ints: Vec<i32>, out: usize) -> i32 {
+    let same = |c: &Contents| c.combiner == combiner && c.ints == ints;
+    let known = datatype::all(&lock())
+        .into_iter()
+        .find(|t| same(&t.contents));
+    match known {
+        Some(t) => {
+            put(out, t.handle.load(Relaxed));
+            SUCCESS
+        }
+        None => construct(of(combiner, ints, vec![], vec![]), out),
+    }
+}
+
 pub unsafe fn type_create_f90_integer(r: i32, out: usize) -> i32 {
-    construct(of(combiner::F90_INTEGER, vec![r], vec![], vec![]), out)
+    of_fortran(combiner::F90_INTEGER, vec![r], out)
 }
 
 pub unsafe fn type_create_f90_real(p: i32, r: i32, out: usize) -> i32 {
-    construct(of(combiner::F90_REAL, vec![p, r], vec![], vec![]), out)
+    of_fortran(combiner::F90_REAL, vec![p, r], out)
 }
 
 pub unsafe fn type_create_f90_complex(p: i32, r: i32, out: usize) -> i32 {
-    construct(of(combiner::F90_COMPLEX, vec![p, r], vec![], vec![]), out)
+    of_fortran(combiner::F90_COMPLEX, vec![p, r], out)
 }
 
 pub unsafe fn type_dup(t: i32, out: usize) -> i32 {
@@ -321,12 +336,16 @@ pub unsafe fn type_commit(at: usize) -> i32 {
 
 pub unsafe fn type_free(at: usize) -> i32 {
     let h = *(at as *const i32);
-    let code = super::attrs::delete_all_of_type(h);
-    if code != SUCCESS {
-        return code;
+    // Attributes go with the application's last handle.
+    if datatype::get(h).is_some_and(|t| t.handles.load(Relaxed) == 1) {
+        let code = super::attrs::delete_all_of_type(h);
+        if code != SUCCESS {
+            return code;
+        }
     }
     forward(COMM_WORLD, || {
-        datatype::get(h).ok_or(Fail::Code(ERR_TYPE))?;
+        let t = datatype::get(h).ok_or(Fail::Code(ERR_TYPE))?;
+        t.handles.fetch_sub(1, Relaxed);
         datatype::release(&lock(), h);
         put(at, DATATYPE_NULL);
         Ok(SUCCESS)

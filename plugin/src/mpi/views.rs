@@ -8,6 +8,7 @@ use super::model::file::{self, File, View};
 use super::model::{datatype, lock, Locked};
 use super::{handle, infos, types};
 use crate::gate::{self, Call};
+use std::ffi::OsString;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -34,7 +35,7 @@ unsafe fn current(f: &File) -> Result<i64, Fail> {
 ///
 /// # Safety
 /// The datatypes must be alive.
-pub unsafe fn set_lower(f: &File, v: &View, hints: Option<&[(String, String)]>) -> Outcome {
+pub unsafe fn set_lower(f: &File, v: &View, hints: Option<&[(OsString, OsString)]>) -> Outcome {
     let (etype, filetype) = (handle::datatype(v.etype)?, handle::datatype(v.filetype)?);
     let datarep = v.datarep.as_ptr() as u64;
     Ok(infos::with_lower(hints, |info| {

@@ -8,6 +8,7 @@ use super::model::window::{self, flavor, Memory, Segment, Window, WINDOWS};
 use super::model::{comm as comms, lock, Comm, Guard, Locked};
 use super::{attrs, coll, epochs, errs, groups, infos, own, win_attrs};
 use crate::gate::Call;
+use std::ffi::OsString;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Memory of `MPI_Win_allocate` begins at such an address.
@@ -35,7 +36,7 @@ const HINTS: [(&str, &str); 8] = [
 ];
 
 /// Takes the hints that are known, as libraries do.
-fn take_hints(guard: &Guard, hints: &mut [(String, String)], info: i32) {
+fn take_hints(guard: &Guard, hints: &mut [(OsString, OsString)], info: i32) {
     if let Some(info) = find(&INFOS, V_INFO, info) {
         for (key, value) in info.pairs.get(guard).iter() {
             if let Some(hint) = hints.iter_mut().find(|(k, _)| k == key) {
@@ -89,7 +90,7 @@ unsafe fn make(comm: i32, asked: Asked, base: usize, out: usize) -> i32 {
                 put(base, w.base);
             }
             let guard = lock();
-            let hints = HINTS.map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let hints = HINTS.map(|(k, v)| (k.into(), v.into()));
             let meta = w.meta.get(&guard);
             meta.info = hints.into();
             take_hints(&guard, &mut meta.info, asked.info);
@@ -117,7 +118,7 @@ unsafe fn build(c: &'static Comm, asked: &Asked) -> Result<Window, Fail> {
         flavor::SHARED => {
             let apart = find(&INFOS, V_INFO, asked.info).is_some_and(|info| {
                 let wanted =
-                    |p: &(String, String)| p.0 == "alloc_shared_noncontig" && p.1 == "true";
+                    |p: &(OsString, OsString)| p.0 == "alloc_shared_noncontig" && p.1 == "true";
                 info.pairs.get(&lock()).iter().any(wanted)
             });
             let segment = Segment::new(c, asked.size, unit, apart)?;

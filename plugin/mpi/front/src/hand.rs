@@ -149,7 +149,21 @@ functions! {
         let answer = canonical::Type_get_contents(datatype, ni, na, nd, ints, addresses, inner.at());
         inner.put::<A>(Kind::Datatype);
         if answer == SUCCESS {
-            array_numbers::<A>(datatype, ints);
+            array_numbers::<A>(datatype, ints, false);
+        }
+        code::<A>(answer)
+    }
+    Type_get_contents_c(
+        datatype: usize, ni: i64, na: i64, nc: i64, nd: i64,
+        ints: usize, addresses: usize, counts: usize, types: usize
+    ) -> i32 {
+        let datatype = A::handle(datatype);
+        let mut inner = Ints::empty(types, nd);
+        let answer =
+            canonical::Type_get_contents_c(datatype, ni, na, nc, nd, ints, addresses, counts, inner.at());
+        inner.put::<A>(Kind::Datatype);
+        if answer == SUCCESS {
+            array_numbers::<A>(datatype, ints, true);
         }
         code::<A>(answer)
     }
@@ -251,29 +265,32 @@ unsafe fn unshared<A: Front>(window: i32, rank: i32) -> Option<[i64; 3]> {
     found.then_some(part)
 }
 
-/// Translates the numbers among the ints that a subarray or a distributed array was made of.
-unsafe fn array_numbers<A: Front>(datatype: i32, ints: usize) {
+/// Translates the numbers among the ints that a subarray or a distributed array was made of. `wide`: as the function with large
+/// counts gives them, which has the sizes elsewhere if they are such counts.
+unsafe fn array_numbers<A: Front>(datatype: i32, ints: usize, wide: bool) {
     const SUBARRAY: i32 = 13;
     const DARRAY: i32 = 14;
-    let mut words = [0i32; 4];
-    let [a, b, c, combiner] = words.each_mut().map(|word| &raw mut *word as usize);
+    let (mut words, mut combiner) = ([0i64; 4], 0i32);
+    let [a, b, c, d] = words.each_mut().map(|word| &raw mut *word as usize);
     // SAFETY: there are as many ints as the datatype was made of: the application has been given them.
     unsafe {
-        canonical::Type_get_envelope(datatype, a, b, c, combiner);
+        canonical::Type_get_envelope_c(datatype, a, b, c, d, &raw mut combiner as usize);
+        let apart = wide && words[2] > 0;
         let at = |i: i32| ints + 4 * i as usize;
         let int = |i: i32| *(at(i) as *const i32);
         let order = |v| numbers::ORDER.from_canonical::<A::Abi>(v);
-        match words[3] {
-            SUBARRAY => written(SUCCESS, at(1 + 3 * int(0)), order),
+        match combiner {
+            SUBARRAY => written(SUCCESS, at(if apart { 1 } else { 1 + 3 * int(0) }), order),
             DARRAY => {
                 let n = int(2);
+                let first = if apart { 3 } else { 3 + n };
                 for i in 0..n {
                     let distrib = |v| numbers::DISTRIB.from_canonical::<A::Abi>(v);
-                    written(SUCCESS, at(3 + n + i), distrib);
+                    written(SUCCESS, at(first + i), distrib);
                     let argument = |v| numbers::DARG.from_canonical::<A::Abi>(v);
-                    written(SUCCESS, at(3 + 2 * n + i), argument);
+                    written(SUCCESS, at(first + n + i), argument);
                 }
-                written(SUCCESS, at(3 + 4 * n), order);
+                written(SUCCESS, at(first + 3 * n), order);
             }
             _ => {}
         }
@@ -337,8 +354,9 @@ unsafe fn text<A: Front>(
     code::<A>(answer)
 }
 
-/// Values of predefined attributes that differ between ABIs, where the application may point at them.
-static VALUES: [AtomicI32; 5] = [const { AtomicI32::new(0) }; 5];
+/// Values of predefined attributes that differ between ABIs, where the application may point at them: each has a place of its
+/// own, for windows of all kinds may be there at a time.
+static VALUES: [AtomicI32; 9] = [const { AtomicI32::new(0) }; 9];
 
 /// The value of a predefined attribute that differs between ABIs, and the place of `VALUES` for it.
 pub fn predefined<A: Front>(key: i32, value: i32) -> Option<(usize, i32)> {
@@ -353,8 +371,14 @@ pub fn predefined<A: Front>(key: i32, value: i32) -> Option<(usize, i32)> {
         IO => (1, <A::Abi>::rank_from_canonical(value)),
         LAST if value & 0x4000_0000 == 0 => (2, A::LAST_CODE),
         LAST => (2, error_from_canonical::<A::Abi>(value)),
-        FLAVOR => (3, numbers::FLAVOR.from_canonical::<A::Abi>(value)),
-        MODEL => (4, numbers::MODEL.from_canonical::<A::Abi>(value)),
+        FLAVOR => (
+            3 + (value - 1).clamp(0, 3) as usize,
+            numbers::FLAVOR.from_canonical::<A::Abi>(value),
+        ),
+        MODEL => (
+            7 + (value - 1).clamp(0, 1) as usize,
+            numbers::MODEL.from_canonical::<A::Abi>(value),
+        ),
         _ => return None,
     })
 }

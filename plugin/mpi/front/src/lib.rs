@@ -14,10 +14,19 @@ use core::ops::Range;
 use mpi_abi::canonical::{ERRORS_ARE_FATAL, IN_PLACE, SUCCESS};
 use mpi_abi::{error_from_canonical, Abi, Kind};
 
-/// What a library of Rust's without std must have: each front's crate says this once.
+extern "C" {
+    /// Has the model give errors of requests to the error handlers of their communicators.
+    pub fn splitproc_errors_of_requests();
+}
+
+/// What a library of Rust's without std must have, and what a front says when it is loaded: each front's crate says this once.
 #[macro_export]
 macro_rules! without_std {
     () => {
+        #[used]
+        #[link_section = ".init_array"]
+        static LOADED: unsafe extern "C" fn() = $crate::splitproc_errors_of_requests;
+
         // core was built to unwind; nothing of ours does.
         core::arch::global_asm!(
             ".globl rust_eh_personality",

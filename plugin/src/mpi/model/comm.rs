@@ -10,6 +10,7 @@ use super::table::Table;
 use super::traffic::{self, Traffic};
 use super::{ghosts, less_usual, lock, serial, Guard, Locked};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 
 /// A topology as the application made it.
@@ -33,13 +34,13 @@ pub enum Topology {
 #[derive(Default)]
 pub struct Meta {
     /// `MPI_Comm_set_name`.
-    pub name: String,
+    pub name: OsString,
     /// Error handler's (virtual) handle; null if none was set.
     pub errhandler: i32,
     /// Attributes, in the order they were set.
     pub attrs: Vec<Attr>,
     /// Hints.
-    pub info: Vec<(String, String)>,
+    pub info: Vec<(OsString, OsString)>,
     /// Topology.
     pub topology: Option<Topology>,
     /// How often it has had a child of a group, by the group's hash.

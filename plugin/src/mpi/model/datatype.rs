@@ -5,6 +5,8 @@ use super::super::lower::{ix, must, Fail};
 use super::objects::Attr;
 use super::table::Table;
 use super::{serial, Guard, Locked};
+use std::ffi::OsString;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// Combiners of the MPICH ABI.
@@ -58,11 +60,32 @@ pub struct Sizes {
     pub true_extent: i64,
 }
 
+impl Sizes {
+    /// Is the data of both the same, as far as libraries tell? Some count in where an empty member lies: then one range holds
+    /// the other.
+    pub fn same_data(&self, other: &Sizes) -> bool {
+        let holds = |a: &Sizes, b: &Sizes| a.true_lb <= b.true_lb && a.true_ub() >= b.true_ub();
+        let overlaid = holds(self, other) || holds(other, self);
+        self.size == other.size && (self.size == 0 || overlaid)
+    }
+
+    fn true_ub(&self) -> i64 {
+        self.true_lb + self.true_extent
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (n, from, to) = (self.size, self.true_lb, self.true_ub());
+        write!(f, "{n} bytes from {from} to {to}")
+    }
+}
+
 /// What changes rarely.
 #[derive(Default)]
 pub struct Meta {
     /// Name, if the application gave one.
-    pub name: Option<String>,
+    pub name: Option<OsString>,
     /// Attributes.
     pub attrs: Vec<Attr>,
 }
@@ -81,10 +104,21 @@ pub struct Datatype {
     pub committed: AtomicBool,
     /// Uses: the application's handle, requests, and types made from it.
     pub refs: AtomicU32,
+    /// Handles that the application has: its own, and those that it was given as parts of other types.
+    pub handles: AtomicU32,
     /// Creation number.
     pub serial: u64,
     /// The rest.
     pub meta: Locked<Meta>,
+}
+
+impl Datatype {
+    /// What it is called where something is said of it.
+    pub fn name(&self, guard: &Guard) -> String {
+        let given = self.meta.get(guard).name.as_ref();
+        let combiner = || format!("a datatype of combiner {}", self.contents.combiner);
+        given.map_or_else(combiner, |name| format!("datatype '{}'", name.display()))
+    }
 }
 
 /// User-made datatypes.
@@ -168,6 +202,7 @@ pub fn register(guard: &Guard, lower: i32, contents: Contents, sizes: Sizes) -> 
             sizes,
             committed: AtomicBool::new(false),
             refs: AtomicU32::new(1),
+            handles: AtomicU32::new(1),
             serial: serial(),
             meta: Locked::new(Meta::default()),
         },
@@ -204,6 +239,14 @@ pub fn hold(handle: i32) {
     if let Some(t) = get(handle) {
         t.refs.fetch_add(1, Relaxed);
     }
+}
+
+/// The application is given a handle, which it frees.
+pub fn give(handle: i32) {
+    if let Some(t) = get(handle) {
+        t.handles.fetch_add(1, Relaxed);
+    }
+    hold(handle);
 }
 
 /// One use fewer; the last one frees it in both halves.

@@ -8,6 +8,7 @@ use super::super::lower::Fail;
 use super::table::Table;
 use super::{Comm, Guard, Locked};
 use std::ffi::CString;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// What `MPI_File_set_view` was given; the datatypes are held.
@@ -28,9 +29,9 @@ pub struct State {
     /// Error handler's (virtual) handle.
     pub errhandler: i32,
     /// Hints given when it was opened.
-    pub info: Vec<(String, String)>,
+    pub info: Vec<(OsString, OsString)>,
     /// Hints given later.
-    pub hints: Vec<(String, String)>,
+    pub hints: Vec<(OsString, OsString)>,
     /// The view, if it is not the one that a file is opened with.
     pub view: Option<View>,
     /// The lower half does not tell positions in this view right.

@@ -3,6 +3,7 @@
 use super::super::abi::*;
 use super::table::Table;
 use super::Locked;
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 
 /// A group: world ranks.
@@ -79,7 +80,7 @@ pub struct Attr {
 /// An info object: keys and values in order.
 pub struct Info {
     /// Pairs.
-    pub pairs: Locked<Vec<(String, String)>>,
+    pub pairs: Locked<Vec<(OsString, OsString)>>,
 }
 
 /// Groups.

@@ -5,6 +5,7 @@ use super::super::lower::Fail;
 use super::objects::Attr;
 use super::table::Table;
 use super::{Comm, Guard, Locked};
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU8, Ordering::*};
 
 /// Flavors (`MPI_WIN_FLAVOR_*`).
@@ -87,13 +88,13 @@ pub enum Memory {
 #[derive(Default)]
 pub struct Meta {
     /// `MPI_Win_set_name`.
-    pub name: String,
+    pub name: OsString,
     /// Error handler's (virtual) handle.
     pub errhandler: i32,
     /// Attributes.
     pub attrs: Vec<Attr>,
     /// Hints.
-    pub info: Vec<(String, String)>,
+    pub info: Vec<(OsString, OsString)>,
     /// Memory attached to a dynamic window: address and size.
     pub attached: Vec<(usize, i64)>,
     /// The ranks of the access epoch that `MPI_Win_start` opened.
