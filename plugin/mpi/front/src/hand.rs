@@ -66,7 +66,7 @@ macro_rules! functions {
         /// The function of this name.
         /// # Safety
         /// As the MPI standard says of its arguments.
-        #[allow(non_snake_case)]
+        #[allow(non_snake_case, clippy::too_many_arguments)]
         #[inline(always)]
         pub unsafe fn $name<A: Front>($($p: $t),*) -> $r {
             // SAFETY: the caller's.
