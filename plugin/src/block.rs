@@ -151,8 +151,9 @@ pub struct Block {
     pub about: [AtomicI32; 3],
     /// From `NOT_ASKED` to `WAITS_FOR_STREAM`.
     pub admission: AtomicU32,
-    /// So many handlers of the application's that run have interrupted the kernel's vDSO, which a restart does not bring back.
-    pub in_vdso: u32,
+    /// So many handlers of the application's run that have interrupted the kernel's vDSO, which a restart does not bring back, or
+    /// the trampoline of another handler.
+    pub interrupts: u32,
     /// 1 while the MPI half has adopted the thread on the shared way, so that it may cross in place.
     pub in_place: AtomicU32,
 }

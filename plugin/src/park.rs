@@ -146,7 +146,7 @@ unsafe fn describe(thread: *mut Thread, context: *mut libc::ucontext_t) {
         let state = (*b).doing.state.load(Ordering::SeqCst);
         let call = (*b).call;
         (*thread).in_call = match (state, call) {
-            _ if in_kernel_vdso(rip) || (*b).in_vdso != 0 => 2,
+            _ if in_kernel_vdso(rip) || (*b).interrupts != 0 => 2,
             (OUTSIDE, 0) => 0,
             (REEXECUTABLE, c) if c != 0 && !ways::contains(rip) => 1,
             _ => 2,
@@ -187,6 +187,7 @@ unsafe fn rseq(fs: usize) -> [usize; 2] {
 
 /// Is this address in the running kernel's vDSO? Another kernel's has other code at another place, so a
 /// thread can't be saved there; it leaves within nanoseconds.
+#[inline(always)]
 pub fn in_kernel_vdso(rip: usize) -> bool {
     /// The kernel's image has two pages; our slots point to functions in it.
     const REACH: usize = 4 * lh_loader::layout::PAGE;

@@ -28,6 +28,7 @@ pub fn init() {
 ///
 /// # Safety
 /// The kernel calls it, or a handler of ours with what the kernel gave it.
+#[link_section = "splitproc_trampoline"]
 pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the router recorded a function before it installed this one; if the thread is inside a
     // crossing, `fs` and `upper_dtv` are its own, and everything is put back after the handler.
@@ -42,14 +43,19 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         if b.is_null() {
             return; // born in a lower half: it takes none of the application's signals
         }
+        let context: *mut libc::ucontext_t = context.cast();
+        let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+        // While this is not 0 the thread is not saved.
+        let interrupted = u32::from(park::in_kernel_vdso(rip) || contains(rip));
+        let interrupts = &raw mut (*b).interrupts;
+        *interrupts += interrupted;
         let call = (*b).call;
         let state = &(*b).doing.state;
         if signal == CANCEL && (call != 0 || state.load(Ordering::Relaxed) != block::OUTSIDE) {
+            *interrupts -= interrupted;
             return cancel::put_off(b);
         }
         // The thread can't be saved where it is, so it can't be either where the handler goes from here.
-        let context: *mut libc::ucontext_t = context.cast();
-        let rip = (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
         let held = state.load(Ordering::Relaxed) == block::REEXECUTABLE
             && (call == 0 || ways::contains(rip));
         if held {
@@ -60,13 +66,14 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
                 state.store(block::REEXECUTABLE, Ordering::Relaxed);
             }
             interrupt::note(context);
+            if interrupted != 0 {
+                let_stop_in(signal, false);
+                *interrupts -= interrupted;
+            }
         };
         if call == 0 {
-            let in_vdso = u32::from(park::in_kernel_vdso(rip));
-            (*b).in_vdso += in_vdso;
             let_stop_in(signal, true);
             handler(signal, info, context.cast());
-            (*b).in_vdso -= in_vdso;
             return over();
         }
         let place = tcb::current();
@@ -91,6 +98,7 @@ pub unsafe extern "C" fn trampoline(signal: i32, info: *mut libc::siginfo_t, con
         let_stop_in(signal, false);
         compiler_fence(Ordering::SeqCst);
         if generation() != before {
+            *interrupts -= interrupted;
             return call_again(b, call, context);
         }
         let now = tcb::dtv();
@@ -112,6 +120,19 @@ fn let_stop_in(signal: i32, on: bool) {
     if signal != raw::stop_signal() {
         raw::block_stop(!on);
     }
+}
+
+extern "C" {
+    #[link_name = "__start_splitproc_trampoline"]
+    static FIRST: u8;
+    #[link_name = "__stop_splitproc_trampoline"]
+    static END: u8;
+}
+
+/// Is this address in the trampoline? A signal that came there finds another one whose handler has not begun yet, or is over.
+#[inline(always)]
+fn contains(rip: usize) -> bool {
+    (addr_of!(FIRST).addr()..addr_of!(END).addr()).contains(&rip)
 }
 
 /// Restarts so far.

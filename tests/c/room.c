@@ -178,10 +178,15 @@ static void with_named_memory(void)
 {
     char name[256];
     char *at = shared_by_name(name, sizeof name);
+    int to_read = shm_open(name, O_RDONLY, 0);
+    char *reads = mmap(NULL, 8192, PROT_READ, MAP_SHARED, to_read, 0);
+    CHECK(reads != MAP_FAILED && close(to_read) == 0);
     strcpy(at, "first");
     strcpy(at + 4096, "second");
     checkpoint_here();
     CHECK(strcmp(at, "first") == 0 && strcmp(at + 4096, "second") == 0);
+    at[100] = '!';
+    CHECK(strcmp(reads, "first") == 0 && reads[100] == '!');
     int again = shm_open(name, O_RDWR, 0);
     CHECK(again >= 0 && pwrite(again, "other", 6, 4096) == 6 && strcmp(at + 4096, "other") == 0);
     CHECK(shm_unlink(name) == 0);

@@ -18,8 +18,9 @@ use lh_loader::restore::{ALIVE, PARKED};
 use restart::code::Identity;
 use restart::image::{FileRef, Load, Reader, Region};
 use restart::meta::{self, Meta};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -135,7 +136,7 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
     let mut loads = Vec::new();
     let mut finished = Vec::new();
     let advice: Vec<Advice> = reader.section(save::ADVICE)?;
-    let mut nameless = Nameless::new(reader.regions());
+    let mut files = Files::new(reader);
     for (index, region) in reader.regions().iter().enumerate() {
         if region.device {
             // The plugin has it filled, once the fresh half has a place for it.
@@ -160,12 +161,15 @@ fn map(reader: &Reader, opened: &Opened) -> Result<()> {
             )
         };
         let fill = reader.held(index);
-        map_region(region, fill, opened, &mut nameless, &advice).with_context(what)?;
+        map_region(region, fill, opened, &mut files, &advice).with_context(what)?;
         if fill {
-            loads.push(Load {
-                region: index,
-                at: region.start as *mut u8,
-            });
+            // Two mappings of the same bytes must not be filled at the same time: that is done in place.
+            if files.fills(region) {
+                loads.push(Load {
+                    region: index,
+                    at: region.start as *mut u8,
+                });
+            }
             finished.push(region);
         }
     }
@@ -190,15 +194,32 @@ fn name(region: &Region) -> String {
     }
 }
 
-/// Deleted files that only mappings hold: they live on in memory, one for all mappings of each.
-struct Nameless {
+/// Files whose bytes the image has, for mappings hold them. Deleted ones live on in memory, one for all mappings of each.
+struct Files {
+    /// With a name, in memory: the image has their bytes.
+    in_memory: HashSet<(u64, u64)>,
+    /// What of each file has been filled, by a mapping.
+    filled: Vec<((u64, u64), Range<u64>)>,
     /// Length that the mappings of each need.
     lengths: HashMap<(u64, u64), u64>,
     made: HashMap<(u64, u64), OwnedFd>,
 }
 
-impl Nameless {
-    fn new(regions: &[Region]) -> Self {
+/// A file's identity.
+fn key(file: &FileRef) -> (u64, u64) {
+    (file.dev, file.inode)
+}
+
+impl Files {
+    fn new(reader: &Reader) -> Self {
+        let regions = reader.regions();
+        let held = |(i, r): (usize, &Region)| {
+            r.file
+                .as_ref()
+                .filter(|_| r.shared && reader.held(i))
+                .map(key)
+        };
+        let in_memory = regions.iter().enumerate().filter_map(held).collect();
         let mut lengths = HashMap::new();
         for region in regions {
             if let Some(file) = region.file.as_ref().filter(|f| f.deleted) {
@@ -207,12 +228,33 @@ impl Nameless {
             }
         }
         let made = HashMap::new();
-        Nameless { lengths, made }
+        Files {
+            in_memory,
+            filled: Vec::new(),
+            lengths,
+            made,
+        }
+    }
+
+    /// Whether another mapping of the same file has filled this region's bytes, or this one is to.
+    fn fills(&mut self, region: &Region) -> bool {
+        let Some(file) = region.file.as_ref().filter(|_| region.shared) else {
+            return true;
+        };
+        let range = file.offset..file.offset + region.len() as u64;
+        let holds = |(of, r): &((u64, u64), Range<u64>)| {
+            *of == key(file) && r.start <= range.start && range.end <= r.end
+        };
+        let fills = !self.filled.iter().any(holds);
+        if fills {
+            self.filled.push((key(file), range));
+        }
+        fills
     }
 
     /// The file in memory that stands for this one.
     fn file(&mut self, file: &FileRef) -> Result<RawFd> {
-        let key = (file.dev, file.inode);
+        let key = key(file);
         if let Some(made) = self.made.get(&key) {
             return Ok(made.as_raw_fd());
         }
@@ -233,7 +275,7 @@ fn map_region(
     region: &Region,
     fill: bool,
     opened: &Opened,
-    nameless: &mut Nameless,
+    files: &mut Files,
     advice: &[Advice],
 ) -> Result<()> {
     let mut replace = libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
@@ -252,9 +294,9 @@ fn map_region(
                     opened_here = open_for_mapping(&link, write)?;
                     opened_here.as_raw_fd()
                 }
-                None if file.deleted => nameless.file(file)?,
+                None if file.deleted => files.file(file)?,
                 None => {
-                    if fill {
+                    if files.in_memory.contains(&key(file)) {
                         make(file)?;
                     }
                     opened_here = open_for_mapping(&file.path, write)?;

@@ -7,7 +7,7 @@ use super::progress::Bar;
 use super::{cuda, images, mpi, room, Failure, Outcome};
 use clap::ValueEnum;
 use restart::code::{self, Code};
-use restart::image::Reader;
+use restart::image::{FileRef, Reader};
 use restart::meta::{self, Meta};
 use std::ffi::OsString;
 use std::io::Write;
@@ -120,11 +120,17 @@ fn crossing(wish: Option<Crossing>, launch: &str) -> Crossing {
 /// Refuses to go on with a changed file in place of one that was mapped and whose bytes the image does not hold; one that
 /// the program only reads may be accepted.
 fn check_files(image: &Reader, accepted: bool, rank: u32) -> Result<(), Failure> {
-    for (i, region) in image.regions().iter().enumerate() {
+    let regions = || image.regions().iter().enumerate();
+    // A file in memory, by whose writable mapping the image has its bytes.
+    let has_bytes = |of: &FileRef| {
+        let same = |f: &FileRef| (f.dev, f.inode) == (of.dev, of.inode);
+        regions().any(|(i, r)| r.shared && image.held(i) && r.file.as_ref().is_some_and(same))
+    };
+    for (i, region) in regions() {
         let Some(file) = region
             .file
             .as_ref()
-            .filter(|f| !image.held(i) && !f.deleted)
+            .filter(|f| !image.held(i) && !f.deleted && (!region.shared || !has_bytes(f)))
         else {
             continue;
         };
