@@ -103,8 +103,9 @@ fn adopt_now(half: usize) {
 pub fn leave() {
     let b = block::mine();
     let fs = arch::fs_base();
-    let mask = raw::block_signals(); // a handler that called a half meanwhile would be adopted again
-                                     // SAFETY: the block is the calling thread's own, which is about to end.
+    // A handler that called a half meanwhile would be adopted again.
+    let mask = raw::block_signals();
+    // SAFETY: the block is the calling thread's own, which is about to end.
     unsafe {
         (*b).in_place.store(0, Ordering::Relaxed);
         for half in 0..(*b).donors.len() {

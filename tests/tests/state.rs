@@ -137,7 +137,7 @@ refused! {
 fn memory_that_has_a_name_is_as_it_was() {
     let (scratch, mut job) = start("room", "named");
     let name = scratch.file("go").display().to_string().replace('/', "-");
-    let file = std::path::Path::new("/dev/shm").join(name);
+    let file = Path::new("/dev/shm").join(name);
     assert_eq!(std::fs::metadata(&file).expect("it has a name").len(), 8192);
     job.checkpoint(&scratch);
     job.kill();
@@ -256,6 +256,18 @@ fn forbid_kcmp() -> std::io::Result<()> {
     }
 }
 
+/// What the command starts is checkpointed, killed and restarted, and then finds all as it was.
+#[track_caller]
+fn survives(scratch: &Scratch, command: Command, go: &Path) {
+    let mut job = Job::start(scratch, command);
+    job.must_reach(1);
+    job.checkpoint(scratch);
+    job.kill();
+    std::fs::write(go, "").expect("the go file");
+    let done = Job::restart(scratch, 0).finish().ok();
+    assert_eq!(text(&done.stdout), "ok\n");
+}
+
 /// Which descriptors are copies of which is found out by trial.
 #[test]
 fn copies_of_descriptors_in_a_container() {
@@ -266,13 +278,7 @@ fn copies_of_descriptors_in_a_container() {
     command.arg("copies").arg(&go).current_dir(scratch.path());
     // SAFETY: only makes system calls.
     unsafe { command.pre_exec(forbid_kcmp) };
-    let mut job = Job::start(&scratch, command);
-    job.must_reach(1);
-    job.checkpoint(&scratch);
-    job.kill();
-    std::fs::write(go, "").expect("the go file");
-    let done = Job::restart(&scratch, 0).finish().ok();
-    assert_eq!(text(&done.stdout), "ok\n");
+    survives(&scratch, command, &go);
 }
 
 /// A command whose input is a pipe into which a shell writes this, and that then stays open.
@@ -299,13 +305,7 @@ fn a_file_that_is_read_as_standard_input() {
     shell.arg(command.get_program()).args(command.get_args());
     shell.arg(scratch.ckpt()).arg("--").arg(app);
     shell.arg("input").arg(&go).current_dir(scratch.path());
-    let mut job = Job::start(&scratch, shell);
-    job.must_reach(1);
-    job.checkpoint(&scratch);
-    job.kill();
-    std::fs::write(go, "").expect("the go file");
-    let done = Job::restart(&scratch, 0).finish().ok();
-    assert_eq!(text(&done.stdout), "ok\n");
+    survives(&scratch, shell, &go);
 }
 
 /// What a pipe holds that the program has not read is in no image: that is said.

@@ -196,7 +196,7 @@ fn name(region: &Region) -> String {
 
 /// Files whose bytes the image has, for mappings hold them. Deleted ones live on in memory, one for all mappings of each.
 struct Files {
-    /// With a name, in memory: the image has their bytes.
+    /// Those of which the image has bytes: one with a name is made again if it is gone.
     in_memory: HashSet<(u64, u64)>,
     /// What of each file has been filled, by a mapping.
     filled: Vec<((u64, u64), Range<u64>)>,
